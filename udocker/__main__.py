@@ -1,0 +1,5 @@
+"""``python -m udocker``."""
+
+from udocker.cli.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Images in files: what `load` reads and `save` writes."""

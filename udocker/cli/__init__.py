@@ -1,0 +1,1 @@
+"""Arguments in, exit code out. The only place that reads the environment."""

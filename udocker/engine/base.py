@@ -1,0 +1,31 @@
+"""The seam between the program and its engines. A module satisfies it: see ``namespace``."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from udocker.model.host import Host, Support
+    from udocker.model.run import Launch, RunSpec
+
+    class Engine(Protocol):
+        """Two facts and two pure functions.
+
+        What an engine needs on disk it writes as steps of its Launch; what it needs of the
+        container's form it says in FEATURES (``UNION_ROOT``), and ``ops`` sees to it.
+        """
+
+        @property
+        def MODES(self) -> tuple[str, ...]: ...
+
+        @property
+        def FEATURES(self) -> frozenset[str]: ...
+
+        def probe(self, host: Host, mode: str) -> Support:
+            """Whether ``mode`` can work here, as far as facts tell. Pure."""
+            ...
+
+        def launch(self, spec: RunSpec, host: Host, mode: str) -> Launch:
+            """What to do to run ``spec``. Pure: golden files hold its results."""
+            ...

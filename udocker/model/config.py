@@ -1,0 +1,23 @@
+"""Settings of one invocation."""
+
+from __future__ import annotations
+
+from udocker.model.value import value
+
+
+@value
+class Config:
+    """Default < configuration files < environment < command line; see ``udocker.config``."""
+
+    topdir: str  # the store
+    execution_mode: str = "auto"
+    registry: str = "docker.io"
+    insecure: bool = False
+    insecure_registries: tuple[str, ...] = ()
+    jobs: int = 6
+    connect_timeout: int = 20  # seconds
+    stall_timeout: int = 60  # seconds without a byte
+    verbosity: int = 3  # 0 errors … 3 progress … 5 debug
+    proot: str = ""
+    runc: str = ""
+    max_unpacked_bytes: int = 1 << 40

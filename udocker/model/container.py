@@ -1,0 +1,43 @@
+"""A container: an image's tree and one directory of changes."""
+
+from __future__ import annotations
+
+from udocker.model.oci import ImageConfig
+from udocker.model.reference import Digest
+from udocker.model.value import value
+
+UNION = "union"  # an upper directory over the shared tree
+PLAIN = "plain"  # a directory of its own, ROOT
+
+
+@value
+class Container:
+    """What container.json holds, and where it lies. Changed by writing a new one."""
+
+    id: str  # 32 hexadecimal digits
+    path: str  # absolute directory of the container
+    image: str  # the reference it was created from, canonical
+    manifest: Digest
+    tree: str  # absolute path of the image's immutable root
+    config: ImageConfig
+    created: str  # ISO 8601, UTC
+    form: str = UNION
+    mode: str = ""  # execution mode set by `setup`; empty: not set
+    names: tuple[str, ...] = ()
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:12]
+
+    @property
+    def upper(self) -> str:
+        return f"{self.path}/upper"
+
+    @property
+    def work(self) -> str:
+        return f"{self.path}/work"
+
+    @property
+    def root(self) -> str:
+        """The private root of a PLAIN container; the empty mount point of a UNION one."""
+        return f"{self.path}/ROOT"

@@ -1,0 +1,251 @@
+"""A run, from what the user asked to what an engine executes.
+
+RunRequest (None = not said) -> RunSpec (nothing left to look up) -> Launch (what happens).
+"""
+
+from __future__ import annotations
+
+from udocker.model.value import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Union
+
+# Features a run may need and an engine may have.
+HOSTNAME = "hostname"
+READ_ONLY_MOUNTS = "read-only-mounts"
+FILE_MOUNTS = "file-mounts"
+USER = "user"
+UNION_ROOT = "union-root"  # runs a container without a directory of its own
+FEATURE_TEXT = {
+    HOSTNAME: "a hostname of its own",
+    READ_ONLY_MOUNTS: "read-only volumes",
+    FILE_MOUNTS: "single files as volumes",
+    USER: "another user than root",
+    UNION_ROOT: "shared image trees",
+}
+
+
+@value
+class Volume:
+    """``-v source:target[:ro]`` as the user said it."""
+
+    source: str
+    target: str
+    readonly: bool = False
+
+
+@value
+class RunRequest:
+    """What the user asked for on the command line."""
+
+    target: str  # image reference, container name or id
+    command: tuple[str, ...] = ()
+    env: tuple[tuple[str, Optional[str]], ...] = ()  # None: take the host's value
+    env_files: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    workdir: Optional[str] = None
+    user: Optional[str] = None
+    entrypoint: Optional[str] = None  # "" removes the image's
+    name: Optional[str] = None
+    hostname: Optional[str] = None
+    mode: Optional[str] = None
+    platform: Optional[str] = None
+    pull: str = "missing"  # always, missing, never
+    remove: bool = False
+    interactive: bool = False
+    tty: bool = False
+    hostenv: bool = False
+    hostauth: bool = False
+    bindhome: bool = False
+    dry_run: bool = False
+
+
+@value
+class Mount:
+    """A host file or directory made visible in the container."""
+
+    source: str  # absolute, symlinks resolved, exists
+    target: str  # absolute guest path
+    readonly: bool = False
+    is_dir: bool = True
+    required: bool = True  # False: passed over where it cannot be mounted
+
+
+@value
+class GuestFile:
+    """A file the container sees in place of its own, without its own being changed."""
+
+    target: str
+    content: bytes
+    mode: int = 0o644
+
+
+@value
+class User:
+    """Who the command is, inside."""
+
+    uid: int
+    gid: int
+    name: str
+    home: str
+    groups: tuple[int, ...] = ()
+
+
+@value
+class Root:
+    """Where the root filesystem is: a plain directory, or an upper over an immutable tree."""
+
+    path: str  # the plain directory, or the mount point for the union
+    tree: str = ""  # "" : plain
+    upper: str = ""
+    work: str = ""
+
+    @property
+    def is_union(self) -> bool:
+        return bool(self.tree)
+
+
+@value
+class RunSpec:
+    """A run with every question answered. Engines read nothing else."""
+
+    container: str  # id
+    directory: str  # the container's directory, for what an engine must keep on disk
+    root: Root
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    cwd: str
+    user: User
+    mounts: tuple[Mount, ...]
+    files: tuple[GuestFile, ...]
+    hostname: Optional[str]
+    tty: bool
+    features: frozenset[str]
+
+
+# Set-up steps of a Launch, carried out in order by engine/execute.py.
+
+
+@value
+class Unshare:
+    """New user and mount namespaces; one user id and one group id are mapped."""
+
+    uid: int  # inside
+    gid: int
+    host_uid: int
+    host_gid: int
+    uts: bool = False
+
+
+@value
+class MountUnion:
+    """Kernel overlayfs at ``target``."""
+
+    lower: str
+    upper: str
+    work: str
+    target: str
+
+
+@value
+class EnterRoot:
+    """Make ``path`` the root. Later steps name targets inside, sources outside (the old root)."""
+
+    path: str
+
+
+@value
+class Bind:
+    """Show ``source`` of the old root at ``target``, whose mount point is made if it is missing."""
+
+    source: str
+    target: str
+    readonly: bool = False
+    is_dir: bool = True
+    required: bool = True
+
+
+@value
+class MountNew:
+    """A new filesystem of ``kind`` (tmpfs, devpts…) at ``target``, made if it is missing."""
+
+    kind: str
+    target: str
+    options: str = ""
+
+
+@value
+class MakeLink:
+    """A symbolic link at ``path``; one that exists stays."""
+
+    target: str
+    path: str
+
+
+@value
+class Provide:
+    """``content`` at guest path ``target``, from memory: the file underneath is not changed."""
+
+    target: str
+    content: bytes
+    mode: int = 0o644
+
+
+@value
+class SetHostname:
+    name: str
+
+
+@value
+class MakeDirectory:
+    """``path`` and its parents, in the container."""
+
+    path: str
+    mode: int = 0o755
+
+
+@value
+class WriteFile:
+    """A file on the host that the launch needs; its parents are made."""
+
+    path: str
+    content: bytes
+    mode: int = 0o600
+
+
+@value
+class RemoveTree:
+    """Undo step: remove a host directory that set-up steps made."""
+
+    path: str
+
+
+if TYPE_CHECKING:
+    Step = Union[
+        Unshare,
+        MountUnion,
+        EnterRoot,
+        Bind,
+        MountNew,
+        MakeLink,
+        MakeDirectory,
+        Provide,
+        SetHostname,
+        WriteFile,
+    ]
+
+
+@value
+class Launch:
+    """All that ``execute`` needs: steps, then argv in env, then undo.
+
+    After EnterRoot, ``argv[0]`` and ``cwd`` are guest paths, else host paths. Where ``undo`` is
+    not empty a parent stays; otherwise the command takes udocker's place.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    cwd: str
+    steps: tuple[Step, ...] = ()
+    undo: tuple[RemoveTree, ...] = ()

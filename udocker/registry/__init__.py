@@ -1,0 +1,1 @@
+"""The registry client: API by requests, layer bytes by pycurl."""

@@ -1,0 +1,1 @@
+"""One directory, content-addressed: blobs, images, trees, containers."""

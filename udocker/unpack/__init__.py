@@ -1,0 +1,1 @@
+"""From layers to one directory tree, hostile archives included."""
