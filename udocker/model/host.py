@@ -35,6 +35,7 @@ class Host:
     apparmor_restricts_userns: bool
     ptrace_scope: int
     seccomp: bool
+    cgroup: str  # v1, v2, hybrid or none
     programs: tuple[tuple[str, str], ...] = ()  # name -> absolute path, of those found
 
     def program(self, name: str) -> str | None:

@@ -111,6 +111,7 @@ class RunSpec:
     """A run with every question answered. Engines read nothing else."""
 
     container: str  # id
+    token: str  # unique to this run
     directory: str  # the container's directory, for what an engine must keep on disk
     root: Root
     argv: tuple[str, ...]
