@@ -1,0 +1,213 @@
+"""Settings: defaults < configuration files < environment < command line.
+
+One row of SETTINGS is one setting: it drives the files, the environment, ``showconf`` and the
+documentation. The files are those of udocker 1.3, INI with a [DEFAULT] section that may be left
+out. A file in the current directory is never read.
+"""
+
+from __future__ import annotations
+
+import os
+
+from udocker.errors import ConfigError
+from udocker.model.config import Config
+from udocker.model.value import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def _text(text: str) -> str:
+    return text.strip().strip("\"'")
+
+
+def _boolean(text: str) -> bool:
+    known = {"true": True, "yes": True, "on": True, "1": True}
+    known.update({"false": False, "no": False, "off": False, "0": False, "none": False, "": False})
+    try:
+        return known[_text(text).lower()]
+    except KeyError:
+        raise ValueError("true or false is expected") from None
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(_text(text))
+    except ValueError:
+        raise ValueError("a whole number is expected") from None
+    if number < 0:
+        raise ValueError("a number from 0 on is expected")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = _number(text)
+    if number == 0:
+        raise ValueError("a number from 1 on is expected")
+    return number
+
+
+def _path(text: str) -> str:
+    return os.path.abspath(_text(text)) if _text(text) else ""
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.replace(",", " ").split() if part)
+
+
+@value
+class Setting:
+    """A field of Config: its keys in files (the first is printed) and environment variables."""
+
+    field: str
+    keys: tuple[str, ...]
+    variables: tuple[str, ...]
+    parse: Callable[[str], Any]
+    help: str
+
+
+SETTINGS = (
+    Setting("topdir", ("topdir",), ("UDOCKER_DIR",), _path, "where images and containers are kept"),
+    Setting(
+        "execution_mode",
+        ("default_execution_mode", "override_default_execution_mode"),
+        ("UDOCKER_DEFAULT_EXECUTION_MODE",),
+        _text,
+        "the mode of containers that have none of their own",
+    ),
+    Setting(
+        "registry",
+        ("default_registry",),
+        ("UDOCKER_REGISTRY",),
+        lambda text: _text(text).partition("://")[2] or _text(text),
+        "the registry of names that give none",
+    ),
+    Setting("insecure", ("http_insecure",), (), _boolean, "accept http and unverified TLS"),
+    Setting(
+        "insecure_registries",
+        ("insecure_registries",),
+        ("UDOCKER_INSECURE_REGISTRIES",),
+        _hosts,
+        "registries for which http and unverified TLS are accepted",
+    ),
+    Setting("jobs", ("jobs",), ("UDOCKER_JOBS",), _positive, "layers downloaded at once"),
+    Setting(
+        "connect_timeout", ("ctimeout",), ("UDOCKER_CONNECT_TIMEOUT",), _positive,
+        "seconds to wait for a connection",
+    ),
+    Setting(
+        "stall_timeout", ("stall_timeout",), ("UDOCKER_STALL_TIMEOUT",), _positive,
+        "seconds without a byte after which a transfer is tried again",
+    ),
+    Setting(
+        "verbosity", ("verbose_level",), ("UDOCKER_LOGLEVEL",), _number,
+        "0 errors, 1 results, 2 warnings, 3 progress, 5 debug",
+    ),
+    Setting(
+        "proot", ("use_proot_executable",), ("UDOCKER_USE_PROOT_EXECUTABLE",), _path,
+        "the PRoot program; empty: found in PATH",
+    ),
+    Setting(
+        "runc", ("use_runc_executable",), ("UDOCKER_USE_RUNC_EXECUTABLE",), _path,
+        "the runc or crun program; empty: found in PATH",
+    ),
+    Setting(
+        "max_unpacked_bytes", ("max_unpacked_bytes",), ("UDOCKER_MAX_UNPACKED_BYTES",), _positive,
+        "the most bytes one image may unpack to",
+    ),
+)  # fmt: skip
+
+# Keys of udocker 1.3 that mean nothing here: accepted, so that its files can stay as they are.
+_KEYS_OF_1_3 = """
+    homedir bindir libdir docdir reposdir layersdir containersdir tarball tarball_release
+    installinfo installretry autoinstall config keystore tmpdir cmd root_path user_path
+    sysdirs_list dri_list mountpoint_prefixes default_execution_modes proot_noseccomp
+    proot_killonexit proot_link2symlink ld_so_cache fakechroot_so fakechroot_expand_symlinks
+    fakechroot_cmd_subst libc_search fakechroot_libc lib_dirs_list_nvidia lib_dirs_list_essential
+    lib_dirs_list_append access_files use_patchelf_executable use_singularity_executable
+    use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env
+    invalid_host_env cpu_affinity_exec_tools location http_proxy timeout download_timeout
+    http_agent dockerio_index_url dockerio_registry_url docker_registries nvi_etc_list
+    nvi_bin_list nvi_lib_list nvi_dev_list
+"""
+
+
+def load(
+    environ: Mapping[str, str], overrides: Mapping[str, Any], config_file: str | None = None
+) -> Config:
+    """The settings of this invocation; ``overrides`` are fields given on the command line.
+
+    ``config_file`` is read in place of the files of the user and of the store. Raises
+    ConfigError, naming the file and the key.
+    """
+    home = environ.get("HOME", "")
+    default_top = os.path.join(home or f"/tmp/udocker-{os.getuid()}", ".udocker")
+    fields: dict[str, Any] = {"topdir": default_top}
+    _read_file("/etc/udocker.conf", fields, required=False)
+    if config_file is not None:
+        _read_file(config_file, fields, required=True)
+    else:
+        _read_file(os.path.join(default_top, "udocker.conf"), fields, required=False)
+    from_environment = _from_environment(environ)
+    top = overrides.get("topdir") or from_environment.get("topdir") or fields["topdir"]
+    if config_file is None and top != default_top:
+        _read_file(os.path.join(top, "udocker.conf"), fields, required=False)
+    fields.update(from_environment)
+    fields.update(overrides)
+    return Config(**fields)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for setting in SETTINGS:
+        for variable in setting.variables:
+            text = environ.get(variable)
+            if text:
+                fields[setting.field] = _parsed(setting, text, f"environment variable {variable}")
+    return fields
+
+
+def _read_file(path: str, fields: dict[str, Any], required: bool) -> None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            text = stream.read()
+    except OSError as error:
+        if required:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        return
+    by_key = {key: setting for setting in SETTINGS for key in setting.keys}
+    for key, given in _entries(text, path):
+        setting = by_key.get(key)
+        if setting is None:
+            if key not in _KEYS_OF_1_3.split():
+                raise ConfigError(
+                    f"{path}: unknown setting {key!r}", hint="udocker showconf lists the settings"
+                )
+            continue
+        fields[setting.field] = _parsed(setting, given, f"{path}: {key}")
+
+
+def _entries(text: str, path: str) -> list[tuple[str, str]]:
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    if not text.lstrip("\ufeff# \t\r\n").startswith("[") and "\n[" not in text:
+        text = "[DEFAULT]\n" + text
+    try:
+        parser.read_string(text, path)
+    except configparser.Error as error:
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: {first_line}", hint="lines look like key = value") from error
+    found = list(parser.defaults().items())
+    for section in parser.sections():
+        found += parser.items(section)
+    return found
+
+
+def _parsed(setting: Setting, text: str, where: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {text!r}: {error}") from error

@@ -1,0 +1,180 @@
+"""Bring an image from its registry into the store, unpacked and ready to run."""
+
+from __future__ import annotations
+
+from udocker.errors import BadReplyError
+from udocker.files import store_errors
+from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
+from udocker.model.reference import Digest, Reference
+from udocker.model.value import value
+from udocker.store.images import ImageRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from udocker.model.image import Layer
+    from udocker.ops.session import Session
+    from udocker.registry.remote import Registry, RemoteImage
+    from udocker.store.blobs import Blobs
+
+
+@value
+class StoredLayer:
+    """A layer whose compressed bytes are in the store."""
+
+    blobs: Blobs
+    descriptor: Descriptor
+    diff_id: Digest
+
+    def open(self) -> BinaryIO:
+        return self.blobs.open(self.descriptor)
+
+
+def pull(session: Session, reference: Reference, platform: Platform | None = None) -> ImageRecord:
+    """Fetch ``reference`` for ``platform`` (None: this host's) and unpack it.
+
+    Layers that are here are not fetched, a tree that is here is not unpacked again, and nothing
+    is visible before all of it is verified. Several processes pulling one image take turns: the
+    first does the work, the others find it done. Raises UdockerError.
+    """
+    wanted = platform or native_platform(session)
+    report = session.report
+
+    def waiting() -> None:
+        report.info(f"another udocker is pulling {reference}: waiting for it")
+
+    with session.store.lease(f"pull {reference.canonical} {wanted}", waiting):
+        registry = _registry(session)
+        remote = registry.resolve(reference, wanted)
+        _check(remote.manifest, remote.config, str(reference))
+        known = session.store.images.get(reference)
+        if (
+            known is not None
+            and known.manifest == remote.manifest.digest
+            and session.store.trees.has(known.chain_id)
+        ):
+            report.info(f"{reference} is up to date ({known.config.short})")
+            return known
+        return _fetch(session, registry, reference, remote)
+
+
+def native_platform(session: Session) -> Platform:
+    """The platform whose programs this host runs by itself."""
+    return Platform.parse(f"linux/{session.host.architecture}")
+
+
+def install(
+    session: Session,
+    reference: Reference,
+    manifest: Manifest,
+    config: ImageConfig,
+    layers: Sequence[Layer],
+    index: Digest | None = None,
+) -> ImageRecord:
+    """Unpack ``layers`` unless their tree is here, then make the image visible by its name."""
+    import datetime
+
+    _check(manifest, config, str(reference))
+    ensure_tree(session, config, layers)
+    with store_errors("storing the image"):
+        session.store.blobs.put(config.raw)
+        session.store.blobs.put(manifest.raw)
+    record = ImageRecord(
+        reference=reference.canonical,
+        manifest=manifest.digest,
+        index=index,
+        platform=str(config.platform),
+        config=config.digest,
+        chain_id=config.chain_id,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    session.store.images.put(reference, record)
+    return record
+
+
+def ensure_tree(session: Session, config: ImageConfig, layers: Sequence[Layer]) -> str:
+    """The path of the image's unpacked tree, unpacked now if it is not here.
+
+    Raises UnpackError, VerificationError, StoreError; then nothing is left behind.
+    """
+    trees = session.store.trees
+    chain_id = config.chain_id
+    if trees.has(chain_id):
+        return trees.path(chain_id)
+    with session.store.lease(f"tree {chain_id}"):
+        if trees.has(chain_id):
+            return trees.path(chain_id)
+        return _unpack(session, chain_id, layers)
+
+
+def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer]) -> str:
+    from udocker.unpack.tree import Limits, build_tree
+
+    total = sum(layer.descriptor.size for layer in layers)
+    task = session.report.task("unpacking", total)
+    with store_errors("unpacking the image"), session.store.temporary() as directory:
+        build_tree(
+            layers, directory, Limits(max_bytes=session.config.max_unpacked_bytes), task.advance
+        )
+        path = session.store.trees.publish(directory, chain_id)
+    task.done("unpacked")
+    return path
+
+
+def _fetch(
+    session: Session, registry: Registry, reference: Reference, remote: RemoteImage
+) -> ImageRecord:
+    blobs = session.store.blobs
+    unique = {layer.digest: layer for layer in remote.manifest.layers}
+    tree_is_here = session.store.trees.has(remote.config.chain_id)
+    missing = [layer for layer in unique.values() if not blobs.has(layer)]
+    if missing and not tree_is_here:
+        with store_errors("storing a layer"):
+            registry.download(reference, missing, blobs.sink)
+    layers = [
+        StoredLayer(blobs, descriptor, diff_id)
+        for descriptor, diff_id in zip(remote.manifest.layers, remote.config.diff_ids)
+    ]
+    index = None if remote.digest == remote.manifest.digest else remote.digest
+    record = install(session, reference, remote.manifest, remote.config, layers, index)
+    session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
+    return record
+
+
+def _check(manifest: Manifest, config: ImageConfig, name: str) -> None:
+    if not manifest.layers:
+        raise BadReplyError(f"{name} has no layers: it is not an image that can be run")
+    if len(manifest.layers) != len(config.diff_ids):
+        raise BadReplyError(
+            f"{name}: its manifest has {len(manifest.layers)} layers, "
+            f"its configuration {len(config.diff_ids)}"
+        )
+
+
+def _registry(session: Session) -> Registry:
+    from udocker.registry.auth import DockerConfig
+    from udocker.registry.http import Settings
+    from udocker.registry.remote import Registry
+
+    environ = session.environ
+    folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
+    config = session.config
+    settings = Settings(
+        insecure=config.insecure,
+        insecure_registries=config.insecure_registries,
+        jobs=config.jobs,
+        connect_timeout=config.connect_timeout,
+        stall_timeout=config.stall_timeout,
+        user_agent=_user_agent(),
+        proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
+        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+    )
+    return Registry(settings, DockerConfig(f"{folder}/config.json"), session.report)
+
+
+def _user_agent() -> str:
+    from udocker import __version__
+
+    return f"udocker/{__version__}"

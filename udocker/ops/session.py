@@ -1,0 +1,44 @@
+"""What every use case is given: the store, the settings, the reporter, the environment."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from udocker.model.config import Config
+    from udocker.model.host import Host
+    from udocker.report import Reporter
+    from udocker.store.store import Store
+
+
+class Session:
+    """One invocation of udocker."""
+
+    def __init__(
+        self, store: Store, config: Config, report: Reporter, environ: Mapping[str, str]
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.report = report
+        self.environ = environ
+        self._host: Host | None = None
+
+    @property
+    def host(self) -> Host:
+        """Facts about this host, gathered at the first question."""
+        if self._host is None:
+            from udocker import host
+
+            self._host = host.probe(self.environ, proot=self.config.proot, runc=self.config.runc)
+        return self._host
+
+    @property
+    def cwd(self) -> str:
+        """The directory udocker was called in; ``/`` when it is gone."""
+        try:
+            return os.getcwd()
+        except OSError:
+            return "/"
