@@ -1,0 +1,136 @@
+"""ps, rm, name, rename, rmname, inspect, setup."""
+
+from __future__ import annotations
+
+from udocker.cli.commands import Command
+from udocker.cli.parser import FLAG, TEXT, Option, Syntax
+from udocker.cli.table import age, columns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.cli.context import Context
+    from udocker.cli.parser import Parsed
+
+
+def _ps(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.containers import as_json
+
+    containers = context.session.store.containers.list()
+    if parsed.flag("json"):
+        context.print_json([as_json(container) for container in containers])
+        return 0
+    if parsed.flag("quiet"):
+        for container in containers:
+            context.print(container.short_id)
+        return 0
+    rows = [("CONTAINER ID", "MODE", "CREATED", "NAMES", "IMAGE")]
+    for container in containers:
+        shown = container.id if parsed.flag("no-trunc") else container.short_id
+        mode = container.mode or "auto"
+        names = ",".join(container.names) or "-"
+        rows.append((shown, mode, age(container.created), names, container.image))
+    context.print(columns(rows))
+    return 0
+
+
+def _rm(context: Context, parsed: Parsed) -> int:
+    from udocker.errors import ContainerNotFound
+
+    containers = context.session.store.containers
+    for text in parsed.words:
+        try:
+            containers.delete(containers.get(text))
+        except ContainerNotFound:
+            if not parsed.flag("force"):
+                raise
+        else:
+            context.print(text)
+    return 0
+
+
+def _name(context: Context, parsed: Parsed) -> int:
+    containers = context.session.store.containers
+    containers.add_name(containers.get(parsed.words[0]), parsed.words[1])
+    return 0
+
+
+def _rename(context: Context, parsed: Parsed) -> int:
+    context.session.store.containers.rename(parsed.words[0], parsed.words[1])
+    return 0
+
+
+def _rmname(context: Context, parsed: Parsed) -> int:
+    context.session.store.containers.remove_name(parsed.words[0])
+    return 0
+
+
+def _inspect(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.containers import describe, private_root
+
+    if parsed.flag("p"):
+        for text in parsed.words:
+            context.print(private_root(context.session, text))
+        return 0
+    context.print_json([describe(context.session, text) for text in parsed.words])
+    return 0
+
+
+def _setup(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.containers import setup
+
+    mode = parsed.text("execmode")
+    container = setup(context.session, parsed.words[0], mode)
+    if mode is None:
+        context.print(f"execmode: {container.mode or 'auto'}")
+    return 0
+
+
+_NO_TRUNC = Option(("--no-trunc",), FLAG, "whole container ids")
+_PS = Syntax(
+    usage="[OPTIONS]",
+    summary="List the containers in the store.",
+    options=(
+        Option(("--all", "-a"), FLAG, "accepted: all are listed", hidden=True),
+        Option(("--quiet", "-q"), FLAG, "container ids only"),
+        _NO_TRUNC,
+        Option(("--json",), FLAG, "as JSON"),
+    ),
+)
+_RM = Syntax(
+    usage="[OPTIONS] CONTAINER…",
+    summary="Remove containers and everything they wrote.",
+    options=(Option(("--force", "-f"), FLAG, "no error if a container is not there"),),
+    at_least=1,
+    at_most=None,
+)
+_NAME = Syntax("CONTAINER NAME", "Give a container a name.", at_least=2, at_most=2)
+_RENAME = Syntax("NAME NEWNAME", "Replace a container's name.", at_least=2, at_most=2)
+_RMNAME = Syntax("NAME", "Take a name away from a container.", at_least=1, at_most=1)
+_INSPECT = Syntax(
+    usage="[OPTIONS] CONTAINER|IMAGE…",
+    summary="Show containers or images as JSON.",
+    options=(
+        Option(("-p",), FLAG, "print the container's root directory, made if there is none yet"),
+    ),
+    at_least=1,
+    at_most=None,
+)
+_SETUP = Syntax(
+    usage="[OPTIONS] CONTAINER",
+    summary="Show or choose how a container is executed.",
+    options=(
+        Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
+        Option(("--force",), FLAG, "accepted: a mode can always be changed", hidden=True),
+    ),
+    at_least=1,
+    at_most=1,
+)
+COMMANDS = (
+    Command("ps", _PS, _ps),
+    Command("rm", _RM, _rm),
+    Command("name", _NAME, _name),
+    Command("rename", _RENAME, _rename),
+    Command("rmname", _RMNAME, _rmname),
+    Command("inspect", _INSPECT, _inspect),
+    Command("setup", _SETUP, _setup),
+)

@@ -1,0 +1,94 @@
+"""doctor, try, showconf, version, help."""
+
+from __future__ import annotations
+
+from udocker import __version__
+from udocker.cli import commands
+from udocker.cli.commands import Command
+from udocker.cli.parser import FLAG, Option, Syntax, help_text
+from udocker.cli.table import columns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.cli.context import Context
+    from udocker.cli.parser import Parsed
+
+
+def _doctor(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.doctor import examine
+
+    findings = examine(context.session)
+    if parsed.flag("json"):
+        context.print_json(findings.as_json())
+        return 0 if findings.chosen else 125
+    context.print(columns([("host:", text) for text in findings.host]))
+    context.print(columns([("store:", text) for text in findings.store]))
+    context.print()
+    for row in findings.modes:
+        context.print(f"{row.name}  {'ok' if row.ok else 'no'}  {row.summary}")
+        if row.reason:
+            context.print(f"        {row.reason}")
+        if row.hint and not row.ok:
+            context.print(f"        try: {row.hint}")
+    context.print()
+    context.print(f"auto runs {findings.chosen or 'nothing: no mode works here'}")
+    return 0 if findings.chosen else 125
+
+
+def _try(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.doctor import try_modes
+
+    ran = 0
+    for row in try_modes(context.session):
+        verdict = f"ran: {row.output}" if row.ok else f"no: {row.reason}"
+        context.print(f"{row.name}  {verdict}")
+        ran += row.ok
+    return 0 if ran else 125
+
+
+def _showconf(context: Context, parsed: Parsed) -> int:
+    from udocker.config import SETTINGS
+
+    for setting in SETTINGS:
+        current = getattr(context.session.config, setting.field)
+        shown = " ".join(current) if isinstance(current, tuple) else current
+        context.print(f"{setting.keys[0]} = {shown}")
+    return 0
+
+
+def _version(context: Context, parsed: Parsed) -> int:
+    context.print(f"version: {__version__}")
+    return 0
+
+
+def _help(context: Context, parsed: Parsed) -> int:
+    from udocker.cli.main import GENERAL
+
+    if parsed.words:
+        command = commands.find(parsed.words[0])
+        context.print(help_text(command.name, command.syntax).rstrip())
+        return 0
+    context.print(help_text("", GENERAL).rstrip().replace("udocker  ", "udocker "))
+    context.print("\nCommands:")
+    found = [commands.find(name) for name in commands.names()]
+    context.print(columns([(f"  {c.name}", c.syntax.summary) for c in found]))
+    context.print("\nudocker COMMAND --help tells more.")
+    return 0
+
+
+_DOCTOR = Syntax(
+    usage="[OPTIONS]",
+    summary="Show what this host offers, and which modes work here or why not.",
+    options=(Option(("--json",), FLAG, "as JSON"),),
+)
+_TRY = Syntax("", "Run the image that comes with udocker in every mode of this host.")
+_SHOWCONF = Syntax("", "Show the settings in force.")
+_VERSION = Syntax("", "Show the version.")
+_HELP = Syntax("[COMMAND]", "Show help.", at_most=1)
+COMMANDS = (
+    Command("doctor", _DOCTOR, _doctor),
+    Command("try", _TRY, _try),
+    Command("showconf", _SHOWCONF, _showconf),
+    Command("version", _VERSION, _version),
+    Command("help", _HELP, _help),
+)

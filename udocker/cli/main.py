@@ -1,0 +1,149 @@
+"""The entry point: the environment, the general options, and the one error boundary."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from udocker.cli import commands
+from udocker.cli.context import Context
+from udocker.cli.parser import FLAG, TEXT, Option, Parsed, Syntax, help_text, parse
+from udocker.errors import UdockerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from udocker.model.config import Config
+    from udocker.report import Reporter
+
+GENERAL = Syntax(
+    usage="[OPTIONS] COMMAND …",
+    summary="Run Docker and OCI images without privileges.",
+    options=(
+        Option(("--help", "-h"), FLAG, "show help"),
+        Option(("--version", "-V"), FLAG, "show the version"),
+        Option(("--debug", "-D"), FLAG, "tell more; show the traceback of an error"),
+        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+        Option(("--insecure",), FLAG, "accept http and unverified TLS from registries"),
+        Option(("--repo",), TEXT, "the store to use", "DIR"),
+        Option(("--config",), TEXT, "the only configuration file to read", "FILE"),
+        Option(("--allow-root",), FLAG, "accepted; root needs no permission", hidden=True),
+    ),
+    at_most=None,
+    passes_on=True,
+)
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; the result is the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = False
+    try:
+        general = parse(GENERAL, given, "")
+        debug = general.flag("debug")
+        return _dispatch(general)
+    except UdockerError as error:
+        return _tell(error, debug)
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the boundary: nothing else may reach the user
+        return _tell_unexpected(error, debug)
+
+
+def _dispatch(general: Parsed) -> int:
+    words = general.words
+    if general.flag("version"):
+        words = ("version",)
+    if general.flag("help") or not words:
+        words = ("help", *words[:1])
+    command = commands.find(words[0])
+    rest = list(words[1:])
+    if _asks_for_help(command.syntax, rest):
+        sys.stdout.write(help_text(command.name, command.syntax))
+        return 0
+    parsed = parse(command.syntax, rest, command.name)
+    context = _context(general, parsed)
+    try:
+        code = command.run(context, parsed)
+        sys.stdout.flush()
+        return code
+    finally:
+        context.session.report.close()
+
+
+def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
+    """Whether --help stands among the command's own options, not in a command to run."""
+    own = {name for option in syntax.options for name in option.names}
+    asked = [word for word in ("--help", "-h") if word not in own]
+    for argument in arguments:
+        if argument in asked:
+            return True
+        if argument == "--" or (syntax.passes_on and not argument.startswith("-")):
+            return False
+    return False
+
+
+def _context(general: Parsed, parsed: Parsed) -> Context:
+    from udocker import config
+    from udocker.ops.session import Session
+    from udocker.store.store import Store
+
+    overrides: dict[str, Any] = {}
+    repo = general.text("repo")
+    if repo is not None:
+        overrides["topdir"] = os.path.abspath(os.path.expanduser(repo))
+    if general.flag("insecure"):
+        overrides["insecure"] = True
+    if general.flag("quiet") or parsed.flag("quiet"):
+        overrides["verbosity"] = 1
+    if general.flag("debug"):
+        overrides["verbosity"] = 5
+    settings = config.load(os.environ, overrides, general.text("config"))
+    session = Session(Store(settings.topdir), settings, _reporter(settings), os.environ)
+    return Context(session, sys.stdout)
+
+
+def _reporter(settings: Config) -> Reporter:
+    from udocker import report
+
+    return report.choose(sys.stderr, settings.verbosity)
+
+
+def _tell(error: UdockerError, debug: bool) -> int:
+    if debug:
+        _traceback()
+    _flush()
+    sys.stderr.write(f"udocker: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  try: {error.hint}\n")
+    return error.exit_code
+
+
+def _tell_unexpected(error: Exception, debug: bool) -> int:
+    if debug:
+        _traceback()
+    _flush()
+    sys.stderr.write(f"udocker: internal error: {type(error).__name__}: {error}\n")
+    sys.stderr.write("  try: udocker --debug … shows where; please report it\n")
+    return UdockerError.exit_code
+
+
+def _traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,38 @@
+"""Lists as people read them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows with their cells aligned; the last column is not padded."""
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths)]
+        lines.append("   ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes as ``12.3 MB``."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def age(moment: str) -> str:
+    """How long ago an ISO 8601 moment was, in the largest unit that fits."""
+    import datetime
+
+    try:
+        then = datetime.datetime.fromisoformat(moment)
+        seconds = (datetime.datetime.now(datetime.timezone.utc) - then).total_seconds()
+    except (ValueError, TypeError):
+        return "unknown"
+    for unit, length in (("week", 604800), ("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
