@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+# Between making a temporary entry and locking it there is an instant; no sweep looks that soon.
+_TOO_YOUNG = 60.0
+# Where locks do not exist, age alone tells what was left behind.
+_SURELY_LEFT = 7 * 86400.0
 
 
 def unique_name() -> str:
@@ -130,3 +134,48 @@ def older_than(path: str, seconds: float) -> bool:
         return time.time() - os.lstat(path).st_mtime > seconds
     except FileNotFoundError:
         return False
+
+
+def sweep(directory: str) -> None:
+    """Remove the entries of ``directory`` whose makers are gone. Never fails."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            path = f"{directory}/{name}"
+            with contextlib.suppress(OSError):
+                if is_left_behind(path):
+                    remove_tree(path)
+
+
+def is_left_behind(path: str) -> bool:
+    """Whether the process that made ``path``, and held its lock, is gone. Raises OSError."""
+    age = time.time() - os.lstat(path).st_mtime
+    if age < _TOO_YOUNG:
+        return False
+    if os.path.islink(path):
+        return True
+    try:
+        lock = lock_entry(path)
+    except BlockingIOError:
+        return False
+    if lock is None:
+        return age > _SURELY_LEFT
+    os.close(lock)
+    return True
+
+
+def lock_entry(path: str) -> int | None:
+    """Lock a file or directory until the descriptor, or the process, is closed.
+
+    None where locks do not exist. Raises BlockingIOError when another process holds it.
+    """
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise BlockingIOError(error.errno, error.strerror, path) from error
+        return None
+    return descriptor

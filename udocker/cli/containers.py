@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _ps(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import as_json
 
-    containers = context.session.store.containers.list()
+    containers = context.session.store.containers.all()
     if parsed.flag("json"):
         context.print_json([as_json(container) for container in containers])
         return 0

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def _doctor(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.doctor import examine
+    from udocker.ops.doctor import examine_host
 
-    findings = examine(context.session)
+    findings = examine_host(context.session)
     if parsed.flag("json"):
         context.print_json(findings.as_json())
         return 0 if findings.chosen else 125

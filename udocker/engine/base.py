@@ -29,3 +29,13 @@ if TYPE_CHECKING:
         def launch(self, spec: RunSpec, host: Host, mode: str) -> Launch:
             """What to do to run ``spec``. Pure: golden files hold its results."""
             ...
+
+
+def guest_file(spec: RunSpec, content: bytes) -> str:
+    """Where on the host a file of ``spec.files`` is put: named by what it holds.
+
+    The file lies in the container's directory, so runs share it and it goes with the container.
+    """
+    import hashlib
+
+    return f"{spec.directory}/files/{hashlib.sha256(content).hexdigest()[:32]}"

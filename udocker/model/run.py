@@ -51,14 +51,12 @@ class RunRequest:
     hostname: Optional[str] = None
     mode: Optional[str] = None
     platform: Optional[str] = None
+    registry: Optional[str] = None  # of an image name that gives none
     pull: str = "missing"  # always, missing, never
     remove: bool = False
-    interactive: bool = False
-    tty: bool = False
     hostenv: bool = False
     hostauth: bool = False
     bindhome: bool = False
-    dry_run: bool = False
 
 
 @value
@@ -158,52 +156,34 @@ class EnterRoot:
 
 @value
 class Bind:
-    """Show ``source`` of the old root at ``target``, whose mount point is made if it is missing."""
+    """Show ``source`` of the old root at ``target``, whose mount point is made if it is missing.
+
+    What is mounted below ``source`` comes along.
+    """
 
     source: str
     target: str
     readonly: bool = False
+    shallow: bool = False  # read-only is the mount itself, not what is mounted below it
     is_dir: bool = True
     required: bool = True
 
 
 @value
-class MountNew:
-    """A new filesystem of ``kind`` (tmpfs, devpts…) at ``target``, made if it is missing."""
+class MakeDirectory:
+    """``path`` and its parents, in the container.
 
-    kind: str
-    target: str
-    options: str = ""
+    Before EnterRoot ``root`` is the container's root on the host, and no symbolic link leads out.
+    """
 
-
-@value
-class MakeLink:
-    """A symbolic link at ``path``; one that exists stays."""
-
-    target: str
     path: str
-
-
-@value
-class Provide:
-    """``content`` at guest path ``target``, from memory: the file underneath is not changed."""
-
-    target: str
-    content: bytes
-    mode: int = 0o644
+    mode: int = 0o755
+    root: str = ""
 
 
 @value
 class SetHostname:
     name: str
-
-
-@value
-class MakeDirectory:
-    """``path`` and its parents, in the container."""
-
-    path: str
-    mode: int = 0o755
 
 
 @value
@@ -223,18 +203,7 @@ class RemoveTree:
 
 
 if TYPE_CHECKING:
-    Step = Union[
-        Unshare,
-        MountUnion,
-        EnterRoot,
-        Bind,
-        MountNew,
-        MakeLink,
-        MakeDirectory,
-        Provide,
-        SetHostname,
-        WriteFile,
-    ]
+    Step = Union[Unshare, MountUnion, EnterRoot, Bind, MakeDirectory, SetHostname, WriteFile]
 
 
 @value
@@ -242,7 +211,8 @@ class Launch:
     """All that ``execute`` needs: steps, then argv in env, then undo.
 
     After EnterRoot, ``argv[0]`` and ``cwd`` are guest paths, else host paths. Where ``undo`` is
-    not empty a parent stays; otherwise the command takes udocker's place.
+    not empty, or signals must be passed on, a parent stays; otherwise the command takes udocker's
+    place.
     """
 
     argv: tuple[str, ...]
@@ -250,3 +220,4 @@ class Launch:
     cwd: str
     steps: tuple[Step, ...] = ()
     undo: tuple[RemoveTree, ...] = ()
+    signals_to_child: bool = False  # argv is a go-between that does not pass them on

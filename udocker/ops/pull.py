@@ -71,16 +71,13 @@ def install(
     manifest: Manifest,
     config: ImageConfig,
     layers: Sequence[Layer],
+    *,
     index: Digest | None = None,
 ) -> ImageRecord:
     """Unpack ``layers`` unless their tree is here, then make the image visible by its name."""
     import datetime
 
     _check(manifest, config, str(reference))
-    ensure_tree(session, config, layers)
-    with store_errors("storing the image"):
-        session.store.blobs.put(config.raw)
-        session.store.blobs.put(manifest.raw)
     record = ImageRecord(
         reference=reference.canonical,
         manifest=manifest.digest,
@@ -90,37 +87,42 @@ def install(
         chain_id=config.chain_id,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    session.store.images.put(reference, record)
-    return record
+    while True:
+        ensure_tree(session, config, layers)
+        with session.store.references():
+            # Another process may have removed the tree while no image referred to it.
+            if session.store.trees.has(config.chain_id):
+                with store_errors("storing the image"):
+                    session.store.blobs.put(config.raw)
+                    session.store.blobs.put(manifest.raw)
+                session.store.images.put(reference, record)
+                return record
 
 
 def ensure_tree(session: Session, config: ImageConfig, layers: Sequence[Layer]) -> str:
-    """The path of the image's unpacked tree, unpacked now if it is not here.
+    """The root of the image's unpacked tree, unpacked now if it is not here.
 
     Raises UnpackError, VerificationError, StoreError; then nothing is left behind.
     """
     trees = session.store.trees
     chain_id = config.chain_id
-    if trees.has(chain_id):
-        return trees.path(chain_id)
-    with session.store.lease(f"tree {chain_id}"):
-        if trees.has(chain_id):
-            return trees.path(chain_id)
-        return _unpack(session, chain_id, layers)
+    if not trees.has(chain_id):
+        with session.store.lease(f"tree {chain_id}"):
+            if not trees.has(chain_id):
+                _unpack(session, chain_id, layers)
+    return trees.root(chain_id)
 
 
-def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer]) -> str:
+def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer]) -> None:
     from udocker.unpack.tree import Limits, build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
     task = session.report.task("unpacking", total)
+    limits = Limits(max_bytes=session.config.max_unpacked_bytes)
     with store_errors("unpacking the image"), session.store.temporary() as directory:
-        build_tree(
-            layers, directory, Limits(max_bytes=session.config.max_unpacked_bytes), task.advance
-        )
-        path = session.store.trees.publish(directory, chain_id)
+        build_tree(layers, directory, limits, task.advance)
+        session.store.trees.publish(directory, chain_id)
     task.done("unpacked")
-    return path
 
 
 def _fetch(
@@ -138,7 +140,7 @@ def _fetch(
         for descriptor, diff_id in zip(remote.manifest.layers, remote.config.diff_ids)
     ]
     index = None if remote.digest == remote.manifest.digest else remote.digest
-    record = install(session, reference, remote.manifest, remote.config, layers, index)
+    record = install(session, reference, remote.manifest, remote.config, layers, index=index)
     session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
     return record
 

@@ -36,6 +36,11 @@ class Session:
         return self._host
 
     @property
+    def terminal(self) -> bool:
+        """Whether standard input and output are terminals."""
+        return os.isatty(0) and os.isatty(1)
+
+    @property
     def cwd(self) -> str:
         """The directory udocker was called in; ``/`` when it is gone."""
         try:

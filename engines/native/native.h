@@ -1,0 +1,33 @@
+/*
+ * What Python's standard library of 3.9 does not offer of the kernel: namespaces, mounts, and the
+ * life of a child. Each function is one system call and gives 0, or -1 with errno set.
+ */
+#ifndef UDOCKER_NATIVE_H
+#define UDOCKER_NATIVE_H
+
+/* unshare(2) */
+int udocker_unshare(int flags);
+
+/* mount(2). NULL is allowed for source, kind and data, as the kernel allows it. */
+int udocker_mount(const char *source, const char *target, const char *kind, unsigned long flags,
+                  const char *data);
+
+/* Make every mount at and below target read-only: mount_setattr(2), Linux 5.12; ENOSYS before. */
+int udocker_mount_readonly(const char *target);
+
+/* umount2(2) with MNT_DETACH. */
+int udocker_unmount(const char *target);
+
+/* pivot_root(2) with the old root put on top of the new one; "." is the new root. */
+int udocker_pivot_here(void);
+
+/* sethostname(2) */
+int udocker_set_hostname(const char *name, size_t size);
+
+/* prctl(2): the signal that this process gets when the thread that made it ends. */
+int udocker_set_parent_death_signal(int signal);
+
+/* prctl(2): orphans among the descendants become children of this process. */
+int udocker_become_subreaper(void);
+
+#endif

@@ -1,0 +1,132 @@
+"""run and create."""
+
+from __future__ import annotations
+
+from udocker.cli.commands import Command
+from udocker.cli.images import PLATFORM, REGISTRY, platform, reference
+from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
+from udocker.model.run import RunRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.cli.context import Context
+    from udocker.cli.parser import Parsed
+
+_PULL = Option(
+    ("--pull",),
+    TEXT,
+    "fetch the image: always, when it is missing (default), or never",
+    "WHEN",
+    ("always", "missing", "never"),
+)
+
+
+def _request(context: Context, parsed: Parsed) -> RunRequest:
+    from udocker.spec.env import parse_option
+    from udocker.spec.mounts import parse_volume
+
+    cwd = context.session.cwd
+    return RunRequest(
+        target=parsed.words[0],
+        command=parsed.words[1:],
+        env=tuple(parse_option(text) for text in parsed.list("env")),
+        env_files=parsed.list("env-file"),
+        volumes=tuple(parse_volume(text, cwd) for text in parsed.list("volume")),
+        workdir=parsed.text("workdir"),
+        user=parsed.text("user"),
+        entrypoint=parsed.text("entrypoint"),
+        name=parsed.text("name"),
+        hostname=parsed.text("hostname"),
+        mode=parsed.text("execmode"),
+        platform=parsed.text("platform"),
+        registry=_host(parsed.text("registry")),
+        pull=parsed.text("pull") or "missing",
+        remove=parsed.flag("rm"),
+        hostenv=parsed.flag("hostenv"),
+        hostauth=parsed.flag("hostauth"),
+        bindhome=parsed.flag("bindhome"),
+    )
+
+
+def _host(registry: str | None) -> str | None:
+    return None if registry is None else registry.partition("://")[2] or registry
+
+
+def _run(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.run import plan, run
+
+    request = _request(context, parsed)
+    if parsed.flag("tty") and not context.session.terminal:
+        context.session.report.warn("standard input is not a terminal: -t has no effect")
+    if parsed.flag("dry-run"):
+        for line in plan(context.session, request):
+            context.print(line)
+        return 0
+    return run(context.session, request)
+
+
+def _create(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.create import create
+
+    session = context.session
+    container = create(
+        session,
+        reference(session, parsed.words[0], parsed),
+        name=parsed.text("name"),
+        pull=parsed.text("pull") or "missing",
+        platform=platform(parsed),
+    )
+    context.print(container.id)
+    return 0
+
+
+_OPTIONS = (
+    Option(("--name",), TEXT, "give the new container a name", "NAME"),
+    Option(("--rm",), FLAG, "remove the container and what it wrote when the command ends"),
+    Option(("--env", "-e"), LIST, "set a variable; NAME alone takes the host's value", "NAME=V"),
+    Option(("--env-file",), LIST, "read variables from a file, NAME=VALUE lines", "FILE"),
+    Option(("--volume", "-v"), LIST, "show a host path in the container", "SRC:DST[:ro]"),
+    Option(("--workdir", "-w"), TEXT, "start the command in this directory", "DIR"),
+    Option(("--user", "-u"), TEXT, "be this user inside: NAME or UID, :GROUP or :GID", "USER"),
+    Option(("--entrypoint",), TEXT, 'in place of the image\'s; "" for none', "COMMAND"),
+    Option(("--hostname",), TEXT, "a host name of the container's own", "NAME"),
+    Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
+    Option(("--interactive", "-i"), FLAG, "accepted: standard input is always connected"),
+    Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
+    Option(("--hostenv",), FLAG, "take over the host's environment"),
+    Option(("--hostauth",), FLAG, "use the host's users and groups"),
+    Option(("--bindhome",), FLAG, "show the home directory in the container"),
+    PLATFORM,
+    _PULL,
+    REGISTRY,
+    Option(("--dry-run",), FLAG, "print what would be done"),
+    Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+    Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
+)
+_RUN = Syntax(
+    usage="[OPTIONS] IMAGE|CONTAINER [COMMAND [ARG…]]",
+    summary="Run a command in a new container of an image, or in a container that is there.",
+    options=_OPTIONS,
+    at_least=1,
+    at_most=None,
+    passes_on=True,
+    details=(
+        "Exit status: the command's own (128+N when signal N ended it); 125 udocker failed,\n"
+        "126 the command cannot be executed, 127 it is not there, 2 the command line is wrong."
+    ),
+)
+_CREATE = Syntax(
+    usage="[OPTIONS] IMAGE",
+    summary="Make a container of an image and print its id.",
+    options=(
+        Option(("--name",), TEXT, "give the container a name", "NAME"),
+        PLATFORM,
+        _PULL,
+        REGISTRY,
+        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+        Option(("--force",), FLAG, "accepted: nothing has to be forced", hidden=True),
+    ),
+    at_least=1,
+    at_most=1,
+)
+COMMANDS = (Command("run", _RUN, _run), Command("create", _CREATE, _create))

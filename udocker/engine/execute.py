@@ -1,0 +1,178 @@
+"""Carries out a Launch: the only place that starts a user's command.
+
+By default the command takes udocker's place (execve(2)): its exit status, its signals and its
+terminal are its own. Where something must follow, or the engine needs a go-between, a parent
+stays: it passes signals on and gives the command's status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from udocker.engine.steps import Steps
+from udocker.errors import CommandNotFound, EngineError, NotExecutable, UdockerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from udocker.model.run import Launch
+
+_SIGNALED = 128
+
+
+def execute(launch: Launch, remain: bool = False) -> int:
+    """Run ``launch``. Returns the exit code only where a parent stays, as ``remain`` asks for.
+
+    Raises EngineError when a step fails, CommandNotFound or NotExecutable for the command.
+    """
+    if not (remain or launch.undo or launch.signals_to_child):
+        become(launch)
+    try:
+        return supervise(launch)
+    finally:
+        undo(launch)
+
+
+def become(launch: Launch) -> NoReturn:
+    """Carry out the steps, then execve(2). Raises as ``execute``."""
+    Steps().run(launch)
+    _restore_signals()
+    try:
+        _exec(launch)
+    except OSError as error:
+        raise _exec_error(launch.argv[0], error) from error
+
+
+def undo(launch: Launch) -> None:
+    """Take away what the steps put on the host. Never fails."""
+    from udocker import files
+
+    for step in launch.undo:
+        with contextlib.suppress(OSError):
+            files.remove_tree(step.path)
+
+
+def supervise(launch: Launch) -> int:
+    """Run ``launch`` in a child, pass signals to it, and wait for it. Raises as ``execute``."""
+    from udocker.engine.supervisor import Supervisor
+
+    with Supervisor(launch.signals_to_child) as supervisor:
+        receiver, sender = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(receiver)
+            supervisor.enter_child()
+            _child(launch, sender)
+        os.close(sender)
+        supervisor.watch(child)
+        failure = _failure(receiver)
+        code = supervisor.wait()
+    if failure is not None:
+        raise failure
+    return code
+
+
+def capture(launch: Launch, seconds: float) -> tuple[int, str]:
+    """Run ``launch`` with no input; its exit code and what it printed, at most 64 KiB.
+
+    Used to try an engine: after ``seconds`` it is killed and the code is 124, as timeout(1).
+    Raises as ``execute``.
+    """
+    from udocker.engine.supervisor import read_until
+
+    output, output_in = os.pipe()
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output_in, 1)
+        os.dup2(output_in, 2)
+        _child(launch, sender)
+    with contextlib.suppress(OSError):
+        os.setpgid(child, child)  # both sides: whoever is first
+    os.close(output_in)
+    os.close(sender)
+    try:
+        text, in_time = read_until(output, seconds)
+        if not in_time:
+            os.killpg(child, 9)
+        failure = _failure(receiver)
+        code = exit_code(os.waitpid(child, 0)[1])
+    finally:
+        os.close(output)
+        undo(launch)
+    if failure is not None:
+        raise failure
+    return (code if in_time else 124), text
+
+
+def exit_code(status: int) -> int:
+    """What a shell makes of a status of wait(2)."""
+    if os.WIFSIGNALED(status):
+        return _SIGNALED + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
+
+
+def _child(launch: Launch, sender: int) -> NoReturn:
+    """In the child: run, or send what failed through the pipe, which execve closes."""
+    try:
+        become(launch)
+    except UdockerError as error:
+        message = "\0".join((type(error).__name__, error.message, error.hint or ""))
+        os.write(sender, message.encode("utf-8", "surrogateescape"))
+    except BaseException as error:  # noqa: BLE001 - nothing of the parent may run in the child
+        os.write(sender, f"EngineError\0{type(error).__name__}: {error}\0".encode())
+    finally:
+        os._exit(EngineError.exit_code)
+
+
+def _failure(receiver: int) -> UdockerError | None:
+    with os.fdopen(receiver, "rb") as stream:
+        message = stream.read().decode("utf-8", "surrogateescape")
+    if not message:
+        return None
+    name, text, hint = message.split("\0", 2)
+    kinds = {kind.__name__: kind for kind in (CommandNotFound, NotExecutable)}
+    return kinds.get(name, EngineError)(text, hint=hint or None)
+
+
+def _restore_signals() -> None:
+    """Python ignores these; ignored signals stay ignored across execve(2)."""
+    import signal
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def _exec(launch: Launch) -> NoReturn:
+    environment = dict(launch.env)
+    program = launch.argv[0]
+    if "/" in program:
+        os.execve(program, launch.argv, environment)
+    refused: OSError | None = None
+    for folder in environment.get("PATH", os.defpath).split(":"):
+        try:
+            os.execve(f"{folder or '.'}/{program}", launch.argv, environment)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                refused = refused or error
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+
+
+def _exec_error(program: str, error: OSError) -> UdockerError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return CommandNotFound(
+            f"cannot execute {program}: it, or the interpreter it names, is not in the container"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
+        return NotExecutable(f"cannot execute {program}: {error.strerror}")
+    if error.errno == errno.ENOEXEC:
+        return NotExecutable(
+            f"cannot execute {program}: not a program of this machine, and no #! line",
+            hint="a script needs a first line like #!/bin/sh",
+        )
+    return EngineError(f"cannot execute {program}: {error.strerror}")

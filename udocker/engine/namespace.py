@@ -1,0 +1,97 @@
+"""N1: a user namespace and a mount namespace of our own; the kernel does the rest.
+
+No pid namespace, no parent that waits, no subordinate ids: the command takes udocker's place as
+a process of the user's. /dev, /proc and /sys are the host's: without a pid namespace the kernel
+lets nobody mount a new /proc, and terminals, GPUs and fabrics are where programs expect them.
+What the user could change there only because of being root on the host is read-only.
+"""
+
+from __future__ import annotations
+
+from udocker.engine.base import guest_file
+from udocker.model.host import Support
+from udocker.model.run import (
+    FILE_MOUNTS,
+    HOSTNAME,
+    READ_ONLY_MOUNTS,
+    UNION_ROOT,
+    USER,
+    Bind,
+    EnterRoot,
+    Launch,
+    MakeDirectory,
+    MountUnion,
+    SetHostname,
+    Unshare,
+    WriteFile,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.host import Host
+    from udocker.model.run import RunSpec, Step
+
+MODES = ("N1",)
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT))
+
+# Kernel files that obey whoever is root on the host, capabilities or not (proc(5)).
+_GUARDED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+
+
+def probe(host: Host, mode: str) -> Support:
+    """What the kernel and the administrator say about user namespaces."""
+    if host.max_user_namespaces is None:
+        return Support("this kernel has no user namespaces", "use a mode that needs none")
+    if host.max_user_namespaces == 0:
+        return Support(
+            "user namespaces are switched off here (user.max_user_namespaces is 0)",
+            "ask the administrator for sysctl user.max_user_namespaces=10000",
+        )
+    if host.apparmor_restricts_userns and host.uid != 0:
+        return Support(
+            "AppArmor restricts user namespaces here "
+            "(kernel.apparmor_restrict_unprivileged_userns is 1)",
+            "ask the administrator for an AppArmor profile for udocker, or that sysctl set to 0",
+        )
+    return Support()
+
+
+def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
+    """Steps that end in the command itself."""
+    steps: list[Step] = [
+        WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
+    ]
+    steps.append(
+        Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts=spec.hostname is not None)
+    )
+    if spec.root.is_union:
+        steps.append(MountUnion(spec.root.tree, spec.root.upper, spec.root.work, spec.root.path))
+    steps.append(EnterRoot(spec.root.path))
+    steps += _system(host)
+    steps += [
+        Bind(guest_file(spec, file.content), file.target, is_dir=False, required=False)
+        for file in spec.files
+    ]
+    steps += [
+        Bind(m.source, m.target, readonly=m.readonly, is_dir=m.is_dir, required=m.required)
+        for m in spec.mounts
+    ]
+    if spec.hostname is not None:
+        steps.append(SetHostname(spec.hostname))
+    steps.append(MakeDirectory(spec.cwd))
+    return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=tuple(steps))
+
+
+def _system(host: Host) -> list[Step]:
+    steps: list[Step] = [
+        Bind("/dev", "/dev", readonly=host.uid == 0, shallow=True),
+        Bind("/proc", "/proc"),
+        Bind("/sys", "/sys", readonly=True, required=False),
+        MakeDirectory("/tmp", 0o1777),
+    ]
+    if host.uid == 0:
+        steps += [
+            Bind(path, path, readonly=True, is_dir="trigger" not in path, required=False)
+            for path in _GUARDED
+        ]
+    return steps

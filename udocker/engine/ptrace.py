@@ -1,0 +1,74 @@
+"""P1 and P2: system calls that name a path are rewritten by a tracer, PRoot found on the host.
+
+P1 lets a seccomp filter pass the calls that name no path; P2 stops at every call, for hosts
+whose kernel or PRoot gets that wrong.
+"""
+
+from __future__ import annotations
+
+from udocker.engine.base import guest_file
+from udocker.errors import UnsupportedFeature
+from udocker.model.host import Support
+from udocker.model.run import FILE_MOUNTS, USER, Launch, MakeDirectory, WriteFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.host import Host
+    from udocker.model.run import RunSpec, Step
+
+MODES = ("P1", "P2")
+FEATURES = frozenset((FILE_MOUNTS, USER))
+_SYSTEM = ("/dev", "/proc", "/sys")
+_NOBODY_TRACES = 3  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
+
+
+def probe(host: Host, mode: str) -> Support:
+    """PRoot must be there, and the kernel must let a process trace its children."""
+    if host.program("proot") is None:
+        return Support(
+            "the proot program is not in PATH",
+            "install proot, or name it: UDOCKER_USE_PROOT_EXECUTABLE",
+        )
+    if host.ptrace_scope >= _NOBODY_TRACES:
+        return Support(
+            "ptrace is switched off here (kernel.yama.ptrace_scope is 3)",
+            "use a mode that does not trace",
+        )
+    if mode == "P1" and not host.seccomp:
+        return Support("this kernel has no seccomp filters", "use P2")
+    return Support()
+
+
+def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
+    """PRoot with the container's own environment. Raises UnsupportedFeature."""
+    steps: list[Step] = [
+        WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
+    ]
+    inside = [m.target for m in spec.mounts if (spec.cwd + "/").startswith(m.target + "/")]
+    if not inside and not spec.cwd.startswith(_SYSTEM):
+        steps.append(MakeDirectory(spec.cwd, root=spec.root.path))
+    steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
+    env = spec.env
+    if mode == "P2":
+        env = (*env, ("PROOT_NO_SECCOMP", "1"))
+    return Launch(
+        argv=(host.program("proot") or "proot", *_options(spec), *spec.argv),
+        env=env,
+        cwd="/",
+        steps=tuple(steps),
+        signals_to_child=True,  # PRoot ignores them
+    )
+
+
+def _options(spec: RunSpec) -> list[str]:
+    options = ["--kill-on-exit", "-r", spec.root.path, "-w", spec.cwd]
+    options += ["-0"] if spec.user.uid == 0 else ["-i", f"{spec.user.uid}:{spec.user.gid}"]
+    for path in _SYSTEM:
+        options += ["-b", path]
+    for file in spec.files:
+        options += ["-b", f"{guest_file(spec, file.content)}:{file.target}"]
+    for mount in spec.mounts:
+        if ":" in mount.source + mount.target:
+            raise UnsupportedFeature(f"PRoot cannot bind a path with a colon: {mount.source}")
+        options += ["-b", f"{mount.source}:{mount.target}"]
+    return options

@@ -1,0 +1,154 @@
+"""R1: runc or crun as found on the host, with an OCI bundle of our making, without root.
+
+https://github.com/opencontainers/runtime-spec/blob/main/config.md
+"""
+
+from __future__ import annotations
+
+import json
+
+from udocker.engine.base import guest_file
+from udocker.model.host import Support
+from udocker.model.run import (
+    FILE_MOUNTS,
+    HOSTNAME,
+    READ_ONLY_MOUNTS,
+    USER,
+    Launch,
+    RemoveTree,
+    WriteFile,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from udocker.model.host import Host
+    from udocker.model.run import RunSpec, Step
+
+MODES = ("R1",)
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, USER))
+
+# Docker's default set: what root in a container may do to what belongs to the user.
+_CAPABILITIES = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+]
+_RUNTIME_PATH = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),)
+
+
+def probe(host: Host, mode: str) -> Support:
+    """A runtime must be there, with user namespaces, and take this host's cgroups."""
+    if host.max_user_namespaces in (None, 0):
+        return Support(
+            "runc and crun need user namespaces, which are switched off here",
+            "ask the administrator for sysctl user.max_user_namespaces=10000",
+        )
+    if host.program("runc"):
+        return Support()
+    if host.program("crun"):
+        if host.cgroup == "hybrid":
+            return Support(
+                "crun refuses a host with both versions of cgroups (hybrid mode)",
+                "install runc, or name one: UDOCKER_USE_RUNC_EXECUTABLE",
+            )
+        return Support()
+    return Support(
+        "neither runc nor crun is in PATH", "install one, or name it: UDOCKER_USE_RUNC_EXECUTABLE"
+    )
+
+
+def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
+    """The runtime runs a bundle that is made for this run and removed after it."""
+    runtime = host.program("runc") or host.program("crun") or "runc"
+    bundle = f"{spec.directory}/runs/{spec.token}"
+    config = json.dumps(_config(spec, host), indent=1, sort_keys=True).encode(
+        "utf-8", "surrogateescape"
+    )
+    steps: list[Step] = [
+        WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
+    ]
+    steps.append(WriteFile(f"{bundle}/config.json", config))
+    argv = (runtime, "--root", f"{bundle}/state", "run", "--bundle", bundle, spec.token)
+    return Launch(
+        argv=argv, env=_RUNTIME_PATH, cwd="/", steps=tuple(steps), undo=(RemoveTree(bundle),)
+    )
+
+
+def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
+    namespaces = [{"type": "user"}, {"type": "mount"}]
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": _process(spec),
+        "root": {"path": spec.root.path, "readonly": False},
+        "mounts": _mounts(spec),
+        "linux": {
+            "uidMappings": [{"containerID": spec.user.uid, "hostID": host.uid, "size": 1}],
+            "gidMappings": [{"containerID": spec.user.gid, "hostID": host.gid, "size": 1}],
+            "namespaces": namespaces,
+        },
+    }
+    if spec.hostname is not None:
+        namespaces.append({"type": "uts"})
+        config["hostname"] = spec.hostname
+    return config
+
+
+def _process(spec: RunSpec) -> dict[str, Any]:
+    capabilities = _CAPABILITIES if spec.user.uid == 0 else []
+    sets = ("bounding", "effective", "permitted")
+    return {
+        "terminal": spec.tty,
+        "user": {"uid": spec.user.uid, "gid": spec.user.gid},
+        "args": list(spec.argv),
+        "env": [f"{name}={text}" for name, text in spec.env],
+        "cwd": spec.cwd,
+        "capabilities": dict.fromkeys(sets, capabilities),
+        "noNewPrivileges": True,
+    }
+
+
+def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
+    mounts = [
+        _bind("/proc", "/proc"),
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        },
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        },
+        _bind("/dev/shm", "/dev/shm"),
+        _bind("/dev/mqueue", "/dev/mqueue"),
+        _bind("/sys", "/sys", readonly=True),
+    ]
+    mounts += [_bind(guest_file(spec, file.content), file.target) for file in spec.files]
+    mounts += [_bind(m.source, m.target, m.readonly) for m in spec.mounts]
+    return mounts
+
+
+def _bind(source: str, target: str, readonly: bool = False) -> dict[str, Any]:
+    access = "ro" if readonly else "rw"
+    return {
+        "destination": target,
+        "type": "bind",
+        "source": source,
+        "options": ["rbind", "rprivate", access],
+    }

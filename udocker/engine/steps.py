@@ -1,0 +1,291 @@
+"""The set-up steps of a Launch, carried out in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from udocker.errors import EngineError
+from udocker.model.run import (
+    Bind,
+    EnterRoot,
+    MakeDirectory,
+    MountUnion,
+    SetHostname,
+    Unshare,
+    WriteFile,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from udocker.model.run import Launch, Step
+
+# <linux/sched.h>
+_NEWNS = 0x00020000
+_NEWUTS = 0x04000000
+_NEWUSER = 0x10000000
+# <linux/mount.h>
+_MS_RDONLY = 1
+_MS_REMOUNT = 32
+_MS_BIND = 4096
+_MS_REC = 16384
+_MS_SLAVE = 1 << 19
+_MS_RELATIME = 1 << 21
+# A remount in a user namespace must keep these (mount_namespaces(7)); ST_ and MS_ agree in value.
+_MS_KEPT = 2 | 4 | 8 | 1024 | 2048
+_ST_RELATIME = 4096
+
+
+class Steps:
+    """One pass over the steps: where the old root is, is remembered between them."""
+
+    def __init__(self) -> None:
+        from udocker._native import ffi, lib
+
+        self._lib = lib
+        self._ffi = ffi
+        self._old_root = -1
+        self._carry_out: dict[type, Callable[..., None]] = {
+            Unshare: self._unshare,
+            MountUnion: self._mount_union,
+            EnterRoot: self._enter_root,
+            Bind: self._bind,
+            MakeDirectory: self._make_directory,
+            SetHostname: self._set_hostname,
+            WriteFile: self._write_file,
+        }
+
+    def run(self, launch: Launch) -> None:
+        """All steps in order, then the working directory. Raises EngineError."""
+        for step in launch.steps:
+            with _told(step):
+                self._carry_out[type(step)](step)
+        if self._old_root >= 0:
+            os.fchdir(self._old_root)
+            self._check(self._lib.udocker_unmount(b"."), "the old root")
+            os.close(self._old_root)
+        try:
+            os.chdir(launch.cwd)
+        except OSError as error:
+            raise EngineError(
+                f"cannot enter the working directory {launch.cwd}: {error.strerror}",
+                hint="choose another one: --workdir=/",
+            ) from error
+
+    def _unshare(self, step: Unshare) -> None:
+        flags = _NEWUSER | _NEWNS | (_NEWUTS if step.uts else 0)
+        self._check(self._lib.udocker_unshare(flags), "user namespace")
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
+        _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
+        # What the host mounts later (automounters) shows up here, and nothing goes back.
+        self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
+
+    def _mount_union(self, step: MountUnion) -> None:
+        # Paths by descriptor: overlayfs splits its options at commas and colons, and the
+        # escapes for them changed between kernels.
+        folders = (step.lower, step.upper, step.work)
+        opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in folders]
+        try:
+            lower, upper, work = (f"/proc/self/fd/{descriptor}" for descriptor in opened)
+            options = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
+            self._mount("overlay", step.target, "overlay", 0, options)
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _enter_root(self, step: EnterRoot) -> None:
+        self._mount(step.path, step.path, None, _MS_BIND | _MS_REC)
+        self._old_root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.chdir(step.path)
+        self._check(self._lib.udocker_pivot_here(), step.path)
+
+    def _bind(self, step: Bind) -> None:
+        # With the old root as working directory its files have relative paths, and absolute
+        # ones mean the container: symbolic links of the image cannot lead out.
+        os.fchdir(self._old_root)
+        try:
+            _make_point(step.target, step.is_dir)
+            self._mount(step.source.lstrip("/") or ".", step.target, None, _MS_BIND | _MS_REC)
+            if step.readonly:
+                self._make_readonly(step.target, step.shallow)
+        except OSError:
+            if step.required:
+                raise
+
+    def _make_readonly(self, target: str, shallow: bool) -> None:
+        if not shallow:
+            if self._lib.udocker_mount_readonly(os.fsencode(target)) == 0:
+                return
+            if self._ffi.errno not in (errno.ENOSYS, errno.EPERM):
+                self._check(-1, target)
+        for point in [target] if shallow else _mounts_below(os.path.realpath(target)):
+            self._remount_readonly(point)
+
+    def _remount_readonly(self, target: str) -> None:
+        flags = os.statvfs(target).f_flag
+        kept = flags & _MS_KEPT | (_MS_RELATIME if flags & _ST_RELATIME else 0)
+        self._mount(None, target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
+
+    def _make_directory(self, step: MakeDirectory) -> None:
+        if step.root:
+            make_inside(step.root, step.path, step.mode)
+            return
+        if not os.path.isdir(step.path):
+            path = os.path.realpath(step.path)
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, step.mode)
+
+    def _set_hostname(self, step: SetHostname) -> None:
+        name = step.name.encode()
+        self._check(self._lib.udocker_set_hostname(name, len(name)), step.name)
+
+    def _write_file(self, step: WriteFile) -> None:
+        from udocker import files
+
+        with contextlib.suppress(OSError), open(step.path, "rb") as stream:
+            if stream.read() == step.content:
+                return
+        files.write_atomic(step.path, step.content, step.mode)
+
+    def _mount(
+        self,
+        source: str | None,
+        target: str,
+        kind: str | None,
+        flags: int,
+        options: str | None = None,
+    ) -> None:
+        null = self._ffi.NULL
+        encoded = [null if text is None else os.fsencode(text) for text in (source, kind, options)]
+        result = self._lib.udocker_mount(
+            encoded[0], os.fsencode(target), encoded[1], flags, encoded[2]
+        )
+        self._check(result, target)
+
+    def _check(self, result: int, what: str) -> None:
+        if result != 0:
+            number = self._ffi.errno
+            raise OSError(number, os.strerror(number), what)
+
+
+@contextlib.contextmanager
+def _told(step: Step) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise EngineError(f"cannot {describe(step)}: {error.strerror or error}{where}") from error
+
+
+def describe(step: Step) -> str:
+    """The step in words, as an order: for ``--dry-run`` and for errors."""
+    if isinstance(step, Unshare):
+        names = "user, mount" + (", uts" if step.uts else "")
+        ids = f"uid {step.uid} is {step.host_uid}, gid {step.gid} is {step.host_gid}"
+        text = f"make new namespaces ({names}; {ids})"
+    elif isinstance(step, MountUnion):
+        text = f"mount overlayfs on {step.target} (lower {step.lower}, upper {step.upper})"
+    elif isinstance(step, EnterRoot):
+        text = f"make {step.path} the root"
+    elif isinstance(step, Bind):
+        text = f"bind {step.source} on {step.target}{' read-only' if step.readonly else ''}"
+    elif isinstance(step, MakeDirectory):
+        text = f"make the directory {step.root}{step.path}"
+    elif isinstance(step, SetHostname):
+        text = f"set the host name {step.name}"
+    else:
+        text = f"write {step.path} ({len(step.content)} bytes)"
+    return text
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Kernels before 3.19 have no setgroups file, and need none.
+        if error.errno != errno.ENOENT:
+            error.filename = path
+            raise
+
+
+def _make_point(target: str, is_dir: bool) -> None:
+    """A file or directory to mount on, made where a link at ``target`` leads."""
+    if os.path.exists(target):
+        return
+    path = os.path.realpath(target)
+    if is_dir:
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def make_inside(root: str, path: str, mode: int) -> None:
+    """Make directory ``path`` and its parents under ``root``; links stay inside the root.
+
+    Raises OSError.
+    """
+    pending = _parts(path)[::-1]
+    trail = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+    links = 0
+    try:
+        while pending:
+            name = pending.pop()
+            if name == "..":
+                if len(trail) > 1:
+                    os.close(trail.pop())
+                continue
+            target = _link_or_none(name, trail[-1])
+            if target is None:
+                trail.append(_enter(name, trail[-1], mode if not pending else 0o755))
+                continue
+            links += 1
+            if links > 40:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                while len(trail) > 1:
+                    os.close(trail.pop())
+            pending += _parts(target)[::-1]
+    finally:
+        for descriptor in trail:
+            os.close(descriptor)
+
+
+def _link_or_none(name: str, folder: int) -> str | None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else None
+
+
+def _enter(name: str, folder: int, mode: int) -> int:
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError:
+        os.mkdir(name, mode, dir_fd=folder)
+        descriptor = os.open(name, flags, dir_fd=folder)
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)
+        return descriptor
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _mounts_below(target: str) -> list[str]:
+    """Mount points at and below ``target``, from the old root's /proc (the working directory)."""
+    with open("proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        points = [line.split(" ")[4] for line in stream]
+    decoded = [point.encode().decode("unicode_escape") for point in points]
+    return [p for p in decoded if p == target or p.startswith(target.rstrip("/") + "/")]

@@ -1,0 +1,115 @@
+"""Facts about this host, read from the kernel. No decisions: those are the engines'."""
+
+from __future__ import annotations
+
+import os
+
+from udocker.model.host import Host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PROGRAMS = ("runc", "crun", "proot")
+# Where administrators put programs that ordinary users may run though it is not in their PATH.
+_MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def probe(environ: Mapping[str, str], proot: str = "", runc: str = "") -> Host:
+    """Gather the facts; ``proot`` and ``runc`` are programs the user chose, else PATH is asked."""
+    system = os.uname()
+    uid = os.getuid()
+    username, home = _account(uid, environ)
+    return Host(
+        architecture=system.machine,
+        kernel=_version(system.release),
+        boot_id=_line("/proc/sys/kernel/random/boot_id"),
+        hostname=system.nodename,
+        uid=uid,
+        gid=os.getgid(),
+        groups=tuple(sorted(set(os.getgroups()))),
+        username=username,
+        home=home,
+        max_user_namespaces=_number("/proc/sys/user/max_user_namespaces", None),
+        apparmor_restricts_userns=_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        == "1",
+        ptrace_scope=_number("/proc/sys/kernel/yama/ptrace_scope", 0) or 0,
+        seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
+        cgroup=_cgroup(),
+        programs=_programs(environ.get("PATH", os.defpath), proot, runc),
+    )
+
+
+def _account(uid: int, environ: Mapping[str, str]) -> tuple[str, str]:
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return environ.get("USER") or str(uid), environ.get("HOME") or "/"
+    return entry.pw_name, environ.get("HOME") or entry.pw_dir
+
+
+def _version(release: str) -> tuple[int, int]:
+    """Major and minor of whatever a kernel calls itself ("5.15.0-generic", "112+")."""
+    numbers = []
+    for part in release.split(".")[:2]:
+        digits = ""
+        for character in part:
+            if not character.isdigit():
+                break
+            digits += character
+        numbers.append(int(digits or 0))
+    return numbers[0], numbers[1] if len(numbers) > 1 else 0
+
+
+def _line(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as stream:
+            return stream.readline().strip()
+    except OSError:
+        return ""
+
+
+def _number(path: str, default: int | None) -> int | None:
+    text = _line(path)
+    return int(text) if text.isdigit() else default
+
+
+def _cgroup() -> str:
+    top = "/sys/fs/cgroup"
+    if os.path.exists(f"{top}/cgroup.controllers"):
+        return "v2"
+    if os.path.isdir(f"{top}/unified"):
+        return "hybrid"
+    try:
+        return "v1" if os.listdir(top) else "none"
+    except OSError:
+        return "none"
+
+
+def _programs(path: str, proot: str, runc: str) -> tuple[tuple[str, str], ...]:
+    chosen = {"proot": proot}
+    if runc:
+        # The user's choice is called what it is, so that each engine knows its quirks.
+        name = "crun" if os.path.basename(runc).startswith("crun") else "runc"
+        chosen.update({"runc": "", "crun": "", name: runc})
+    found = []
+    for name in _PROGRAMS:
+        if chosen.get(name):
+            place: str | None = chosen[name]
+        elif runc and name in ("runc", "crun"):
+            place = None
+        else:
+            place = _which(name, f"{path}:{_MORE_PATH}")
+        if place is not None:
+            found.append((name, place))
+    return tuple(found)
+
+
+def _which(name: str, path: str) -> str | None:
+    for folder in path.split(":"):
+        candidate = f"{folder}/{name}"
+        if folder.startswith("/") and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    return None

@@ -1,0 +1,87 @@
+"""Containers in the store: describing them, their mode, their root."""
+
+from __future__ import annotations
+
+import json
+
+from udocker.engine import table
+from udocker.errors import ImageNotFound
+from udocker.model.container import PLAIN
+from udocker.model.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.container import Container
+    from udocker.model.oci import ImageConfig
+    from udocker.ops.session import Session
+
+
+def as_json(container: Container) -> dict[str, object]:
+    """What a list shows of a container."""
+    return {
+        "id": container.id,
+        "names": list(container.names),
+        "image": container.image,
+        "manifest": str(container.manifest),
+        "mode": container.mode or table.AUTO,
+        "created": container.created,
+        "form": container.form,
+    }
+
+
+def describe(session: Session, text: str) -> dict[str, object]:
+    """A container, or else an image, with all that is known of it. Raises ImageNotFound."""
+    from udocker.ops.images import get_image
+
+    container = session.store.containers.find(text)
+    if container is not None:
+        root = container.root if container.form == PLAIN else None
+        return {
+            **as_json(container),
+            "path": container.path,
+            "tree": container.tree,
+            "root": root,
+            "config": _config(container.config),
+        }
+    try:
+        record = get_image(session, text)
+    except ImageNotFound:
+        raise ImageNotFound(
+            f"no such container or image: {text}", hint="udocker ps and udocker images list them"
+        ) from None
+    raw = session.store.blobs.read(record.config)
+    return {
+        "reference": record.reference,
+        "id": str(record.config),
+        "manifest": str(record.manifest),
+        "index": str(record.index) if record.index else None,
+        "platform": record.platform,
+        "pulled": record.created,
+        "tree": session.store.trees.root(record.chain_id),
+        "config": json.loads(raw),
+    }
+
+
+def _config(config: ImageConfig) -> object:
+    return json.loads(config.raw)
+
+
+def private_root(session: Session, text: str) -> str:
+    """The container's own root directory, made now if it has none. Raises ContainerNotFound."""
+    from udocker.ops.create import private_copy
+
+    return private_copy(session, session.store.containers.get(text)).root
+
+
+def setup(session: Session, text: str, mode: str | None) -> Container:
+    """Set the container's mode; ``auto`` clears it. Raises UsageError, ContainerNotFound."""
+    container = session.store.containers.get(text)
+    if mode is None:
+        return container
+    if mode != table.AUTO:
+        support = table.find(mode).engine.probe(session.host, mode)
+        if not support.ok:
+            session.report.warn(f"{mode} does not work on this host: {support.reason}")
+    changed = replace(container, mode="" if mode == table.AUTO else mode)
+    session.store.containers.update(changed)
+    return changed

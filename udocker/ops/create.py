@@ -1,0 +1,104 @@
+"""Make a container from an image: one empty upper directory over the image's tree."""
+
+from __future__ import annotations
+
+from udocker.errors import ImageNotFound
+from udocker.files import store_errors, unique_name
+from udocker.model.container import PLAIN, UNION, Container
+from udocker.model.oci import ImageConfig
+from udocker.ops.images import find_image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.oci import Platform
+    from udocker.model.reference import Reference
+    from udocker.ops.session import Session
+    from udocker.store.images import ImageRecord
+
+ALWAYS = "always"
+MISSING = "missing"
+NEVER = "never"
+
+
+def create(
+    session: Session,
+    reference: Reference,
+    *,
+    name: str | None = None,
+    pull: str = MISSING,
+    platform: Platform | None = None,
+    remove: bool = False,
+) -> Container:
+    """A new container of ``reference``, pulled first as ``pull`` says.
+
+    ``remove``: it goes once the process that runs it has ended. Raises UdockerError; then there
+    is no new container.
+    """
+    containers = session.store.containers
+    if name is not None:
+        # Looked at before a long pull, and once more when the container is made.
+        containers.check_name(name)
+    while True:
+        record = ensure_image(session, reference, pull, platform)
+        with store_errors("creating the container"), session.store.temporary() as directory:
+            with session.store.references():
+                if session.store.trees.has(record.chain_id):
+                    container = _new(session, record)
+                    return containers.create(directory, container, name, remove=remove)
+        # Its tree was removed by another process after the image had been found.
+        pull = ALWAYS if pull == MISSING else pull
+
+
+def ensure_image(
+    session: Session, reference: Reference, pull: str, platform: Platform | None
+) -> ImageRecord:
+    """The image in the store, pulled as ``pull`` says. Raises ImageNotFound for ``never``."""
+    record = None if pull == ALWAYS else find_image(session, reference, platform)
+    if record is not None and session.store.trees.has(record.chain_id):
+        return record
+    if pull == NEVER:
+        raise ImageNotFound(
+            f"image {reference} is not in the store", hint=f"udocker pull {reference}"
+        )
+    from udocker.ops.pull import pull as pull_image
+
+    return pull_image(session, reference, platform)
+
+
+def private_copy(session: Session, container: Container) -> Container:
+    """The container with a root directory of its own, for engines that cannot show a union.
+
+    Made once, by copying the image's tree and what the container wrote; it stays. Raises
+    StoreError; then the container is as it was.
+    """
+    from udocker.model.value import replace
+    from udocker.store.copy import copy_container
+
+    if container.form == PLAIN:
+        return container
+    with session.store.lease(f"container {container.id}"):
+        current = session.store.containers.get(container.id)
+        if current.form == PLAIN:
+            return current
+        session.report.info("making the container's own copy of the image for this mode")
+        with store_errors("copying the image"):
+            copy_container(current, session.store.temporary)
+        plain = replace(current, form=PLAIN)
+        session.store.containers.update(plain)
+        return plain
+
+
+def _new(session: Session, record: ImageRecord) -> Container:
+    import datetime
+
+    identity = unique_name()
+    return Container(
+        id=identity,
+        path=session.store.containers.path(identity),
+        image=record.reference,
+        manifest=record.manifest,
+        tree=session.store.trees.root(record.chain_id),
+        config=ImageConfig.parse(session.store.blobs.read(record.config), record.reference),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds"),
+        form=UNION,
+    )

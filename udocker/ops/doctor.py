@@ -1,0 +1,128 @@
+"""What this host offers, and which modes work here or why not."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from udocker.engine import table
+from udocker.model.host import Support
+from udocker.model.value import value
+from udocker.ops.modes import Verdict, examine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.ops.session import Session
+
+# statfs(2) and <linux/magic.h>: f_type of filesystems one meets under a store.
+_FILESYSTEMS = "/proc/self/mountinfo"
+
+
+@value
+class Row:
+    """One mode: whether it works, what it is, and why not."""
+
+    name: str
+    ok: bool
+    summary: str
+    reason: str = ""
+    hint: str = ""
+    output: str = ""
+
+
+@value
+class Findings:
+    """All that ``doctor`` prints."""
+
+    host: tuple[str, ...]
+    store: tuple[str, ...]
+    modes: tuple[Row, ...]
+    chosen: str
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "host": list(self.host),
+            "store": list(self.store),
+            "modes": [
+                {
+                    "name": row.name,
+                    "ok": row.ok,
+                    "summary": row.summary,
+                    "reason": row.reason,
+                    "hint": row.hint,
+                }
+                for row in self.modes
+            ],
+            "chosen": self.chosen,
+        }
+
+
+def examine_all(session: Session) -> list[Verdict]:
+    """Every mode of the table, tried now."""
+    return [examine(session, mode, fresh=True) for mode in table.MODES]
+
+
+def examine_host(session: Session) -> Findings:
+    """Facts, then a verdict on every mode. Raises UdockerError."""
+    rows = tuple(_row(verdict) for verdict in examine_all(session))
+    working = [row.name for row in rows if row.ok]
+    return Findings(_host(session), _store(session), rows, working[0] if working else "")
+
+
+def try_modes(session: Session) -> list[Row]:
+    """Every mode, with what the embedded program said."""
+    return [_row(verdict) for verdict in examine_all(session)]
+
+
+def _row(verdict: Verdict) -> Row:
+    mode = table.find(verdict.mode)
+    support: Support = verdict.support
+    note = "" if not support.ok or verdict.union else " (each container has its own copy)"
+    lines = verdict.output.strip().splitlines()
+    return Row(
+        name=mode.name,
+        ok=support.ok,
+        summary=mode.summary + note,
+        reason=support.reason,
+        hint=support.hint,
+        output=lines[0] if lines else "",
+    )
+
+
+def _host(session: Session) -> tuple[str, ...]:
+    host = session.host
+    spaces = host.max_user_namespaces
+    return (
+        f"Linux {os.uname().release} on {host.architecture}, Python {platform.python_version()}",
+        f"user {host.username} (uid {host.uid}, gid {host.gid})",
+        f"user namespaces: {'none in this kernel' if spaces is None else spaces}"
+        + (", restricted by AppArmor" if host.apparmor_restricts_userns else ""),
+        f"ptrace scope: {host.ptrace_scope}; seccomp: {'yes' if host.seccomp else 'no'}; "
+        f"cgroups: {host.cgroup}",
+        "programs: " + (", ".join(path for _, path in host.programs) or "none of runc crun proot"),
+    )
+
+
+def _store(session: Session) -> tuple[str, ...]:
+    top = session.store.topdir
+    kind = filesystem(top)
+    try:
+        space = os.statvfs(top)
+    except OSError as error:
+        return (f"{top}: {error.strerror}",)
+    free = space.f_bavail * space.f_frsize / 1e9
+    return (f"{top} ({kind}, {free:.1f} GB and {space.f_favail} inodes free)",)
+
+
+def filesystem(path: str) -> str:
+    """The kind of the filesystem that holds ``path``, as the kernel calls it."""
+    try:
+        device = os.stat(path).st_dev
+        with open(_FILESYSTEMS, encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                fields = line.split(" ")
+                if fields[2] == f"{os.major(device)}:{os.minor(device)}":
+                    return fields[fields.index("-") + 1]
+    except (OSError, ValueError):
+        pass
+    return "unknown filesystem"

@@ -1,0 +1,41 @@
+"""The image that comes with udocker: what engines are tried with, with no network."""
+
+from __future__ import annotations
+
+import os
+
+from udocker.errors import UdockerError
+from udocker.model.value import value
+from udocker.ops.pull import ensure_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.oci import ImageConfig
+    from udocker.model.reference import Digest
+    from udocker.ops.session import Session
+
+NAME = "udocker/hello"
+
+
+@value
+class Embedded:
+    """The unpacked image: its configuration and the path of its root."""
+
+    manifest: Digest
+    config: ImageConfig
+    tree: str
+
+
+def unpack(session: Session) -> Embedded:
+    """The embedded image, unpacked in the store. Raises UdockerError."""
+    from udocker.archive.oci_layout import OciLayout
+
+    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "hello")
+    if not os.path.isdir(path):
+        raise UdockerError(
+            "the image that comes with udocker is missing from this installation",
+            hint="install udocker again (pip install --force-reinstall)",
+        )
+    image = OciLayout(path).image()
+    tree = ensure_tree(session, image.config, image.layers())
+    return Embedded(image.manifest.digest, image.config, tree)

@@ -1,0 +1,128 @@
+"""Images in the store: finding, listing, removing."""
+
+from __future__ import annotations
+
+from udocker.errors import BadReference, ImageNotFound
+from udocker.files import store_errors
+from udocker.model.oci import Manifest, Platform
+from udocker.model.reference import Digest, Reference
+from udocker.model.value import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.ops.session import Session
+    from udocker.store.images import ImageRecord
+
+
+@value
+class ListedImage:
+    """An image with what a list shows of it; ``size`` in bytes, compressed."""
+
+    name: str
+    record: ImageRecord
+    size: int
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "reference": self.record.reference,
+            "id": str(self.record.config),
+            "manifest": str(self.record.manifest),
+            "platform": self.record.platform,
+            "pulled": self.record.created,
+            "size": self.size,
+        }
+
+
+def find_image(
+    session: Session, reference: Reference, platform: Platform | None = None
+) -> ImageRecord | None:
+    """What ``reference`` means in the store; None when it is not there for ``platform``."""
+    record = session.store.images.get(reference)
+    if record is None:
+        return None
+    if platform is not None and not platform.accepts(Platform.parse(record.platform)):
+        return None
+    return record
+
+
+def get_image(session: Session, text: str) -> ImageRecord:
+    """The image that a name or the beginning of an image id means. Raises ImageNotFound."""
+    try:
+        reference = Reference.parse(text, session.config.registry)
+        record = session.store.images.get(reference)
+    except BadReference:
+        record = None
+    if record is None:
+        record = _by_id(session, text)
+    if record is None:
+        raise ImageNotFound(f"no such image: {text}", hint="udocker images lists them")
+    return record
+
+
+def list_images(session: Session) -> list[ListedImage]:
+    """Every image in the store, by name."""
+    found = []
+    for record in session.store.images.all():
+        reference = Reference.parse(record.reference)
+        ending = f":{reference.tag}" if reference.tag else f"@{reference.digest}"
+        size = sum(layer.size for layer in _manifest(session, record).layers)
+        found.append(ListedImage(reference.familiar + ending, record, size))
+    return found
+
+
+def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
+    """Forget an image, and delete what only it needed; what was done, line by line.
+
+    Containers keep their trees. ``force``: no error when the image is not there. Raises
+    ImageNotFound, StoreError.
+    """
+    try:
+        record = get_image(session, text)
+    except ImageNotFound:
+        if force:
+            return []
+        raise
+    reference = Reference.parse(record.reference)
+    manifest = _manifest(session, record)
+    store = session.store
+    with store_errors("removing the image"), store.temporary() as temporary:
+        with store.references():
+            store.images.remove(reference)
+            doomed = _unreferred(session)
+            for chain_id in doomed:
+                store.trees.remove(chain_id, temporary)
+            _remove_blobs(session, record, manifest)
+    return [f"Untagged: {record.reference}", *(f"Deleted: {chain_id}" for chain_id in doomed)]
+
+
+def _by_id(session: Session, text: str) -> ImageRecord | None:
+    wanted = text.removeprefix("sha256:")
+    if len(wanted) < 4 or wanted.strip("0123456789abcdef"):
+        return None
+    matching = [r for r in session.store.images.all() if r.config.hex.startswith(wanted)]
+    if len({record.config for record in matching}) > 1:
+        raise ImageNotFound(f"{text} is the beginning of several image ids")
+    return matching[0] if matching else None
+
+
+def _manifest(session: Session, record: ImageRecord) -> Manifest:
+    raw = session.store.blobs.read(record.manifest)
+    return Manifest.parse(raw, "", record.reference)
+
+
+def _unreferred(session: Session) -> list[Digest]:
+    store = session.store
+    wanted = {record.chain_id for record in store.images.all()}
+    used = {container.tree for container in store.containers.all()}
+    return [c for c in store.trees.all() if c not in wanted and store.trees.root(c) not in used]
+
+
+def _remove_blobs(session: Session, record: ImageRecord, manifest: Manifest) -> None:
+    """Remove the blobs of ``record`` that no other image needs; a pull's new ones are not ours."""
+    mine = {record.manifest, record.config, *(layer.digest for layer in manifest.layers)}
+    for other in session.store.images.all():
+        mine -= {other.manifest, other.config}
+        mine -= {layer.digest for layer in _manifest(session, other).layers}
+    for digest in mine:
+        session.store.blobs.remove(digest)

@@ -1,0 +1,200 @@
+"""Which modes work here: the engines' facts, then a run of the embedded image in each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+
+from udocker import __version__, files
+from udocker.engine import table
+from udocker.errors import EngineUnavailable, UdockerError, UnsupportedFeature, UsageError
+from udocker.model.container import PLAIN, UNION, Container
+from udocker.model.host import Support
+from udocker.model.run import FEATURE_TEXT, HOSTNAME, UNION_ROOT, RunRequest
+from udocker.model.value import replace, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.engine.table import Mode
+    from udocker.ops.session import Session
+
+_PATIENCE = 20.0  # seconds for a run that takes hundredths
+_REFUSAL_AGE = 3600.0  # seconds: what did not work may be repaired
+# What a run can do without, with a warning; a read-only volume that is not is another matter.
+_DISPENSABLE = frozenset((HOSTNAME,))
+
+
+@value
+class Verdict:
+    """What came of trying a mode here. ``union``: it runs on shared trees, without a copy."""
+
+    mode: str
+    support: Support
+    union: bool = False
+    output: str = ""
+
+
+def choose(session: Session, wanted: str, features: frozenset[str]) -> Verdict:
+    """The mode to run in; of ``auto``, the first of the table that works and has ``features``.
+
+    Raises UsageError, UnsupportedFeature, EngineUnavailable with every reason.
+    """
+    if wanted != table.AUTO:
+        return _explicit(session, table.find(wanted), features)
+    refusals = []
+    for mode in table.MODES:
+        missing = features - mode.engine.FEATURES - _DISPENSABLE
+        if missing:
+            refusals.append(f"{mode.name}: it has not {_texts(missing)}")
+            continue
+        verdict = examine(session, mode)
+        if verdict.support.ok:
+            _warn_missing(session, mode, features)
+            return verdict
+        refusals.append(f"{mode.name}: {verdict.support.reason}")
+    raise EngineUnavailable(
+        f"no execution mode works on this host ({'; '.join(refusals)})", hint="udocker doctor"
+    )
+
+
+def _explicit(session: Session, mode: Mode, features: frozenset[str]) -> Verdict:
+    missing = features - mode.engine.FEATURES - _DISPENSABLE
+    if missing:
+        able = [m.name for m in table.MODES if not missing - m.engine.FEATURES]
+        raise UnsupportedFeature(
+            f"mode {mode.name} has not {_texts(missing)}",
+            hint=f"--execmode={' or '.join(able)}" if able else None,
+        )
+    verdict = examine(session, mode)
+    if not verdict.support.ok:
+        raise EngineUnavailable(
+            f"mode {mode.name} does not work here: {verdict.support.reason}",
+            hint=verdict.support.hint or "--execmode=auto takes one that works",
+        )
+    _warn_missing(session, mode, features)
+    return verdict
+
+
+def _warn_missing(session: Session, mode: Mode, features: frozenset[str]) -> None:
+    missing = features - mode.engine.FEATURES
+    if missing:
+        session.report.warn(f"mode {mode.name} has not {_texts(missing)}: going on without")
+
+
+def _texts(features: frozenset[str]) -> str:
+    return ", ".join(sorted(FEATURE_TEXT[feature] for feature in features))
+
+
+def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
+    """What a mode can do here: remembered for this boot and store, or (``fresh``) tried anew."""
+    support = mode.engine.probe(session.host, mode.name)
+    if not support.ok:
+        return Verdict(mode.name, support)
+    memory = f"{session.store.topdir}/cache/modes/{mode.name}.json"
+    key = _key(session)
+    if not fresh:
+        known = _recall(memory, key, mode.name)
+        if known is not None:
+            return known
+    verdict = _try(session, mode)
+    _remember(memory, key, verdict)
+    return verdict
+
+
+def _try(session: Session, mode: Mode) -> Verdict:
+    forms = (UNION, PLAIN) if UNION_ROOT in mode.engine.FEATURES else (PLAIN,)
+    failed = ""
+    for form in forms:
+        try:
+            code, output = run_embedded(session, mode, form)
+        except UsageError:
+            raise
+        except UdockerError as error:
+            failed = failed or error.message
+            continue
+        if code == 0:
+            return Verdict(mode.name, Support(), form == UNION, output)
+        lines = output.strip().splitlines() or ["no output"]
+        failed = failed or f"a first run ended with status {code}: {lines[-1][:200]}"
+    return Verdict(mode.name, Support(failed, "udocker --debug doctor"))
+
+
+def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
+    """Run the embedded image in ``mode``: exit code and output. Raises UdockerError."""
+    from udocker.engine.execute import capture
+    from udocker.ops.embedded import NAME, unpack
+    from udocker.ops.run import make_spec
+    from udocker.store.copy import copy_container
+
+    image = unpack(session)
+    with files.store_errors("trying an engine"), session.store.temporary() as path:
+        container = Container(
+            id=os.path.basename(path),
+            path=path,
+            image=NAME,
+            manifest=image.manifest,
+            tree=image.tree,
+            config=image.config,
+            created="",
+            form=UNION,
+        )
+        for folder in ("upper", "work", "ROOT"):
+            os.mkdir(f"{path}/{folder}")
+        if form == PLAIN:
+            copy_container(container, session.store.temporary)
+            container = replace(container, form=PLAIN)
+        spec = make_spec(session, RunRequest(target=NAME), container, mode.name)
+        launch = mode.engine.launch(spec, session.host, mode.name)
+        return capture(launch, _PATIENCE)
+
+
+def _key(session: Session) -> dict[str, object]:
+    """What a verdict depends on."""
+    host = session.host
+    with contextlib.suppress(OSError):
+        os.makedirs(session.store.topdir, exist_ok=True)
+    try:
+        device = os.stat(session.store.topdir).st_dev
+    except OSError:
+        device = 0
+    return {
+        "version": __version__,
+        "boot": host.boot_id,
+        "kernel": os.uname().release,
+        "uid": host.uid,
+        "device": device,
+        "programs": [[name, path, _changed(path)] for name, path in host.programs],
+    }
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _recall(path: str, key: dict[str, object], mode: str) -> Verdict | None:
+    try:
+        with open(path, "rb") as stream:
+            data = json.loads(stream.read())
+        support = Support(data["reason"], data["hint"])
+        if data["key"] != key or (not support.ok and time.time() - data["time"] > _REFUSAL_AGE):
+            return None
+        return Verdict(mode, support, bool(data["union"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(path: str, key: dict[str, object], verdict: Verdict) -> None:
+    data = {
+        "key": key,
+        "reason": verdict.support.reason,
+        "hint": verdict.support.hint,
+        "union": verdict.union,
+        "time": time.time(),
+    }
+    with contextlib.suppress(OSError):
+        files.write_atomic(path, json.dumps(data).encode())

@@ -1,0 +1,164 @@
+"""Run a command in a container: a new one of an image, or one that is there."""
+
+from __future__ import annotations
+
+from udocker.engine import table
+from udocker.errors import ContainerNotFound, UsageError
+from udocker.model.container import PLAIN
+from udocker.model.reference import Reference
+from udocker.spec import build, command
+from udocker.store.view import View
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.container import Container
+    from udocker.model.oci import Platform
+    from udocker.model.run import Launch, RunRequest, RunSpec
+    from udocker.ops.session import Session
+
+
+def run(session: Session, request: RunRequest) -> int:
+    """Run as asked; returns only where udocker stays as the command's parent.
+
+    Raises UdockerError before the command has begun.
+    """
+    container, is_new = _container(session, request)
+    launch = prepare(session, request, container, is_new)
+    remove = request.remove
+    if remove:
+        session.store.containers.hold(container)
+    session.report.close()
+    from udocker.engine.execute import execute
+
+    try:
+        return execute(launch, remain=remove)
+    finally:
+        if remove:
+            session.store.containers.delete(container)
+
+
+def plan(session: Session, request: RunRequest) -> list[str]:
+    """What ``run`` would do, line by line, for --dry-run. A new container is removed again."""
+    import shlex
+
+    from udocker.engine.steps import describe
+
+    container, is_new = _container(session, request)
+    try:
+        launch = prepare(session, request, container, is_new)
+    finally:
+        if is_new:
+            session.store.containers.delete(container)
+    lines = [f"# {describe(step)}" for step in launch.steps]
+    lines.append(f"cd {shlex.quote(launch.cwd)}")
+    variables = [shlex.quote(f"{name}={text}") for name, text in launch.env]
+    lines.append(" ".join(["env", "-i", *variables, *map(shlex.quote, launch.argv)]))
+    lines += [f"# then remove {step.path}" for step in launch.undo]
+    return lines
+
+
+def prepare(session: Session, request: RunRequest, container: Container, is_new: bool) -> Launch:
+    """Choose the mode and plan the launch. A new container goes if that fails."""
+    try:
+        return _prepare(session, request, container)
+    except BaseException:
+        if is_new:
+            session.store.containers.delete(container)
+        raise
+
+
+def _prepare(session: Session, request: RunRequest, container: Container) -> Launch:
+    from udocker.ops.create import private_copy
+    from udocker.ops.modes import choose
+
+    wanted = request.mode or container.mode or session.config.execution_mode
+    features = make_spec(session, request, container, wanted).features
+    verdict = choose(session, wanted, features)
+    if not verdict.union:
+        container = private_copy(session, container)
+    spec = make_spec(session, request, container, verdict.mode)
+    _check_command(session, spec, container)
+    return table.find(verdict.mode).engine.launch(spec, session.host, verdict.mode)
+
+
+def make_spec(session: Session, request: RunRequest, container: Container, mode: str) -> RunSpec:
+    """Read what the specification depends on, and build it. Raises UdockerError."""
+    from udocker.files import unique_name
+
+    view = View(_layers(container))
+    accounts = View(["/"]) if request.hostauth else view
+    inputs = build.Inputs(
+        passwd=accounts.read("/etc/passwd"),
+        group=accounts.read("/etc/group"),
+        resolv_conf=View(["/"]).read("/etc/resolv.conf"),
+        hosts=View(["/"]).read("/etc/hosts"),
+        env_files=_env_files(request),
+        environ=session.environ,
+        token=unique_name(),
+        terminal=session.terminal,
+    )
+    return build.build(request, container, session.host, mode, inputs)
+
+
+def _layers(container: Container) -> tuple[str, ...]:
+    if container.form == PLAIN:
+        return (container.root,)
+    return container.upper, container.tree
+
+
+def _check_command(session: Session, spec: RunSpec, container: Container) -> None:
+    """The same answer in every engine to a command that is not there or cannot be run."""
+    host_files = (("/dev", "/dev"), ("/proc", "/proc"), ("/sys", "/sys"))
+    mounts = (*host_files, *((mount.target, mount.source) for mount in spec.mounts))
+    view = View(_layers(container), mounts)
+    path = dict(spec.env).get("PATH", "")
+    command.check(spec.argv[0], path, spec.cwd, view, session.host.architecture)
+
+
+def _env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:
+    from udocker.spec.env import parse_file
+
+    found: list[tuple[str, str | None]] = []
+    for path in request.env_files:
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read()
+        except OSError as error:
+            raise UsageError(f"cannot read --env-file {path}: {error.strerror}") from error
+        found += parse_file(content, path)
+    return tuple(found)
+
+
+def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
+    """The container to run, and whether it was made for this run."""
+    existing = session.store.containers.find(request.target)
+    if existing is not None:
+        if request.name is not None:
+            raise UsageError(
+                f"{request.target} is a container and has its name",
+                hint=f"udocker rename {request.target} {request.name}",
+            )
+        return existing, False
+    from udocker.ops.create import create
+
+    try:
+        reference = Reference.parse(request.target, request.registry or session.config.registry)
+    except UsageError as error:
+        raise ContainerNotFound(
+            f"no such container, and not an image name: {request.target}", hint=error.hint
+        ) from error
+    container = create(
+        session,
+        reference,
+        name=request.name,
+        pull=request.pull,
+        platform=_platform(request),
+        remove=request.remove,
+    )
+    return container, True
+
+
+def _platform(request: RunRequest) -> Platform | None:
+    from udocker.model.oci import Platform
+
+    return None if request.platform is None else Platform.parse(request.platform)

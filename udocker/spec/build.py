@@ -1,0 +1,155 @@
+"""RunRequest + image + host = RunSpec: every question answered, nothing carried out."""
+
+from __future__ import annotations
+
+import os
+
+from udocker.errors import UsageError
+from udocker.model.run import (
+    FILE_MOUNTS,
+    HOSTNAME,
+    READ_ONLY_MOUNTS,
+    USER,
+    GuestFile,
+    Mount,
+    Root,
+    RunRequest,
+    RunSpec,
+    User,
+)
+from udocker.model.value import value
+from udocker.spec import command, env, mounts, user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from udocker.model.container import Container
+    from udocker.model.host import Host
+
+_LONGEST_HOSTNAME = 64  # HOST_NAME_MAX, sethostname(2)
+
+
+@value
+class Inputs:
+    """What was read from disk and from the environment for a run; None: no such file."""
+
+    passwd: bytes | None  # the container's /etc/passwd, or the host's with --hostauth
+    group: bytes | None
+    resolv_conf: bytes | None  # the host's
+    hosts: bytes | None
+    env_files: tuple[tuple[str, str | None], ...]
+    environ: Mapping[str, str]
+    token: str  # unique to this run
+    terminal: bool  # standard input and output are terminals
+
+
+def build(
+    request: RunRequest, container: Container, host: Host, mode: str, inputs: Inputs
+) -> RunSpec:
+    """The run that ``request`` asks for, of ``container``. Raises UdockerError."""
+    if request.hostname is not None:
+        _check_hostname(request.hostname)
+    asked = request.user if request.user is not None else container.config.user
+    who = user.resolve(asked, inputs.passwd, inputs.group)
+    found = mounts.ordered(_mounts(request, host))
+    return RunSpec(
+        container=container.id,
+        token=inputs.token,
+        directory=container.path,
+        root=_root(container),
+        argv=command.build(container.config, request.entrypoint, request.command),
+        env=_env(request, container, host, mode=mode, who=who, inputs=inputs),
+        cwd=_cwd(request.workdir or container.config.working_dir),
+        user=who,
+        mounts=found,
+        files=_files(request, who, inputs, found),
+        hostname=request.hostname,
+        tty=inputs.terminal,
+        features=_features(request, who, found),
+    )
+
+
+def _root(container: Container) -> Root:
+    if container.form == "plain":
+        return Root(container.root)
+    return Root(container.root, container.tree, container.upper, container.work)
+
+
+def _env(
+    request: RunRequest, container: Container, host: Host, *, mode: str, who: User, inputs: Inputs
+) -> tuple[tuple[str, str], ...]:
+    facts = {
+        "container_uuid": container.id,
+        "container_names": ",".join(container.names),
+        "container_execmode": mode,
+        "container_ruser": host.username,
+    }
+    hostname = request.hostname or host.hostname
+    common = env.always(who, hostname, inputs.environ.get("TERM"), facts)
+    return env.build(
+        common,
+        image=container.config.env,
+        files=inputs.env_files,
+        options=request.env,
+        host=inputs.environ,
+        hostenv=request.hostenv,
+    )
+
+
+def _cwd(text: str) -> str:
+    path = text or "/"
+    if not path.startswith("/"):
+        raise UsageError(f"the working directory {path!r} is not an absolute path")
+    # Two leading slashes are one to the kernel, and to POSIX something of the system's own.
+    return "/" + os.path.normpath(path).lstrip("/")
+
+
+def _check_hostname(name: str) -> None:
+    allowed = name.replace("-", "").replace(".", "").replace("_", "")
+    if not allowed.isalnum() or not name.isascii() or len(name) > _LONGEST_HOSTNAME:
+        raise UsageError(f"not a host name: {name!r}", hint="letters, digits, - and . up to 64")
+
+
+def _mounts(request: RunRequest, host: Host) -> list[Mount]:
+    found = []
+    if request.bindhome and os.path.isdir(host.home):
+        home = os.path.realpath(host.home)
+        found.append(Mount(home, os.path.normpath(host.home), False, True, True))
+    return found + [mounts.to_mount(volume) for volume in request.volumes]
+
+
+def _files(
+    request: RunRequest, who: User, inputs: Inputs, found: tuple[Mount, ...]
+) -> tuple[GuestFile, ...]:
+    """Files the container sees in place of its own; what the user mounts comes first."""
+    hosts = inputs.hosts
+    if request.hostname is not None:
+        hosts = (hosts or b"") + f"127.0.1.1\t{request.hostname}\n".encode()
+    passwd = user.passwd_with(inputs.passwd, who)
+    group = user.group_with(inputs.group, who)
+    if request.hostauth:
+        passwd, group = passwd or inputs.passwd, group or inputs.group
+    wanted = {
+        "/etc/resolv.conf": inputs.resolv_conf,
+        "/etc/hosts": hosts,
+        "/etc/hostname": f"{request.hostname}\n".encode() if request.hostname else None,
+        "/etc/passwd": passwd,
+        "/etc/group": group,
+    }
+    taken = {mount.target for mount in found}
+    return tuple(
+        GuestFile(target, content)
+        for target, content in wanted.items()
+        if content is not None and target not in taken and "/etc" not in taken
+    )
+
+
+def _features(request: RunRequest, who: User, found: tuple[Mount, ...]) -> frozenset[str]:
+    needed = {
+        HOSTNAME: request.hostname is not None,
+        READ_ONLY_MOUNTS: any(mount.readonly for mount in found),
+        FILE_MOUNTS: any(not mount.is_dir for mount in found),
+        USER: who.uid != 0,
+    }
+    return frozenset(feature for feature, is_needed in needed.items() if is_needed)

@@ -1,0 +1,145 @@
+"""The command line of the container, and whether it can be executed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+
+from udocker.errors import CommandNotFound, NotExecutable, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from udocker.model.oci import ImageConfig
+
+    class Files(Protocol):
+        """The container's files."""
+
+        def locate(self, path: str) -> str:
+            """The host path of a guest path. Raises OSError."""
+            ...
+
+
+# e_machine of the ELF header (elf(5)) and what uname -m calls the machine.
+_MACHINES = {
+    3: "i686",
+    8: "mips",
+    21: "ppc64le",
+    22: "s390x",
+    40: "armv7l",
+    62: "x86_64",
+    183: "aarch64",
+    243: "riscv64",
+    258: "loongarch64",
+}
+_MAX_INTERPRETERS = 5
+
+
+def build(config: ImageConfig, entrypoint: str | None, command: tuple[str, ...]) -> tuple[str, ...]:
+    """Entrypoint and Cmd as Docker joins them; ``entrypoint`` given drops the image's Cmd.
+
+    An ``entrypoint`` of several words is split as a shell does, as udocker 1.3 has it. Raises
+    UsageError when nothing is left to run.
+    """
+    if entrypoint is None:
+        argv = config.entrypoint + (command or config.cmd)
+    else:
+        try:
+            argv = (*shlex.split(entrypoint), *command)
+        except ValueError as error:
+            raise UsageError(f"--entrypoint {entrypoint!r}: {error}") from error
+    if not argv:
+        raise UsageError(
+            "the image says no command to run", hint="give one: udocker run IMAGE COMMAND"
+        )
+    return argv
+
+
+def check(argv0: str, path: str, cwd: str, files: Files, architecture: str) -> str:
+    """The guest path of the program that ``argv0`` names.
+
+    Raises CommandNotFound or NotExecutable as a shell would, with the cause.
+    """
+    program = _find(argv0, path, cwd, files)
+    _check_format(program, files, architecture)
+    return program
+
+
+def _find(argv0: str, path: str, cwd: str, files: Files) -> str:
+    if not argv0:
+        raise CommandNotFound("the command is an empty string")
+    if "/" in argv0:
+        candidates = [argv0 if argv0.startswith("/") else f"{cwd}/{argv0}"]
+    else:
+        candidates = [f"{folder or cwd}/{argv0}" for folder in path.split(":")]
+    refused: NotExecutable | None = None
+    for candidate in candidates:
+        try:
+            _check_mode(candidate, files)
+        except NotExecutable as error:
+            refused = refused or error
+        except OSError:
+            continue
+        else:
+            return candidate
+    if refused is not None:
+        raise refused
+    where = "in the container" if "/" in argv0 else f"in the container's PATH ({path})"
+    raise CommandNotFound(f"command not found {where}: {argv0}")
+
+
+def _check_mode(candidate: str, files: Files) -> None:
+    mode = os.stat(files.locate(candidate)).st_mode
+    if stat.S_ISDIR(mode):
+        raise NotExecutable(f"cannot execute {candidate}: it is a directory")
+    if not stat.S_ISREG(mode) or not mode & 0o111:
+        raise NotExecutable(
+            f"cannot execute {candidate}: permission denied", hint="its file mode has no x bit"
+        )
+
+
+def _check_format(program: str, files: Files, architecture: str) -> None:
+    for _ in range(_MAX_INTERPRETERS):
+        head = _head(files.locate(program))
+        if not head.startswith(b"#!"):
+            _check_machine(program, head, architecture)
+            return
+        words = head[2:].split(b"\n")[0].split()
+        if not words:
+            return
+        interpreter = os.fsdecode(words[0])
+        try:
+            files.locate(interpreter)
+        except OSError:
+            raise CommandNotFound(
+                f"cannot execute {program}: its interpreter {interpreter} is not in the container"
+            ) from None
+        program = interpreter
+
+
+def _head(place: str) -> bytes:
+    try:
+        with open(place, "rb") as stream:
+            return stream.read(256)
+    except OSError:
+        return b""
+
+
+def _check_machine(program: str, head: bytes, architecture: str) -> None:
+    if head[:4] != b"\x7fELF" or len(head) < 20:
+        return
+    order = "little" if head[5] == 1 else "big"
+    number = int.from_bytes(head[18:20], "little" if order == "little" else "big")
+    machine = _MACHINES.get(number, f"machine {number}")
+    runs = {architecture, {"x86_64": "i686", "aarch64": "armv7l"}.get(architecture)}
+    if machine not in runs:
+        raise NotExecutable(
+            f"cannot execute {program}: it is made for {machine}, this host is {architecture}",
+            hint=f"pull the image for this host: --platform=linux/{_go_name(architecture)}",
+        )
+
+
+def _go_name(architecture: str) -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(architecture, architecture)

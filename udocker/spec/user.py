@@ -1,0 +1,118 @@
+"""Who the command is: ``--user`` and the image's User, read with passwd(5) and group(5)."""
+
+from __future__ import annotations
+
+from udocker.errors import UdockerError
+from udocker.model.run import User
+from udocker.model.value import value
+
+_MAX_ID = 2**32 - 2  # the last one means "no change" to chown(2)
+
+
+@value
+class Account:
+    """A line of passwd(5)."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def resolve(text: str, passwd: bytes | None, group: bytes | None) -> User:
+    """The user that ``text`` names: ``name|uid[:group|gid]``; empty means root.
+
+    A number need not be in the files; a name must be. Raises UdockerError.
+    """
+    name, colon, group_name = text.partition(":")
+    accounts = _accounts(passwd)
+    groups = _groups(group)
+    account = _account(name or "0", accounts, text)
+    gid = account.gid
+    if colon:
+        gid = _group(group_name, groups, text)
+    supplementary = tuple(g for n, g, members in groups if account.name in members and g != gid)
+    return User(account.uid, gid, account.name, account.home, () if colon else supplementary)
+
+
+def passwd_with(passwd: bytes | None, user: User) -> bytes | None:
+    """The passwd file with a line for ``user`` added; None when it has one."""
+    if any(account.uid == user.uid for account in _accounts(passwd)):
+        return None
+    line = f"{user.name}:x:{user.uid}:{user.gid}:{user.name}:{user.home}:/bin/sh\n"
+    return _ended(passwd) + line.encode("utf-8", "surrogateescape")
+
+
+def group_with(group: bytes | None, user: User) -> bytes | None:
+    """The group file with a line for the user's group added; None when it has one."""
+    if any(gid == user.gid for _, gid, _ in _groups(group)):
+        return None
+    name = user.name if user.gid == user.uid else f"group{user.gid}"
+    return _ended(group) + f"{name}:x:{user.gid}:\n".encode("utf-8", "surrogateescape")
+
+
+def _ended(content: bytes | None) -> bytes:
+    if not content:
+        return b""
+    return content if content.endswith(b"\n") else content + b"\n"
+
+
+def _account(name: str, accounts: list[Account], text: str) -> Account:
+    for account in accounts:
+        if account.name == name:
+            return account
+    if not name.isascii() or not name.isdigit():
+        raise UdockerError(
+            f"no user {name!r} in the container's /etc/passwd",
+            hint="give a number (--user=1000:1000), or --hostauth to use the host's accounts",
+        )
+    uid = _number(name, text)
+    for account in accounts:
+        if account.uid == uid:
+            return account
+    if uid == 0:
+        return Account("root", 0, 0, "/root")
+    return Account(f"user{uid}", uid, 0, "/")
+
+
+def _group(name: str, groups: list[tuple[str, int, tuple[str, ...]]], text: str) -> int:
+    for known, gid, _ in groups:
+        if known == name:
+            return gid
+    if not name.isascii() or not name.isdigit():
+        raise UdockerError(
+            f"no group {name!r} in the container's /etc/group (user {text!r})",
+            hint="give a number (--user=1000:1000)",
+        )
+    return _number(name, text)
+
+
+def _number(digits: str, text: str) -> int:
+    number = int(digits) if len(digits) <= 10 else _MAX_ID + 1
+    if number > _MAX_ID:
+        raise UdockerError(f"user {text!r}: {digits} is not a user or group id")
+    return number
+
+
+def _accounts(passwd: bytes | None) -> list[Account]:
+    found = []
+    for fields in _records(passwd, 6):
+        if fields[2].isdigit() and fields[3].isdigit():
+            found.append(Account(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/"))
+    return found
+
+
+def _groups(group: bytes | None) -> list[tuple[str, int, tuple[str, ...]]]:
+    found = []
+    for fields in _records(group, 3):
+        if fields[2].isdigit():
+            members = tuple(fields[3].split(",")) if len(fields) > 3 else ()
+            found.append((fields[0], int(fields[2]), members))
+    return found
+
+
+def _records(content: bytes | None, at_least: int) -> list[list[str]]:
+    """The lines that have enough fields; comments and blank lines are passed over."""
+    lines = (content or b"").decode("utf-8", "surrogateescape").split("\n")
+    split = (line.split(":") for line in lines if line and not line.startswith("#"))
+    return [fields for fields in split if len(fields) >= at_least]

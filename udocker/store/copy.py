@@ -1,0 +1,182 @@
+"""A container's files as one plain directory: the tree with the upper applied to it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+
+from udocker import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from udocker.model.container import Container
+
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
+_CHUNK = 1 << 20
+_OPAQUE = "user.overlay.opaque"
+_OVERLAY = "user.overlay."
+
+
+def copy_container(
+    container: Container, temporary: Callable[[], AbstractContextManager[str]]
+) -> None:
+    """Put the container's files into its ROOT, made aside and renamed there whole.
+
+    Where the filesystem can, files share their blocks with the tree. Raises OSError.
+    """
+    with temporary() as directory:
+        copy = f"{directory}/root"
+        _Copier().tree(container.tree, copy)
+        if os.path.isdir(container.upper):
+            _Copier().upper(container.upper, copy)
+        # ROOT is the empty mount point of the union: rename(2) replaces an empty directory.
+        with _writable(copy):
+            os.rename(copy, container.root)
+
+
+class _Copier:
+    """Copies one tree; files that are one inode there are one inode in the copy."""
+
+    def __init__(self) -> None:
+        self._links: dict[tuple[int, int], str] = {}
+
+    def tree(self, source: str, target: str) -> None:
+        """Copy directory ``source`` to ``target``, which does not exist."""
+        status = os.lstat(source)
+        os.mkdir(target, 0o700)
+        for entry in os.scandir(source):
+            self._entry(entry.path, f"{target}/{entry.name}")
+        _copy_attributes(source, target, status)
+
+    def upper(self, source: str, target: str) -> None:
+        """Apply the upper directory ``source`` to the copy at ``target``."""
+        status = os.lstat(source)
+        for entry in os.scandir(source):
+            destination = f"{target}/{entry.name}"
+            if _is_whiteout(entry):
+                files.remove_tree(destination)
+            elif entry.is_dir(follow_symlinks=False) and _may_merge(entry.path, destination):
+                with _writable(destination):
+                    self.upper(entry.path, destination)
+            else:
+                files.remove_tree(destination)
+                self._entry(entry.path, destination)
+        _copy_attributes(source, target, status)
+
+    def _entry(self, source: str, target: str) -> None:
+        status = os.lstat(source)
+        if stat.S_ISDIR(status.st_mode):
+            self.tree(source, target)
+            return
+        known = self._links.get((status.st_dev, status.st_ino))
+        if known is not None:
+            os.link(known, target, follow_symlinks=False)
+            return
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISREG(status.st_mode):
+            _copy_file(source, target)
+        elif stat.S_ISFIFO(status.st_mode):
+            os.mkfifo(target)
+        else:
+            return  # a socket or a whiteout: nothing that could be copied
+        _copy_attributes(source, target, status)
+        if status.st_nlink > 1:
+            self._links[(status.st_dev, status.st_ino)] = target
+
+
+def _is_whiteout(entry: os.DirEntry[str]) -> bool:
+    status = entry.stat(follow_symlinks=False)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _may_merge(source: str, target: str) -> bool:
+    if os.path.islink(target) or not os.path.isdir(target):
+        return False
+    try:
+        return os.getxattr(source, _OPAQUE) != b"y"
+    except OSError:
+        return True
+
+
+@contextlib.contextmanager
+def _writable(directory: str) -> Iterator[None]:
+    """Let the owner write ``directory`` for a while."""
+    mode = stat.S_IMODE(os.lstat(directory).st_mode)
+    os.chmod(directory, mode | stat.S_IRWXU)
+    yield
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(directory, mode)
+
+
+def _copy_file(source: str, target: str) -> None:
+    with open(source, "rb") as reader, open(target, "xb") as writer:
+        try:
+            fcntl.ioctl(writer, _FICLONE, reader.fileno())
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _copy_data(reader.fileno(), writer.fileno(), target)
+
+
+def _copy_data(reader: int, writer: int, target: str) -> None:
+    """Copy data and leave holes as they are (lseek(2), SEEK_DATA)."""
+    size = os.fstat(reader).st_size
+    position = 0
+    try:
+        while position < size:
+            position = _next_data(reader, position, size)
+            end = _next_hole(reader, position, size)
+            os.lseek(reader, position, os.SEEK_SET)
+            os.lseek(writer, position, os.SEEK_SET)
+            while position < end:
+                position += _copy_chunk(reader, writer, end - position)
+        os.ftruncate(writer, size)
+    except OSError as error:
+        error.filename = error.filename or target
+        raise
+
+
+def _copy_chunk(reader: int, writer: int, most: int) -> int:
+    sent = os.sendfile(writer, reader, None, min(most, _CHUNK))
+    if sent == 0:
+        raise OSError(errno.EIO, "the file became shorter while it was copied")
+    return sent
+
+
+def _next_data(descriptor: int, position: int, size: int) -> int:
+    try:
+        return os.lseek(descriptor, position, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else position
+
+
+def _next_hole(descriptor: int, position: int, size: int) -> int:
+    try:
+        return os.lseek(descriptor, position, os.SEEK_HOLE)
+    except OSError:
+        return size
+
+
+def _copy_attributes(source: str, target: str, status: os.stat_result) -> None:
+    link = stat.S_ISLNK(status.st_mode)
+    if not link:
+        for name in _attributes(source):
+            with contextlib.suppress(OSError):
+                os.setxattr(target, name, os.getxattr(source, name))
+        os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+def _attributes(path: str) -> list[str]:
+    try:
+        names = os.listxattr(path)
+    except OSError:
+        return []
+    return [n for n in names if n.startswith("user.") and not n.startswith(_OVERLAY)]

@@ -1,0 +1,115 @@
+"""References to images: which manifest a name means here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from udocker import files
+from udocker.errors import StoreError
+from udocker.files import store_errors
+from udocker.model.reference import Digest, Reference
+from udocker.model.value import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@value
+class ImageRecord:
+    """An image in the store."""
+
+    reference: str  # canonical
+    manifest: Digest
+    index: Digest | None  # of the index it was chosen from
+    platform: str
+    config: Digest  # the image id
+    chain_id: Digest  # names its tree
+    created: str  # when it came here: ISO 8601, UTC
+
+
+class Images:
+    """``images/<registry>/<repository>/_tags/<tag>`` or ``_digests/<hex>``, one file a reference.
+
+    No part of a repository may begin with an underscore, so the two never meet.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def get(self, reference: Reference) -> ImageRecord | None:
+        """What ``reference`` means here. Raises StoreError when the record is damaged."""
+        return self._read(self._path(reference))
+
+    def put(self, reference: Reference, record: ImageRecord) -> None:
+        """Make ``reference`` mean ``record``. Raises StoreError."""
+        data = {
+            "reference": record.reference,
+            "manifest": str(record.manifest),
+            "index": str(record.index) if record.index else None,
+            "platform": record.platform,
+            "config": str(record.config),
+            "chainId": str(record.chain_id),
+            "created": record.created,
+        }
+        with store_errors("storing the image"):
+            text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+            files.write_atomic(self._path(reference), text.encode())
+
+    def remove(self, reference: Reference) -> bool:
+        """Forget ``reference``; False when it was not known. Raises StoreError."""
+        path = self._path(reference)
+        with store_errors("removing the image"):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                return False
+        self._remove_empty(os.path.dirname(path))
+        return True
+
+    def all(self) -> Iterator[ImageRecord]:
+        """Every image in the store, by name."""
+        for folder, folders, names in os.walk(self._directory):
+            folders.sort()
+            if os.path.basename(folder) in ("_tags", "_digests"):
+                for name in sorted(names):
+                    record = None if name.endswith(".tmp") else self._read(f"{folder}/{name}")
+                    if record is not None:
+                        yield record
+
+    def _path(self, reference: Reference) -> str:
+        if reference.digest is not None:
+            last = f"_digests/{reference.digest.algorithm}-{reference.digest.hex}"
+        else:
+            last = f"_tags/{reference.tag}"
+        return f"{self._directory}/{reference.registry}/{reference.repository}/{last}"
+
+    def _remove_empty(self, folder: str) -> None:
+        with contextlib.suppress(OSError):
+            while folder != self._directory:
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
+
+    def _read(self, path: str) -> ImageRecord | None:
+        try:
+            with store_errors("reading the store"), open(path, "rb") as stream:
+                data = json.loads(stream.read())
+            return ImageRecord(
+                reference=data["reference"],
+                manifest=Digest.parse(data["manifest"]),
+                index=Digest.parse(data["index"]) if data["index"] else None,
+                platform=data["platform"],
+                config=Digest.parse(data["config"]),
+                chain_id=Digest.parse(data["chainId"]),
+                created=data["created"],
+            )
+        except StoreError as error:
+            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+                return None
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"the image record {path} is damaged", hint="remove that file and pull again"
+            ) from error

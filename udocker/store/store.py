@@ -1,0 +1,65 @@
+"""One directory that holds everything: see docs/architecture.md, "The store"."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from udocker import files
+from udocker.files import store_errors
+from udocker.store.blobs import Blobs
+from udocker.store.containers import Containers
+from udocker.store.images import Images
+from udocker.store.trees import Trees
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Store:
+    """The parts of the store at ``topdir``. Making one touches nothing on disk."""
+
+    def __init__(self, topdir: str) -> None:
+        self.topdir = topdir
+        self.blobs = Blobs(topdir)
+        self.images = Images(f"{topdir}/images")
+        self.trees = Trees(f"{topdir}/trees")
+        self.containers = Containers(topdir)
+
+    @contextlib.contextmanager
+    def lease(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Only one process at a time does ``name``; see ``files.lease``. Raises StoreError."""
+        import hashlib
+
+        hexadecimal = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+        with contextlib.ExitStack() as stack:
+            with store_errors("using the store"):
+                stack.enter_context(files.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
+            yield
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[str]:
+        """A new directory under ``tmp``; what is not renamed away is removed at the end.
+
+        What killed processes left there is removed too. Raises OSError.
+        """
+        parent = f"{self.topdir}/tmp"
+        os.makedirs(parent, exist_ok=True)
+        files.sweep(parent)
+        self.containers.sweep()
+        path = f"{parent}/{files.unique_name()}"
+        os.mkdir(path, 0o700)
+        lock = files.lock_entry(path)
+        try:
+            yield path
+        finally:
+            files.remove_tree(path)
+            if lock is not None:
+                os.close(lock)
+
+    @contextlib.contextmanager
+    def references(self) -> Iterator[None]:
+        """Hold while something that refers to a tree or blob appears, or an unreferred one goes."""
+        with self.lease("references"):
+            yield

@@ -1,0 +1,67 @@
+"""Image roots: unpacked once, by chain id, and never changed."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from udocker import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from udocker.model.reference import Digest
+
+
+class Trees:
+    """``trees/<algorithm>/<hex>/`` with ``root`` and the index that ``unpack`` leaves beside it.
+
+    A tree that is here is whole: it came by one rename.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def path(self, chain_id: Digest) -> str:
+        return f"{self._directory}/{chain_id.algorithm}/{chain_id.hex}"
+
+    def root(self, chain_id: Digest) -> str:
+        """The image's root directory."""
+        return f"{self.path(chain_id)}/root"
+
+    def has(self, chain_id: Digest) -> bool:
+        return os.path.isdir(self.root(chain_id))
+
+    def publish(self, directory: str, chain_id: Digest) -> None:
+        """Rename the finished ``directory`` into place; a tree already there wins.
+
+        Raises OSError.
+        """
+        path = self.path(chain_id)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            os.rename(directory, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+    def all(self) -> Iterator[Digest]:
+        """Every tree in the store."""
+        from udocker.model.reference import Digest
+
+        if not os.path.isdir(self._directory):
+            return
+        for algorithm in sorted(os.listdir(self._directory)):
+            for name in sorted(os.listdir(f"{self._directory}/{algorithm}")):
+                if len(name) in (64, 128):
+                    yield Digest(algorithm, name)
+
+    def remove(self, chain_id: Digest, temporary: str) -> None:
+        """Take a tree away: out of sight by a rename into ``temporary``, then deleted.
+
+        Raises OSError.
+        """
+        aside = f"{temporary}/{files.unique_name()}"
+        os.rename(self.path(chain_id), aside)
+        files.remove_tree(aside)
