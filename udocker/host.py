@@ -36,6 +36,7 @@ def probe(environ: Mapping[str, str], proot: str = "", runc: str = "") -> Host:
         ptrace_scope=_number("/proc/sys/kernel/yama/ptrace_scope", 0) or 0,
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         cgroup=_cgroup(),
+        shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
         programs=_programs(environ.get("PATH", os.defpath), proot, runc),
     )
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Protocol, TextIO
+
+    from rich.progress import Progress, TaskID
 
     class Task(Protocol):
         """One thing in progress."""
 
         def advance(self, amount: int) -> None:
-            """``amount`` more of the total is done (bytes, entries)."""
+            """``amount`` more of the total is done (bytes); less than 0 takes back."""
             ...
 
         def done(self, note: str = "") -> None:
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
             ...
 
     class Reporter(Protocol):
-        """Where progress, notes and warnings go."""
+        """Where progress, notes and warnings go. Any thread may call it."""
 
         def info(self, text: str) -> None: ...
 
@@ -33,8 +39,39 @@ if TYPE_CHECKING:
             ...
 
         def close(self) -> None:
-            """Leave the terminal as it was found."""
+            """Leave the terminal as it was found, and no thread."""
             ...
+
+
+_TITLE = 40  # characters
+_TEXT = 2000
+_PERIOD = 10.0  # seconds between two lines about one task
+_REDRAW = 0.1  # seconds
+_FOREVER = float("inf")
+
+
+def choose(
+    stream: TextIO | None, verbosity: int, environ: Mapping[str, str] | None = None
+) -> Reporter:
+    """The reporter for ``stream``: bars on a terminal, else lines; nothing below verbosity 3.
+
+    ``environ`` tells what the terminal can do (TERM, NO_COLOR, COLUMNS); None: all of it.
+    ``stream`` is None where the process was started without one.
+    """
+    if stream is None or verbosity <= 2:
+        return QuietReporter(stream, warnings=verbosity > 0)
+    debug = verbosity >= 5
+    if _draws(stream, environ):
+        return BarReporter(stream, debug, environ or {})
+    return LineReporter(stream, debug)
+
+
+def _draws(stream: TextIO, environ: Mapping[str, str] | None) -> bool:
+    try:
+        terminal = stream.isatty()
+    except ValueError:  # it is closed
+        return False
+    return terminal and (environ is None or environ.get("TERM", "") not in ("", "dumb", "unknown"))
 
 
 class _QuietTask:
@@ -49,7 +86,7 @@ class QuietReporter:
     """Nothing at all, but warnings when ``warnings`` is set."""
 
     def __init__(self, stream: TextIO | None = None, warnings: bool = False) -> None:
-        self._stream = stream or sys.stderr
+        self._output = _Output(stream or sys.stderr)
         self._warnings = warnings
 
     def info(self, text: str) -> None:
@@ -57,7 +94,7 @@ class QuietReporter:
 
     def warn(self, text: str) -> None:
         if self._warnings:
-            self._stream.write(f"udocker: warning: {text}\n")
+            self._output.write(_warning(text) + "\n")
 
     def debug(self, text: str) -> None:
         pass
@@ -67,3 +104,277 @@ class QuietReporter:
 
     def close(self) -> None:
         pass
+
+
+class LineReporter:
+    """Whole lines, for logs: one when a task ends, and one now and then while it lasts."""
+
+    def __init__(
+        self, stream: TextIO, debug: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._output = _Output(stream)
+        self._debug = debug
+        self._clock = clock
+
+    def info(self, text: str) -> None:
+        self._line(_clean(text, _TEXT))
+
+    def warn(self, text: str) -> None:
+        self._line(_warning(text))
+
+    def debug(self, text: str) -> None:
+        if self._debug:
+            self._line("udocker: debug: " + _clean(text, _TEXT))
+
+    def task(self, title: str, total: int | None) -> Task:
+        return _CountedTask(title, total, self._line, self._clock)
+
+    def close(self) -> None:
+        pass
+
+    def _line(self, line: str) -> None:
+        self._output.write(line + "\n")
+
+
+class BarReporter(LineReporter):
+    """A bar for each task at the bottom of a terminal, lines above; after ``close`` lines only."""
+
+    def __init__(self, stream: TextIO, debug: bool, environ: Mapping[str, str]) -> None:
+        super().__init__(stream, debug)
+        self._environ = environ
+        self._bars: _Bars | None = None
+        self._closed = False
+        self._lock = allocate_lock()
+
+    def task(self, title: str, total: int | None) -> Task:
+        bars = self._drawn()
+        if bars is None:
+            return super().task(title, total)
+        task = _CountedTask(title, total, self._line, self._clock, _FOREVER, bars.remove)
+        bars.add(task)
+        return task
+
+    def _drawn(self) -> _Bars | None:
+        with self._lock:
+            if self._bars is None and not self._closed:
+                try:
+                    bars = _Bars(self._output, self._environ)
+                except ImportError:  # rich is not there: lines will do
+                    self._closed = True
+                else:
+                    self._bars = bars
+                    bars.start()
+            return self._bars
+
+    def close(self) -> None:
+        with self._lock:
+            bars, self._bars = self._bars, None
+            self._closed = True
+        if bars is not None:
+            bars.stop()
+
+    def _line(self, line: str) -> None:
+        bars = self._bars
+        if bars is None:
+            super()._line(line)
+        else:
+            bars.print(line)
+
+
+class _CountedTask:
+    """Counts, and writes a line at most every ``period`` seconds and one at the end."""
+
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        line: Callable[[str], None],
+        clock: Callable[[], float],
+        period: float = _PERIOD,
+        ended: Callable[[_CountedTask], None] = lambda task: None,
+    ) -> None:
+        self.title = _clean(title, _TITLE)
+        self.total = total
+        self.completed = 0
+        self._line = line
+        self._clock = clock
+        self._period = period
+        self._ended = ended
+        self._over = False
+        self._begun = self._told = clock()
+        self._lock = allocate_lock()
+
+    def advance(self, amount: int) -> None:
+        with self._lock:
+            self.completed = max(0, self.completed + amount)
+            now = self._clock()
+            if self._over or now - self._told < self._period:
+                return
+            self._told = now
+        self._line(f"{self.title}: {_progress(self.completed, self.total)}")
+
+    def done(self, note: str = "") -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+        spent = ""
+        if self.completed:
+            spent = f" ({_size(self.completed)} in {self._clock() - self._begun:.1f} s)"
+        self._ended(self)
+        self._line(f"{self.title}: {_clean(note, _TITLE) or 'done'}{spent}")
+
+
+class _Bars:
+    """rich, drawing a bar for each task from one thread until ``stop``."""
+
+    def __init__(self, output: _Output, environ: Mapping[str, str]) -> None:
+        import threading
+
+        self._progress = _rich_progress(output, environ)
+        self._tasks: dict[_CountedTask, TaskID] = {}
+        self._lock = threading.Lock()  # rich draws for one caller at a time
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._redraw, name="progress", daemon=True)
+
+    def start(self) -> None:
+        self._progress.start()
+        # rich hides it; after kill -9 nobody would show it again.
+        self._progress.console.show_cursor(True)
+        self._thread.start()
+
+    def add(self, task: _CountedTask) -> None:
+        with self._lock:
+            self._tasks[task] = self._progress.add_task(task.title, total=task.total, figures="")
+
+    def remove(self, task: _CountedTask) -> None:
+        with self._lock:
+            self._progress.remove_task(self._tasks.pop(task))
+
+    def print(self, line: str) -> None:
+        """A line above the bars."""
+        with self._lock:
+            self._progress.console.print(
+                line, markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
+
+    def stop(self) -> None:
+        """Take the bars away, and the thread."""
+        self._stopped.set()
+        try:
+            if self._thread.ident is not None:
+                self._thread.join()
+                _await_exit(self._thread.native_id)
+        finally:
+            with self._lock:
+                self._progress.stop()
+
+    def _redraw(self) -> None:
+        while not self._stopped.wait(_REDRAW):
+            with self._lock:
+                speeds = {bar.id: bar.speed for bar in self._progress.tasks}
+                for task, bar in self._tasks.items():
+                    figures = _figures(task.completed, task.total, speeds.get(bar))
+                    self._progress.update(bar, completed=task.completed, figures=figures)
+                self._progress.refresh()
+
+
+def _rich_progress(output: _Output, environ: Mapping[str, str]) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    title = Column(ratio=3, no_wrap=True, overflow="ellipsis", max_width=_TITLE)
+    figures = Column(no_wrap=True, overflow="crop")
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=title),
+        BarColumn(None, table_column=Column(ratio=2)),
+        TextColumn("{task.fields[figures]}", markup=False, table_column=figures),
+        console=Console(
+            file=output,  # type: ignore[arg-type]
+            force_terminal=True,
+            force_interactive=True,
+            force_jupyter=False,
+            _environ=dict(environ),
+        ),
+        auto_refresh=False,  # its thread is not joined
+        redirect_stdout=False,
+        redirect_stderr=False,
+        transient=True,
+        expand=True,
+    )
+
+
+def _await_exit(thread: int | None) -> None:
+    """Wait until the kernel has let go of a thread that was joined: ``join`` returns a moment
+    before, and a process that seems to have threads gets no user namespace (unshare(2))."""
+    import os
+
+    for _ in range(1000):
+        if not os.path.exists(f"/proc/self/task/{thread}"):
+            return
+        time.sleep(0.001)
+
+
+class _Output:
+    """A text stream that never fails: telling must not stop what it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = allocate_lock()
+        self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        fitting = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(fitting)
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Each write has done it."""
+
+    def isatty(self) -> bool:
+        return True  # asked by rich only
+
+
+def _clean(text: str, limit: int) -> str:
+    """``text`` as one line without control characters: it may come from a registry."""
+    if len(text) > limit:
+        text = text[: limit - 3] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def _warning(text: str) -> str:
+    return "udocker: warning: " + _clean(text, _TEXT)
+
+
+def _size(count: float) -> str:
+    """Bytes in the unit that leaves at most three digits before the point."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB", "PB"):
+        count /= 1000
+        if count < 999.95:
+            break
+    return f"{count:.1f} {unit}"
+
+
+def _progress(completed: int, total: int | None) -> str:
+    if not total or completed > total:
+        return _size(completed)
+    return f"{_size(completed)} of {_size(total)} ({completed * 100 // total}%)"
+
+
+def _figures(completed: int, total: int | None, speed: float | None) -> str:
+    """Bytes, speed and time left, aligned from bar to bar."""
+    done = _size(completed) if not total else f"{_size(completed)} of {_size(total)}"
+    if not speed or speed < 1:
+        return f"{done:>20}"
+    left = ""
+    if total and total >= completed:
+        minutes, seconds = divmod(int((total - completed) / speed), 60)
+        left = f"{minutes}:{seconds:02}" if minutes < 6000 else ""
+    return f"{done:>20} {_size(speed) + '/s':>10} {left:>7}"

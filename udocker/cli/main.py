@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         general = parse(GENERAL, given, "")
         debug = general.flag("debug")
+        if debug:
+            import traceback  # noqa: F401 - an engine may be past importing when it is needed
         return _dispatch(general)
     except UdockerError as error:
         return _tell(error, debug)

@@ -38,8 +38,13 @@ def execute(launch: Launch, remain: bool = False) -> int:
 
 def become(launch: Launch) -> NoReturn:
     """Carry out the steps, then execve(2). Raises as ``execute``."""
+    import signal
+
+    # Nothing may be imported once the root has changed: it would be the container's file.
     Steps().run(launch)
-    _restore_signals()
+    # Python ignores these; ignored signals stay ignored across execve(2).
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         _exec(launch)
     except OSError as error:
@@ -138,14 +143,6 @@ def _failure(receiver: int) -> UdockerError | None:
     name, text, hint = message.split("\0", 2)
     kinds = {kind.__name__: kind for kind in (CommandNotFound, NotExecutable)}
     return kinds.get(name, EngineError)(text, hint=hint or None)
-
-
-def _restore_signals() -> None:
-    """Python ignores these; ignored signals stay ignored across execve(2)."""
-    import signal
-
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
 def _exec(launch: Launch) -> NoReturn:

@@ -81,9 +81,14 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
     ]
     steps.append(WriteFile(f"{bundle}/config.json", config))
-    argv = (runtime, "--root", f"{bundle}/state", "run", "--bundle", bundle, spec.token)
+    # The log takes the runtime's warnings about cgroups; what is fatal goes to stderr as well.
+    options = ("--root", f"{bundle}/state", "--log", f"{bundle}/log")
     return Launch(
-        argv=argv, env=_RUNTIME_PATH, cwd="/", steps=tuple(steps), undo=(RemoveTree(bundle),)
+        argv=(runtime, *options, "run", "--bundle", bundle, spec.token),
+        env=_RUNTIME_PATH,
+        cwd="/",
+        steps=tuple(steps),
+        undo=(RemoveTree(bundle),),
     )
 
 
@@ -93,7 +98,7 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
         "ociVersion": "1.0.2",
         "process": _process(spec),
         "root": {"path": spec.root.path, "readonly": False},
-        "mounts": _mounts(spec),
+        "mounts": _mounts(spec, host),
         "linux": {
             "uidMappings": [{"containerID": spec.user.uid, "hostID": host.uid, "size": 1}],
             "gidMappings": [{"containerID": spec.user.gid, "hostID": host.gid, "size": 1}],
@@ -120,7 +125,7 @@ def _process(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
+def _mounts(spec: RunSpec, host: Host) -> list[dict[str, Any]]:
     mounts = [
         _bind("/proc", "/proc"),
         {
@@ -135,8 +140,7 @@ def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
             "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
         },
-        _bind("/dev/shm", "/dev/shm"),
-        _bind("/dev/mqueue", "/dev/mqueue"),
+        *(_bind(path, path) for path in host.shared),
         _bind("/sys", "/sys", readonly=True),
     ]
     mounts += [_bind(guest_file(spec, file.content), file.target) for file in spec.files]

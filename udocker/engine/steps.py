@@ -6,7 +6,9 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 
+from udocker import files
 from udocker.errors import EngineError
 from udocker.model.run import (
     Bind,
@@ -102,6 +104,8 @@ class Steps:
         self._mount(step.path, step.path, None, _MS_BIND | _MS_REC)
         self._old_root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.chdir(step.path)
+        # From here on "/usr/lib/python3" is the container's: no code may come from there.
+        sys.meta_path.clear()
         self._check(self._lib.udocker_pivot_here(), step.path)
 
     def _bind(self, step: Bind) -> None:
@@ -145,8 +149,6 @@ class Steps:
         self._check(self._lib.udocker_set_hostname(name, len(name)), step.name)
 
     def _write_file(self, step: WriteFile) -> None:
-        from udocker import files
-
         with contextlib.suppress(OSError), open(step.path, "rb") as stream:
             if stream.read() == step.content:
                 return
@@ -286,6 +288,11 @@ def _parts(path: str) -> list[str]:
 def _mounts_below(target: str) -> list[str]:
     """Mount points at and below ``target``, from the old root's /proc (the working directory)."""
     with open("proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-        points = [line.split(" ")[4] for line in stream]
-    decoded = [point.encode().decode("unicode_escape") for point in points]
-    return [p for p in decoded if p == target or p.startswith(target.rstrip("/") + "/")]
+        points = [_unescaped(line.split(" ")[4]) for line in stream]
+    return [p for p in points if p == target or p.startswith(target.rstrip("/") + "/")]
+
+
+def _unescaped(point: str) -> str:
+    """A field of mountinfo: the kernel writes blanks and backslashes as octal numbers."""
+    first, *rest = point.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

@@ -36,6 +36,7 @@ class Host:
     ptrace_scope: int
     seccomp: bool
     cgroup: str  # v1, v2, hybrid or none
+    shared: tuple[str, ...] = ()  # of /dev/shm and /dev/mqueue, those that are here
     programs: tuple[tuple[str, str], ...] = ()  # name -> absolute path, of those found
 
     def program(self, name: str) -> str | None:

@@ -76,7 +76,7 @@ def private_copy(session: Session, container: Container) -> Container:
 
     if container.form == PLAIN:
         return container
-    with session.store.lease(f"container {container.id}"):
+    with session.store.containers.lease(container):
         current = session.store.containers.get(container.id)
         if current.form == PLAIN:
             return current

@@ -15,6 +15,10 @@ from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.value import replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
 _REMOVE = "remove-after-run"
@@ -59,6 +63,14 @@ class Containers:
                     self._claim(name, container.id)
                 os.rename(directory, self.path(container.id))
         return replace(container, names=(name,) if name is not None else ())
+
+    @contextlib.contextmanager
+    def lease(self, container: Container) -> Iterator[None]:
+        """Only one process at a time changes a container's form. Raises StoreError."""
+        with contextlib.ExitStack() as stack:
+            with store_errors("using the container"):
+                stack.enter_context(files.lease(f"{container.path}/lock"))
+            yield
 
     def hold(self, container: Container) -> None:
         """Keep sweeps away from a container of ``remove`` until this process ends."""

@@ -1,0 +1,245 @@
+"""Images in an OCI image layout: a directory of blobs named by their digests.
+
+https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from udocker.errors import (
+    BadReplyError,
+    HostileArchiveError,
+    ImageNotFound,
+    NoMatchingPlatform,
+    UdockerError,
+    VerificationError,
+)
+from udocker.model.oci import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, ImageConfig, Index, Manifest
+from udocker.model.value import value
+from udocker.verified import VerifiedReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, BinaryIO
+
+    from udocker.model.oci import Descriptor, Platform
+    from udocker.model.reference import Digest
+
+_DOCUMENT_LIMIT = 4 << 20  # bytes, as registries limit manifests
+_NESTING_LIMIT = 4  # indexes within indexes; one is usual
+# The second is often just a tag.
+_REFERENCE_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+_INCOMPLETE = "the copy of the image is incomplete: make it again"
+_NO_FOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@value
+class LayoutLayer:
+    """A layer whose compressed bytes lie in a layout."""
+
+    layout: OciLayout
+    descriptor: Descriptor
+    diff_id: Digest
+
+    def open(self) -> BinaryIO:
+        """The compressed bytes; reading to their end proves the digest or raises
+        VerificationError."""
+        return self.layout.open(self.descriptor)
+
+
+@value
+class LayoutImage:
+    """An Image of a layout."""
+
+    layout: OciLayout
+    manifest: Manifest
+    config: ImageConfig
+
+    def layers(self) -> tuple[LayoutLayer, ...]:
+        pairs = zip(self.manifest.layers, self.config.diff_ids)
+        return tuple(LayoutLayer(self.layout, layer, diff_id) for layer, diff_id in pairs)
+
+
+class OciLayout:
+    """The layout in the directory ``path``. Nothing is read before it is asked for.
+
+    A layout may come from anywhere: no link in it is followed, nothing outside is read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def names(self) -> tuple[str, ...]:
+        """The reference names in index.json, in its order. Raises as ``image`` does."""
+        found = [name for _, names in self._entries() for name in names[:1]]
+        return tuple(dict.fromkeys(found))
+
+    def image(
+        self, reference_name: str | None = None, platform: Platform | None = None
+    ) -> LayoutImage:
+        """The first image with that name for that platform; None: any name, any platform.
+
+        A name is what index.json calls an image, often just a tag. Raises ImageNotFound,
+        NoMatchingPlatform, BadReplyError for a document that is not what the specification
+        says, VerificationError and HostileArchiveError.
+        """
+        named = [e for e, names in self._entries() if reference_name in (None, *names)]
+        offered: list[str] = []
+        for entry in self._manifests(named, 0, set()):
+            told = entry.platform
+            if platform is None or told is None or platform.accepts(told):
+                image = self._image(entry)
+                # Often no descriptor tells the platform; the configuration always does.
+                told = told or image.config.platform
+                if platform is None or platform.accepts(told):
+                    return image
+            offered.append(str(told))
+        what = f"{reference_name or 'image'} in {self._path}"
+        if offered:
+            there = ", ".join(dict.fromkeys(offered))
+            raise NoMatchingPlatform(f"no {what} for {platform}", hint=f"there is {there}")
+        there = ", ".join(self.names()[:10])
+        raise ImageNotFound(f"no {what}", hint=f"there is {there}" if there else None)
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The blob's bytes; reading to their end proves the digest.
+
+        Raises VerificationError, BadReplyError for a blob that is not there, and
+        HostileArchiveError for one that is not a file.
+        """
+        digest = descriptor.digest
+        stream = self._file(f"blobs/{digest.algorithm}/{digest.hex}")
+        size = os.fstat(stream.fileno()).st_size
+        if size != descriptor.size:
+            stream.close()
+            raise VerificationError(
+                f"{self._where(descriptor)} has {size} bytes, not {descriptor.size}",
+                hint=_INCOMPLETE,
+            )
+        return VerifiedReader(stream, descriptor)
+
+    def _entries(self) -> list[tuple[Descriptor, tuple[str, ...]]]:
+        """The descriptors of index.json, and the names that it gives each."""
+        where = f"{self._path}/index.json"
+        self._check_version()
+        raw = self._document("index.json")
+        index = Index.parse(raw, OCI_INDEX, where)
+        annotated = _json(raw, where)["manifests"]
+        return [(entry, _names(data)) for entry, data in zip(index.manifests, annotated)]
+
+    def _check_version(self) -> None:
+        where = f"{self._path}/oci-layout"
+        try:
+            raw = self._document("oci-layout")
+        except BadReplyError as error:
+            raise ImageNotFound(
+                f"not an OCI image layout: {error.message}",
+                hint="a layout is a directory with oci-layout, index.json and blobs in it",
+            ) from error
+        data = _json(raw, where)
+        version = data.get("imageLayoutVersion") if isinstance(data, dict) else None
+        if not isinstance(version, str) or version.partition(".")[0] != "1":
+            raise BadReplyError(f"{where}: not a known layout version: {str(version)[:40]!r}")
+
+    def _manifests(
+        self, entries: Sequence[Descriptor], depth: int, seen: set[Digest]
+    ) -> Iterator[Descriptor]:
+        """The image manifests under ``entries``, each once.
+
+        Other content is passed over, as the specification asks, and so are attestations, whose
+        platform is "unknown".
+        """
+        if depth > _NESTING_LIMIT:
+            raise BadReplyError(f"{self._path}: its indexes are nested too deep")
+        for entry in entries:
+            if entry.digest in seen or (entry.platform and entry.platform.os == "unknown"):
+                continue
+            seen.add(entry.digest)
+            if entry.media_type in MANIFEST_TYPES:
+                yield entry
+            elif entry.media_type in INDEX_TYPES:
+                index = Index.parse(self._blob(entry), entry.media_type, self._where(entry))
+                yield from self._manifests(index.manifests, depth + 1, seen)
+
+    def _image(self, entry: Descriptor) -> LayoutImage:
+        where = self._where(entry)
+        manifest = Manifest.parse(self._blob(entry), entry.media_type, where)
+        config = ImageConfig.parse(self._blob(manifest.config), self._where(manifest.config))
+        layers, diff_ids = len(manifest.layers), len(config.diff_ids)
+        if layers != diff_ids:
+            raise BadReplyError(f"{where} has {layers} layers, its configuration {diff_ids}")
+        return LayoutImage(self, manifest, config)
+
+    def _where(self, descriptor: Descriptor) -> str:
+        return f"{descriptor.digest} in {self._path}"
+
+    def _blob(self, descriptor: Descriptor) -> bytes:
+        """A document, whole and verified."""
+        where = self._where(descriptor)
+        if descriptor.size > _DOCUMENT_LIMIT:
+            raise BadReplyError(f"{where} is too large for a document: {descriptor.size} bytes")
+        with self.open(descriptor) as stream, self._reading(where):
+            return stream.read()
+
+    def _document(self, name: str) -> bytes:
+        """A file that no digest vouches for, whole."""
+        where = f"{self._path}/{name}"
+        with self._file(name) as stream, self._reading(where):
+            raw = stream.read(_DOCUMENT_LIMIT + 1)
+        if len(raw) > _DOCUMENT_LIMIT:
+            raise BadReplyError(f"{where} is too large for a document")
+        return raw
+
+    def _file(self, name: str) -> BinaryIO:
+        """Open a file of the layout, whose parts may be directories and files and nothing else."""
+        *directories, last = name.split("/")
+        where = f"{self._path}/{name}"
+        with self._reading(where), contextlib.ExitStack() as stack:
+            parent = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, parent)
+            for part in directories:
+                parent = _open_below(parent, part, stat.S_ISDIR, where)
+                stack.callback(os.close, parent)
+            return open(_open_below(parent, last, stat.S_ISREG, where), "rb")
+
+    @contextlib.contextmanager
+    def _reading(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise BadReplyError(f"{where} is missing", hint=_INCOMPLETE) from error
+        except OSError as error:
+            raise UdockerError(f"cannot read {where}: {error.strerror or error}") from error
+
+
+def _open_below(parent: int, part: str, wanted: Callable[[int], bool], where: str) -> int:
+    mode = os.stat(part, dir_fd=parent, follow_symlinks=False).st_mode
+    if not wanted(mode):
+        link = stat.S_ISLNK(mode)
+        raise HostileArchiveError(
+            f"{where}: {part} is {'a symbolic link' if link else 'of the wrong file type'}",
+            hint="cp -rL makes a copy of the layout without links" if link else None,
+        )
+    return os.open(part, _NO_FOLLOW, dir_fd=parent)
+
+
+def _names(entry: Any) -> tuple[str, ...]:
+    """The names in the annotations of an entry of index.json."""
+    annotations = entry.get("annotations")
+    if not isinstance(annotations, dict):
+        return ()
+    found = (annotations.get(key) for key in _REFERENCE_NAMES)
+    return tuple(name for name in found if isinstance(name, str) and name)
+
+
+def _json(raw: bytes, where: str) -> Any:
+    import json
+
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadReplyError(f"not JSON: {where}") from error

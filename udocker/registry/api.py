@@ -1,0 +1,190 @@
+"""Asking a registry: which scheme it speaks, who we are to it, redirects, patience."""
+
+from __future__ import annotations
+
+import time
+
+from udocker.errors import BadReplyError, UnreachableError
+from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
+from udocker.registry.auth import Access, Gate
+from udocker.registry.http import DOCUMENT_LIMIT, ConnectionDropped, Http, NotTls, Request
+from udocker.registry.replies import REDIRECTS, patience
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from udocker.model.reference import Reference
+    from udocker.registry.address import Endpoint
+    from udocker.registry.auth import Credential, DockerConfig
+    from udocker.registry.http import Settings
+    from udocker.registry.replies import Reply
+    from udocker.report import Reporter
+
+MAX_REDIRECTS = 5
+# What Go's and nginx's servers say to plain http on a TLS port.
+_TLS_WANTED = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
+_TRY_TLS = "udocker speaks plain http to this machine; --insecure makes it try https first"
+
+
+class Api:
+    """The registries of one invocation, and what has been learnt of them so far."""
+
+    def __init__(self, settings: Settings, docker_config: DockerConfig, report: Reporter) -> None:
+        self.settings = settings
+        self.report = report
+        self._docker_config = docker_config
+        self._http = Http(settings)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._gates: dict[tuple[str, str, int, str], Gate] = {}
+
+    def close(self) -> None:
+        """Close the connections that are kept open; the next request opens new ones."""
+        self._http.close()
+
+    def endpoint(self, registry: str) -> Endpoint:
+        """How ``registry`` is reached; asks it unless that is known. Raises RegistryError."""
+        if registry not in self._endpoints:
+            self.ping(registry)
+        return self._endpoints[registry]
+
+    def ping(self, registry: str) -> Reply:
+        """The reply to a GET of ``/v2/`` without credentials."""
+        return self._reach(
+            registry, lambda endpoint: self._patiently(endpoint, Request(endpoint.ping))
+        )
+
+    def get(
+        self,
+        reference: Reference,
+        url_at: Callable[[Endpoint], str],
+        accept: str = "*/*",
+        limit: int = DOCUMENT_LIMIT,
+    ) -> Reply:
+        """The reply to a GET of ``url_at(endpoint)``, with a login, redirects followed.
+
+        Its status is no redirect and not 401. Raises RegistryError.
+        """
+
+        def attempt(endpoint: Endpoint) -> Reply:
+            url = url_at(endpoint)
+            for _ in range(MAX_REDIRECTS + 1):
+                reply = self._authorised(reference, endpoint, url, accept, limit)
+                if reply.status not in REDIRECTS:
+                    return reply
+                url = self.next_url(endpoint, reply)
+            raise too_many_redirects(endpoint)
+
+        return self._reach(reference.registry, attempt)
+
+    def gate(self, reference: Reference, endpoint: Endpoint, url: str) -> Gate:
+        """Who we are at ``url``. The user's login is for the registry itself, nobody else."""
+        key = (*origin(url), reference.repository)
+        if key not in self._gates:
+            access = Access(endpoint, url, reference.repository)
+            own = origin(url) == origin(endpoint.url)
+
+            def credential() -> Credential | None:
+                return self._docker_config.credential(endpoint.registry) if own else None
+
+            self._gates[key] = Gate(access, credential, lambda ask: self._token(endpoint, ask))
+        return self._gates[key]
+
+    def next_url(self, endpoint: Endpoint, reply: Reply) -> str:
+        """Where the redirect ``reply`` leads. Raises BadReplyError."""
+        location = reply.headers.get("location", "")
+        return redirect_target(reply.url, location, endpoint.plain_http_allowed)
+
+    def told(self, reply: Reply) -> Reply:
+        """``reply``, after a line about it for those who debug."""
+        self.report.debug(f"{reply.status} {plain(reply.url)}")
+        return reply
+
+    def wait(self, host: str, seconds: float) -> None:
+        """Tell of a wait that the user will notice."""
+        if seconds >= 2:
+            self.report.info(f"{host} asks to wait: trying again in {seconds:.0f} s")
+
+    def _reach(self, registry: str, attempt: Callable[[Endpoint], Reply]) -> Reply:
+        """``attempt`` with the registry's endpoint; before that is known, with each candidate."""
+        if registry in self._endpoints:
+            return attempt(self._endpoints[registry])
+        *others, last = candidates(registry, self.settings.accepts_insecure(registry))
+        for endpoint in others:
+            try:
+                return attempt(endpoint)
+            except (NotTls, ConnectionDropped):
+                if registry in self._endpoints:
+                    raise
+        try:
+            return attempt(last)
+        except ConnectionDropped as error:
+            if registry in self._endpoints or last.scheme != "http" or last.insecure:
+                raise
+            raise UnreachableError(f"{error.message}: it may speak https", hint=_TRY_TLS) from error
+
+    def _authorised(
+        self, reference: Reference, endpoint: Endpoint, url: str, accept: str, limit: int
+    ) -> Reply:
+        gate = self.gate(reference, endpoint, url)
+        sent = gate.header()
+        reply = self._patiently(endpoint, get_request(url, accept, sent), limit)
+        if reply.status == 401:
+            gate.challenged(reply, sent)
+            reply = self._patiently(endpoint, get_request(url, accept, gate.header()), limit)
+        if reply.status in (401, 403):
+            raise gate.refused(reply)
+        return reply
+
+    def _token(self, endpoint: Endpoint, request: Request) -> Reply:
+        """Carry out a request of an auth flow; a redirect takes no secret elsewhere."""
+        reply = self._patiently(endpoint, request)
+        for _ in range(MAX_REDIRECTS):
+            if reply.status not in REDIRECTS or request.form:
+                return reply
+            url = self.next_url(endpoint, reply)
+            if origin(url) != origin(request.url):
+                request = Request(url)
+            else:
+                request = Request(url, request.headers, secrets=request.secrets)
+            reply = self._patiently(endpoint, request)
+        return reply
+
+    def _patiently(
+        self, endpoint: Endpoint, request: Request, limit: int = DOCUMENT_LIMIT
+    ) -> Reply:
+        """One exchange, repeated while the trouble looks passing."""
+        tries = 1
+        while True:
+            try:
+                reply = self._exchange(endpoint, request, limit)
+            except ConnectionDropped:
+                if tries >= self.settings.tries:
+                    raise
+                wait: float | None = self.settings.delay(tries)
+            else:
+                wait = patience(reply, tries, self.settings.tries, self.settings.delay(tries))
+                if wait is None:
+                    return reply
+                self.wait(reply.host, wait)
+            time.sleep(wait or 0)
+            tries += 1
+
+    def _exchange(self, endpoint: Endpoint, request: Request, limit: int) -> Reply:
+        reply = self._http.exchange(request, verify=not endpoint.insecure, limit=limit)
+        self.told(reply)
+        if reply.status == 400 and any(words in reply.body for words in _TLS_WANTED):
+            raise UnreachableError(f"{host_of(request.url)} speaks https, not http", hint=_TRY_TLS)
+        self._endpoints.setdefault(endpoint.registry, endpoint)
+        return reply
+
+
+def get_request(url: str, accept: str, authorization: str) -> Request:
+    headers = [("Accept", accept)]
+    if authorization:
+        headers.append(("Authorization", authorization))
+    return Request(url, tuple(headers), secrets=(authorization.partition(" ")[2],))
+
+
+def too_many_redirects(endpoint: Endpoint) -> BadReplyError:
+    return BadReplyError(f"{endpoint.registry} redirects more than {MAX_REDIRECTS} times")

@@ -1,0 +1,179 @@
+"""One GET by libcurl inside a multi handle: its settings, its callbacks, its errors in words."""
+
+from __future__ import annotations
+
+from udocker.errors import ConfigError, UnreachableError
+from udocker.registry.address import host_of, proxy_for
+from udocker.registry.http import (
+    ERROR_LIMIT,
+    ConnectionDropped,
+    dropped,
+    no_answer,
+    not_tls,
+    stalled,
+    unreachable,
+    untrusted,
+)
+from udocker.registry.replies import Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from udocker.registry.http import Settings
+
+_BUFFER = 256 << 10  # bytes that libcurl reads at once
+_HEADER_LIMIT = 256 << 10  # bytes of headers that are kept
+
+
+class Exchange:
+    """A GET. The body of a 200 goes to ``accept`` as it comes; that of an error is kept.
+
+    Callbacks of libcurl must not raise: what ``accept`` raises is kept in ``failure``.
+    """
+
+    def __init__(
+        self, url: str, authorization: str, accept: Callable[[Exchange, bytes], None]
+    ) -> None:
+        import pycurl
+
+        self.url = url
+        self.authorization = authorization
+        self.handle: Any = pycurl.Curl()
+        self.failure: BaseException | None = None
+        self._accept = accept
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._body = bytearray()
+
+    @property
+    def reply(self) -> Reply:
+        """What has come so far."""
+        secrets = (self.authorization.partition(" ")[2],)
+        return Reply(self.url, self._status, self._headers, bytes(self._body), secrets)
+
+    @property
+    def complete(self) -> bool:
+        """Whether enough has come, though libcurl was told to stop: the start of an error."""
+        return self.failure is None and len(self._body) >= ERROR_LIMIT
+
+    def configure(self, settings: Settings, verify: bool) -> None:
+        """Set everything that libcurl would otherwise take from the environment, and the rest."""
+        import pycurl
+
+        proxy = proxy_for(self.url, settings.proxy, settings.no_proxy)
+        headers = ["Accept: */*"]
+        if self.authorization:
+            headers.append(f"Authorization: {self.authorization}")
+        options = {
+            pycurl.URL: self.url,
+            pycurl.HTTPHEADER: headers,
+            pycurl.USERAGENT: settings.user_agent,
+            pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            pycurl.FOLLOWLOCATION: 0,
+            # Several connections carry more than the streams of one do on a long line.
+            pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+            pycurl.PROXY: proxy,
+            pycurl.NOPROXY: "",
+            pycurl.NOSIGNAL: 1,
+            pycurl.BUFFERSIZE: _BUFFER,
+            pycurl.CONNECTTIMEOUT: settings.connect_timeout,
+            pycurl.LOW_SPEED_LIMIT: 1,
+            pycurl.LOW_SPEED_TIME: settings.stall_timeout,
+            pycurl.HEADERFUNCTION: self._take_header,
+            pycurl.WRITEFUNCTION: self._take_body,
+        }
+        options.update(_certificates(settings, verify))
+        for option, given in options.items():
+            self.handle.setopt(option, given)
+
+    def _take_header(self, line: bytes) -> None:
+        self._header_bytes += len(line)
+        if self._header_bytes > _HEADER_LIMIT:
+            return
+        text = line.decode("latin-1").strip()
+        if text.startswith("HTTP/"):
+            # A reply of a proxy, or 100 Continue, comes before the one that counts.
+            code = text.split(" ", 2)[1:2]
+            self._status = int(code[0]) if code and code[0].isdigit() else 0
+            self._headers.clear()
+            return
+        name, colon, given = text.partition(":")
+        if colon:
+            name, given = name.strip().lower(), given.strip()
+            known = self._headers.get(name)
+            self._headers[name] = given if known is None else f"{known}, {given}"
+
+    def _take_body(self, data: bytes) -> int | None:
+        try:
+            if self._status == 200:
+                self._accept(self, data)
+                return None
+            self._body += data
+            return 0 if len(self._body) >= ERROR_LIMIT else None
+        except BaseException as error:  # noqa: BLE001 - raised again by the loop
+            self.failure = error
+            return 0
+
+    def close(self) -> None:
+        self.handle.close()
+
+
+def _certificates(settings: Settings, verify: bool) -> dict[int, object]:
+    import os
+
+    import pycurl
+
+    if not verify:
+        return {pycurl.SSL_VERIFYPEER: 0, pycurl.SSL_VERIFYHOST: 0}
+    from requests.certs import where
+
+    bundle = settings.ca_bundle or where()
+    return {pycurl.CAPATH if os.path.isdir(bundle) else pycurl.CAINFO: bundle}
+
+
+def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Exception:
+    """The error that libcurl's ``code`` is to a user; a ConnectionDropped is worth a retry."""
+    import pycurl
+
+    host = host_of(exchange.url)
+    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        is_slow = exchange.handle.getinfo(pycurl.CONNECT_TIME) > 0
+        error = stalled if is_slow else no_answer
+        return _again(error(host, settings.stall_timeout if is_slow else settings.connect_timeout))
+    if code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY):
+        way = f"through the proxy {proxy}" if proxy else ""
+        return _again(unreachable(way, host, "no such host name"))
+    if code == pycurl.E_COULDNT_CONNECT:
+        way = f"through the proxy {proxy}" if proxy else ""
+        return _again(unreachable(way, host, "connection refused, or no route to it"))
+    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+        return untrusted(host, text.partition("certificate problem: ")[2] or text)
+    if code == pycurl.E_SSL_CACERT_BADFILE:
+        return ConfigError(f"cannot use the CA certificates: {text}")
+    if code == pycurl.E_SSL_CONNECT_ERROR:
+        return not_tls(host) if "wrong version" in text else _again(unreachable("", host, text))
+    if proxy and "CONNECT" in text:
+        return unreachable(f"through the proxy {proxy}", host, text)
+    if code in _transient():
+        return dropped(host, "before the layer was complete")
+    return UnreachableError(f"cannot fetch from {host}: {text}")
+
+
+def _transient() -> tuple[int, ...]:
+    import pycurl
+
+    return (
+        pycurl.E_PARTIAL_FILE,
+        pycurl.E_GOT_NOTHING,
+        pycurl.E_SEND_ERROR,
+        pycurl.E_RECV_ERROR,
+        pycurl.E_HTTP2,
+    )
+
+
+def _again(error: UnreachableError) -> ConnectionDropped:
+    return ConnectionDropped(error.message, hint=error.hint)

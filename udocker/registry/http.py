@@ -1,0 +1,284 @@
+"""One HTTP exchange with a registry, by ``requests``; documents only, layers go by ``transfer``.
+
+The environment is not read: proxy, credentials and certificates come from Settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
+from udocker.model.value import value
+from udocker.registry.address import host_of, plain, proxy_for
+from udocker.registry.replies import Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    import requests
+
+DOCUMENT_LIMIT = 4 << 20  # bytes; image-spec asks registries to take manifests of 4 MiB
+ERROR_LIMIT = 64 << 10  # bytes of an error reply that are read
+_CHUNK = 64 << 10
+_INSECURE_HINT = "if you trust the network: --insecure"
+# What OpenSSL calls the reply of a server that does not speak TLS.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+
+
+@value
+class Settings:
+    """What the user decided about registries and the network. Times are in seconds."""
+
+    insecure: bool  # accept plain http and unverified TLS from every registry
+    insecure_registries: tuple[str, ...]  # the same for these: host or host:port
+    jobs: int  # layers at once
+    connect_timeout: int
+    stall_timeout: int  # without a byte
+    user_agent: str
+    proxy: str  # URL or host:port; empty: none
+    no_proxy: str  # hosts, domains and networks reached without it, separated by commas
+    ca_bundle: str = ""  # file or directory of certificates; empty: those of ``requests``
+    tries: int = 4  # of one request or one layer
+    retry_delay: float = 0.5  # before the second try; doubled for each one more
+
+    def __repr__(self) -> str:
+        return f"Settings({self.user_agent!r}, …)"  # the proxy's URL may hold a password
+
+    def accepts_insecure(self, registry: str) -> bool:
+        """Whether ``registry`` (host or host:port) may speak plain http or have any certificate."""
+        name = registry.lower()
+        known = [entry.lower() for entry in self.insecure_registries]
+        return self.insecure or name in known or name.rpartition(":")[0] in known
+
+    def delay(self, tries: int) -> float:
+        """Seconds to wait after ``tries`` failures in a row."""
+        return float(self.retry_delay * 2 ** (tries - 1))
+
+
+@value
+class Request:
+    """A GET, or with a ``form`` (application/x-www-form-urlencoded) a POST."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    form: str = ""
+    secrets: tuple[str, ...] = ()  # what headers and form hold of them
+
+    def __repr__(self) -> str:
+        return f"Request({plain(self.url)!r})"
+
+
+class ConnectionDropped(UnreachableError):
+    """The peer was there and went away; the same request may succeed now."""
+
+
+class NotTls(UnreachableError):
+    """The peer of an https request does not speak TLS."""
+
+
+class Http:
+    """Does exchanges; connections stay open until ``close``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session: requests.Session | None = None
+
+    def close(self) -> None:
+        """Close the connections that are kept open; the next exchange opens new ones."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def exchange(self, request: Request, *, verify: bool, limit: int = DOCUMENT_LIMIT) -> Reply:
+        """The reply to ``request``, whatever its status; redirects are not followed.
+
+        ``verify``: the certificate must be good; ``limit``: bytes that a body may have. Raises
+        UnreachableError, BadReplyError, ConfigError.
+        """
+        with self._explained(request.url), _quiet_about_certificates():
+            response = self._open(request, verify)
+            with contextlib.closing(response):
+                headers = {name.lower(): text for name, text in response.headers.items()}
+                body = _read(response, plain(request.url), limit)
+                return Reply(request.url, response.status_code, headers, body, request.secrets)
+
+    def _open(self, request: Request, verify: bool) -> requests.Response:
+        import requests
+
+        if self._session is None:
+            self._session = requests.Session()
+            self._session.trust_env = False
+        settings = self._settings
+        proxy = proxy_for(request.url, settings.proxy, settings.no_proxy)
+        headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "identity"}
+        headers.update(request.headers)
+        if request.form:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        return self._session.request(
+            "POST" if request.form else "GET",
+            request.url,
+            headers=headers,
+            data=request.form or None,
+            timeout=(settings.connect_timeout, settings.stall_timeout),
+            allow_redirects=False,
+            stream=True,
+            verify=(settings.ca_bundle or True) if verify else False,
+            proxies={"http": proxy, "https": proxy} if proxy else {},
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, url: str) -> Iterator[None]:
+        """Turn what ``requests`` raises into an error for the user."""
+        import requests
+
+        try:
+            yield
+        except requests.RequestException as error:
+            raise self._explain(error, url) from error
+        except OSError as error:
+            # requests raises a bare OSError for a CA bundle that is not there.
+            raise ConfigError(f"cannot use the CA certificates: {error}") from error
+
+    def _explain(self, error: Exception, url: str) -> UdockerError:
+        from requests import ConnectTimeout, Timeout
+        from requests import exceptions as kinds
+
+        host = host_of(url)
+        proxy = proxy_for(url, self._settings.proxy, self._settings.no_proxy)
+        if isinstance(error, (kinds.InvalidProxyURL, kinds.InvalidSchema)):
+            return ConfigError(f"the proxy {host_of(proxy)} cannot be used: {type(error).__name__}")
+        if isinstance(error, (kinds.InvalidURL, kinds.ContentDecodingError)):
+            return BadReplyError(f"{host}: {type(error).__name__}")
+        if isinstance(error, kinds.ProxyError):
+            return unreachable(f"through the proxy {host_of(proxy)}", host, _proxy_cause(error))
+        if isinstance(error, kinds.SSLError):
+            return _explain_tls(error, host)
+        if isinstance(error, ConnectTimeout):
+            return no_answer(host, self._settings.connect_timeout)
+        if isinstance(error, Timeout) or _mentions(error, "Read timed out"):
+            return stalled(host, self._settings.stall_timeout)
+        return _explain_connection(error, host)
+
+
+def _read(response: requests.Response, where: str, limit: int) -> bytes:
+    """The body; that of an error is cut, that of a document may not be longer than ``limit``."""
+    is_document = response.status_code == 200
+    limit = limit if is_document else ERROR_LIMIT
+    too_large = BadReplyError(f"{where} is larger than the {limit} bytes that are allowed")
+    declared = response.headers.get("Content-Length", "")
+    expected = int(declared) if declared.isascii() and declared.isdigit() else None
+    if is_document and expected is not None and expected > limit:
+        raise too_large
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            if is_document:
+                raise too_large
+            return bytes(body[:limit])
+    encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+    if expected is not None and not encoded and len(body) < expected:
+        raise dropped(host_of(response.url), f"after {len(body)} of {expected} bytes")
+    return bytes(body)
+
+
+@contextlib.contextmanager
+def _quiet_about_certificates() -> Iterator[None]:
+    """urllib3 warns on stderr about each unverified connection; the user asked for them."""
+    import warnings
+
+    from urllib3.exceptions import InsecureRequestWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InsecureRequestWarning)
+        yield
+
+
+def unreachable(way: str, host: str, cause: str) -> UnreachableError:
+    return UnreachableError(
+        f"cannot reach {host}{way and ' '}{way}: {cause}",
+        hint="check the registry's name, the network and the proxy settings",
+    )
+
+
+def no_answer(host: str, seconds: int) -> UnreachableError:
+    return unreachable("", host, f"no answer within {seconds} s")
+
+
+def stalled(host: str, seconds: int) -> UnreachableError:
+    return UnreachableError(
+        f"{host} went silent: not a byte for {seconds} s", hint="try again; check the network"
+    )
+
+
+def dropped(host: str, when: str) -> ConnectionDropped:
+    return ConnectionDropped(
+        f"{host} closed the connection {when}", hint="try again; check the network"
+    )
+
+
+def untrusted(host: str, why: str) -> UnreachableError:
+    return UnreachableError(f"the certificate of {host} is not trusted: {why}", hint=_INSECURE_HINT)
+
+
+def not_tls(host: str) -> NotTls:
+    return NotTls(f"{host} speaks plain http, not https", hint=_INSECURE_HINT)
+
+
+def _explain_tls(error: Exception, host: str) -> UnreachableError:
+    import ssl
+
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return untrusted(host, cause.verify_message)
+    text = str(error).upper().replace(" ", "_")
+    if any(name in text for name in _NOT_TLS):
+        return not_tls(host)
+    for cause in _causes(error):
+        if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return dropped(host, "while TLS was being set up")
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            return unreachable("", host, f"TLS: {cause.reason.lower().replace('_', ' ')}")
+    return unreachable("", host, "TLS cannot be set up")
+
+
+def _explain_connection(error: Exception, host: str) -> UnreachableError:
+    import socket
+
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return unreachable("", host, "no such host name")
+        if isinstance(cause, (ConnectionResetError, BrokenPipeError)):
+            return dropped(host, "before the reply was complete")
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            return unreachable("", host, cause.strerror.lower())
+    return dropped(host, "before the reply was complete")
+
+
+def _proxy_cause(error: Exception) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        if isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"):
+            return str(cause)[len("Tunnel connection failed: ") :]
+    return "it does not answer"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and all that it was raised for; requests and urllib3 wrap in several ways."""
+    seen: list[Any] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if not isinstance(current, BaseException) or current in seen:
+            continue
+        seen.append(current)
+        yield current
+        waiting += [current.__cause__, current.__context__, getattr(current, "reason", None)]
+        waiting += current.args
+
+
+def _mentions(error: Exception, text: str) -> bool:
+    return any(text in str(cause) for cause in _causes(error))
