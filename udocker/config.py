@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 
 def _text(text: str) -> str:
-    return text.strip().strip("\"'")
+    text = text.strip()
+    quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if quoted else text
+
+
+def _word(text: str) -> str:
+    word = _text(text)
+    if not word:
+        raise ValueError("a value is expected")
+    return word
 
 
 def _boolean(text: str) -> bool:
@@ -50,11 +59,35 @@ def _positive(text: str) -> int:
 
 
 def _path(text: str) -> str:
-    return os.path.abspath(_text(text)) if _text(text) else ""
+    path = _text(text)
+    if path.startswith("~"):
+        raise ValueError("~ is not known here: the whole path is expected")
+    if "\0" in path:
+        raise ValueError("a path has no null character")
+    return os.path.abspath(path) if path else ""
+
+
+def _directory(text: str) -> str:
+    return _path(_word(text))
+
+
+def _program(text: str) -> str:
+    """A program is never taken from the current directory. 1.3 says UDOCKER for its own."""
+    path = _text(text)
+    if path.lower() in ("", "none", "udocker"):
+        return ""
+    if not path.startswith("/"):
+        raise ValueError("an absolute path is expected")
+    return _path(path)
 
 
 def _hosts(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.replace(",", " ").split() if part)
+    return tuple(_text(text).replace(",", " ").split())
+
+
+def _registry(text: str) -> str:
+    host = _text(text)
+    return _word((host.partition("://")[2] or host).rstrip("/"))
 
 
 @value
@@ -69,19 +102,22 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("topdir", ("topdir",), ("UDOCKER_DIR",), _path, "where images and containers are kept"),
+    Setting(
+        "topdir", ("topdir",), ("UDOCKER_DIR",), _directory,
+        "where images and containers are kept",
+    ),
     Setting(
         "execution_mode",
         ("default_execution_mode", "override_default_execution_mode"),
         ("UDOCKER_DEFAULT_EXECUTION_MODE",),
-        _text,
+        _word,
         "the mode of containers that have none of their own",
     ),
     Setting(
         "registry",
         ("default_registry",),
         ("UDOCKER_REGISTRY",),
-        lambda text: _text(text).partition("://")[2] or _text(text),
+        _registry,
         "the registry of names that give none",
     ),
     Setting("insecure", ("http_insecure",), (), _boolean, "accept http and unverified TLS"),
@@ -106,11 +142,11 @@ SETTINGS = (
         "0 errors, 1 results, 2 warnings, 3 progress, 5 debug",
     ),
     Setting(
-        "proot", ("use_proot_executable",), ("UDOCKER_USE_PROOT_EXECUTABLE",), _path,
+        "proot", ("use_proot_executable",), ("UDOCKER_USE_PROOT_EXECUTABLE",), _program,
         "the PRoot program; empty: found in PATH",
     ),
     Setting(
-        "runc", ("use_runc_executable",), ("UDOCKER_USE_RUNC_EXECUTABLE",), _path,
+        "runc", ("use_runc_executable",), ("UDOCKER_USE_RUNC_EXECUTABLE",), _program,
         "the runc or crun program; empty: found in PATH",
     ),
     Setting(
@@ -142,13 +178,13 @@ def load(
     ``config_file`` is read in place of the files of the user and of the store. Raises
     ConfigError, naming the file and the key.
     """
-    home = environ.get("HOME", "")
+    home = _home(environ)
     default_top = os.path.join(home or f"/tmp/udocker-{os.getuid()}", ".udocker")
     fields: dict[str, Any] = {"topdir": default_top}
     _read_file("/etc/udocker.conf", fields, required=False)
     if config_file is not None:
         _read_file(config_file, fields, required=True)
-    else:
+    elif home:  # below /tmp it could be anybody's
         _read_file(os.path.join(default_top, "udocker.conf"), fields, required=False)
     from_environment = _from_environment(environ)
     top = overrides.get("topdir") or from_environment.get("topdir") or fields["topdir"]
@@ -157,6 +193,19 @@ def load(
     fields.update(from_environment)
     fields.update(overrides)
     return Config(**fields)
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    """The home directory, "" when there is none. A batch job may have no HOME."""
+    home = environ.get("HOME", "")
+    if home.startswith("/"):
+        return home
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -171,7 +220,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _read_file(path: str, fields: dict[str, Any], required: bool) -> None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as stream:
             text = stream.read()
     except OSError as error:
         if required:
@@ -192,18 +241,15 @@ def _read_file(path: str, fields: dict[str, Any], required: bool) -> None:
 def _entries(text: str, path: str) -> list[tuple[str, str]]:
     import configparser
 
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    if not text.lstrip("\ufeff# \t\r\n").startswith("[") and "\n[" not in text:
-        text = "[DEFAULT]\n" + text
+    # No section has defaults for the others: what stands last in the file counts.
+    parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
     try:
-        parser.read_string(text, path)
+        parser.read_string("[DEFAULT]\n" + text, path)
     except configparser.Error as error:
-        first_line = str(error).splitlines()[0]
-        raise ConfigError(f"{path}: {first_line}", hint="lines look like key = value") from error
-    found = list(parser.defaults().items())
-    for section in parser.sections():
-        found += parser.items(section)
-    return found
+        numbers = [number - 1 for number, _ in getattr(error, "errors", ())]
+        where = f"{path}, line {numbers[0]}" if numbers else path
+        raise ConfigError(f"{where}: not a setting", hint="lines look like key = value") from error
+    return [entry for section in parser.sections() for entry in parser.items(section)]
 
 
 def _parsed(setting: Setting, text: str, where: str) -> Any:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_DEPTH = 64  # directories kept open at once while a tree is removed
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Between making a temporary entry and locking it there is an instant; no sweep looks that soon.
 _TOO_YOUNG = 60.0
@@ -62,8 +63,10 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
 
     The parents are made. Raises OSError, and then nothing has changed.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{unique_name()}.tmp"
+    directory = os.path.dirname(path)
+    os.makedirs(directory, exist_ok=True)
+    # Not made of the name: that may be as long as a name can be.
+    temporary = os.path.join(directory, f".{unique_name()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -78,28 +81,67 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a file or a directory and all in it, directories without permission bits included.
+    """Remove a file or a directory and all in it: of any depth, directories without permission
+    bits included.
 
     Never follows a symbolic link; a missing path is no error. Raises OSError.
     """
-    import shutil
-
-    if os.path.islink(path) or not os.path.isdir(path):
-        with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
-        return
+            return
+        top = _open_directory(path, None)
+        try:
+            while _empty(top, top, 0):
+                pass
+        finally:
+            os.close(top)
+        os.rmdir(path)
+
+
+def _empty(directory: int, top: int, depth: int) -> bool:
+    """Remove what is in ``directory``; true if some of it was moved to ``top`` instead.
+
+    That is done where a tree is too deep for the limits on open files and on recursion.
+    """
+    moved = False
+    with os.scandir(directory) as listing:
+        entries = list(listing)
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=directory)
+                continue
+            inner = _open_directory(entry.name, directory)
+            try:
+                if depth < _DEPTH:
+                    moved |= _empty(inner, top, depth + 1)
+            finally:
+                os.close(inner)
+            if depth < _DEPTH:
+                os.rmdir(entry.name, dir_fd=directory)
+            else:
+                os.rename(entry.name, unique_name(), src_dir_fd=directory, dst_dir_fd=top)
+                moved = True
+    return moved
+
+
+def _open_directory(name: str, parent: int | None) -> int:
+    """Open a directory for listing and changing, its permission bits set if need be."""
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(name, os.O_RDONLY | flags, dir_fd=parent)
+        if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            with contextlib.suppress(PermissionError):  # not ours: perhaps it is empty
+                os.fchmod(descriptor, stat.S_IRWXU)
+        return descriptor
+    # fchmod(2) wants more than O_PATH; through /proc no link can be put in the way.
+    handle = os.open(name, os.O_PATH | flags, dir_fd=parent)
     try:
-        shutil.rmtree(path)
-    except PermissionError:
-        _open_directories(path)
-        shutil.rmtree(path)
-
-
-def _open_directories(path: str) -> None:
-    os.chmod(path, stat.S_IRWXU)
-    for entry in os.scandir(path):
-        if entry.is_dir(follow_symlinks=False):
-            _open_directories(entry.path)
+        os.chmod(f"/proc/self/fd/{handle}", stat.S_IRWXU)
+    finally:
+        os.close(handle)
+    return os.open(name, os.O_RDONLY | flags, dir_fd=parent)
 
 
 @contextlib.contextmanager
@@ -122,6 +164,7 @@ def lease(path: str, waiting: Callable[[], None] | None = None) -> Iterator[None
                     waiting()
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             elif error.errno not in _NO_LOCKS:
+                error.filename = error.filename or path
                 raise
         yield
     finally:

@@ -127,7 +127,7 @@ class LineReporter:
             self._line("udocker: debug: " + _clean(text, _TEXT))
 
     def task(self, title: str, total: int | None) -> Task:
-        return _CountedTask(title, total, self._line, self._clock)
+        return _CountedTask(title, total, line=self._line, clock=self._clock)
 
     def close(self) -> None:
         pass
@@ -150,7 +150,14 @@ class BarReporter(LineReporter):
         bars = self._drawn()
         if bars is None:
             return super().task(title, total)
-        task = _CountedTask(title, total, self._line, self._clock, _FOREVER, bars.remove)
+        task = _CountedTask(
+            title,
+            total,
+            line=self._line,
+            clock=self._clock,
+            period=_FOREVER,
+            ended=bars.remove,
+        )
         bars.add(task)
         return task
 
@@ -188,6 +195,7 @@ class _CountedTask:
         self,
         title: str,
         total: int | None,
+        *,
         line: Callable[[str], None],
         clock: Callable[[], float],
         period: float = _PERIOD,
@@ -244,12 +252,15 @@ class _Bars:
         self._thread.start()
 
     def add(self, task: _CountedTask) -> None:
+        figures = _figures(0, task.total, None)
         with self._lock:
-            self._tasks[task] = self._progress.add_task(task.title, total=task.total, figures="")
+            self._tasks[task] = self._progress.add_task(task.title, total=task.total, figures=figures)
 
     def remove(self, task: _CountedTask) -> None:
         with self._lock:
             self._progress.remove_task(self._tasks.pop(task))
+            if not self._stopped.is_set():
+                self._progress.refresh()
 
     def print(self, line: str) -> None:
         """A line above the bars."""
@@ -319,12 +330,14 @@ def _await_exit(thread: int | None) -> None:
 class _Output:
     """A text stream that never fails: telling must not stop what it tells of."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._lock = allocate_lock()
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
+        if self._stream is None:
+            return len(text)
         fitting = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(fitting)
@@ -333,9 +346,6 @@ class _Output:
 
     def flush(self) -> None:
         """Each write has done it."""
-
-    def isatty(self) -> bool:
-        return True  # asked by rich only
 
 
 def _clean(text: str, limit: int) -> str:
@@ -355,11 +365,11 @@ def _size(count: float) -> str:
     """Bytes in the unit that leaves at most three digits before the point."""
     if count < 1000:
         return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
-        count /= 1000
-        if count < 999.95:
-            break
-    return f"{count:.1f} {unit}"
+    units = iter("kMGTPE")
+    unit = ""
+    while count >= 999.95 and unit != "E":
+        count, unit = count / 1000, next(units)
+    return f"{count:.1f} {unit}B"
 
 
 def _progress(completed: int, total: int | None) -> str:

@@ -9,6 +9,7 @@ from udocker.cli import commands
 from udocker.cli.context import Context
 from udocker.cli.parser import FLAG, TEXT, Option, Parsed, Syntax, help_text, parse
 from udocker.errors import UdockerError
+from udocker.files import translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
+    except OSError as error:
+        return _tell(translate(error, "cannot go on"), debug)
     except Exception as error:  # noqa: BLE001 - the boundary: nothing else may reach the user
         return _tell_unexpected(error, debug)
 

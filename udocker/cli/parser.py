@@ -98,6 +98,7 @@ class _Reader:
     def __init__(self, syntax: Syntax, command: str) -> None:
         self._syntax = syntax
         self._command = command
+        self._where = f"{command}: " if command else ""
         self._by_name = {name: option for option in syntax.options for name in option.names}
         self._values: dict[str, list[str]] = {}
 
@@ -151,12 +152,12 @@ class _Reader:
         if attached is None:
             if following is None:
                 raise UsageError(
-                    f"{self._command}: {name} needs a value", hint=f"{name} {option.metavar}"
+                    f"{self._where}{name} needs a value", hint=f"{name} {option.metavar}"
                 )
             attached, used = following, 1
         if option.choices and attached not in option.choices:
             raise UsageError(
-                f"{self._command}: {name} cannot be {attached!r}",
+                f"{self._where}{name} cannot be {attached!r}",
                 hint=f"one of {', '.join(option.choices)}",
             )
         self._set(option, attached)
@@ -167,7 +168,7 @@ class _Reader:
             return "true"
         if attached.lower() in _FALSE:
             return "false"
-        raise UsageError(f"{self._command}: {name} is true or false, not {attached!r}")
+        raise UsageError(f"{self._where}{name} is true or false, not {attached!r}")
 
     def _set(self, option: Option, text: str) -> None:
         self._values.setdefault(option.key, []).append(text)
@@ -175,13 +176,14 @@ class _Reader:
     def _find(self, name: str) -> Option:
         option = self._by_name.get(name)
         if option is None:
-            raise UsageError(f"{self._command}: unknown option {name}", hint=self._guess(name))
+            raise UsageError(f"{self._where}unknown option {name}", hint=self._guess(name))
         return option
 
     def _guess(self, name: str) -> str:
         import difflib
 
-        near = difflib.get_close_matches(name, [n for n in self._by_name if n[:2] == "--"], 1)
+        known = [n for n, o in self._by_name.items() if n[:2] == "--" and not o.hidden]
+        near = difflib.get_close_matches(name, known, 1)
         if near:
             return f"did you mean {near[0]}?"
         return f"udocker {self._command} --help lists the options".replace("  ", " ")
@@ -211,9 +213,10 @@ def _spelling(option: Option) -> str:
 def _option_lines(text: str, option: Option, width: int) -> list[str]:
     import textwrap
 
-    helped = textwrap.wrap(option.help, 96 - width)
+    helped = textwrap.wrap(option.help, 96 - width) or [""]
     if len(text) > width:
-        return [f"  {text}", *(f"  {'':{width}}  {line}" for line in helped)]
+        return [f"  {text}", *(f"  {'':{width}}  {line}" for line in helped if line)]
     return [
-        f"  {text if number == 0 else '':{width}}  {line}" for number, line in enumerate(helped)
+        f"  {text if number == 0 else '':{width}}  {line}".rstrip()
+        for number, line in enumerate(helped)
     ]

@@ -16,6 +16,7 @@ from udocker.errors import CommandNotFound, EngineError, NotExecutable, UdockerE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from udocker.model.run import Launch
@@ -23,17 +24,14 @@ if TYPE_CHECKING:
 _SIGNALED = 128
 
 
-def execute(launch: Launch, remain: bool = False) -> int:
-    """Run ``launch``. Returns the exit code only where a parent stays, as ``remain`` asks for.
+def execute(launch: Launch, clean: Callable[[], None] | None = None) -> int:
+    """Run ``launch``. Returns the exit code only where a parent stays: to ``clean``, for example.
 
     Raises EngineError when a step fails, CommandNotFound or NotExecutable for the command.
     """
-    if not (remain or launch.undo or launch.signals_to_child):
+    if not (clean or launch.undo or launch.signals_to_child):
         become(launch)
-    try:
-        return supervise(launch)
-    finally:
-        undo(launch)
+    return _supervise(launch, clean or (lambda: None))
 
 
 def become(launch: Launch) -> NoReturn:
@@ -60,21 +58,21 @@ def undo(launch: Launch) -> None:
             files.remove_tree(step.path)
 
 
-def supervise(launch: Launch) -> int:
-    """Run ``launch`` in a child, pass signals to it, and wait for it. Raises as ``execute``."""
-    from udocker.engine.supervisor import Supervisor
+def _supervise(launch: Launch, clean: Callable[[], None]) -> int:
+    from udocker.engine.supervisor import supervise
 
-    with Supervisor(launch.signals_to_child) as supervisor:
-        receiver, sender = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(receiver)
-            supervisor.enter_child()
-            _child(launch, sender)
-        os.close(sender)
-        supervisor.watch(child)
-        failure = _failure(receiver)
-        code = supervisor.wait()
+    receiver, sender = os.pipe()
+
+    def begin() -> None:
+        _child(launch, sender)
+
+    def end() -> None:
+        undo(launch)
+        clean()
+
+    code = supervise(begin, end, launch.signals_to_child)
+    os.close(sender)
+    failure = _failure(receiver)
     if failure is not None:
         raise failure
     return code

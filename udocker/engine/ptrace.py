@@ -61,7 +61,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
 
 
 def _options(spec: RunSpec) -> list[str]:
-    options = ["-r", spec.root.path, "-w", spec.cwd]
+    options = ["-v", "-1", "-r", spec.root.path, "-w", spec.cwd]
     options += ["-0"] if spec.user.uid == 0 else ["-i", f"{spec.user.uid}:{spec.user.gid}"]
     for path in _SYSTEM:
         options += ["-b", path]

@@ -1,4 +1,10 @@
-"""The parent of a command: signals to it, its status back, and stopping with it."""
+"""The parents of a command that udocker outlives: signals to it, its status back, no orphans.
+
+There are two. The keeper is the command's parent and adopts what the command leaves behind
+(PR_SET_CHILD_SUBREAPER, prctl(2)). The front is the process that the user started: it stands
+before the keeper, so that even when it is killed with SIGKILL somebody is left to end the
+command and to clean up.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable
 
 # All that ask a program for something; the rest are faults of the process itself, or for it.
 _PASSED_ON = (
@@ -25,72 +31,104 @@ _PASSED_ON = (
     signal.SIGCONT,
     signal.SIGTSTP,
 )
+_WATCHED = {*_PASSED_ON, signal.SIGCHLD}
 _FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whole group
 _OUTPUT_LIMIT = 1 << 16
+_TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 
 
-class Supervisor:
-    """Holds back the signals from before the fork until the command has ended.
+def supervise(begin: Callable[[], None], clean: Callable[[], None], to_grandchild: bool) -> int:
+    """Call ``begin``, which does not return, in a child, and ``clean`` after its end.
 
-    With ``to_grandchild`` the child is a go-between that heeds no signals itself (a tracer):
-    they go to its first child, the command.
+    Returns the command's exit code. With ``to_grandchild`` the child is a go-between that heeds
+    no signals itself (a tracer): they go to its first child, the command.
     """
-
-    def __init__(self, to_grandchild: bool) -> None:
-        self._to_grandchild = to_grandchild
-        self._watched = {*_PASSED_ON, signal.SIGCHLD}
-        self._child = 0
-        self._old: set[int] = set()
-
-    def __enter__(self) -> Supervisor:
-        self._old = {int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._old)
-
-    def enter_child(self) -> None:
-        """In the child: the mask as it was; death with the parent."""
-        from udocker._native import lib
-
-        parent = os.getppid()
-        lib.udocker_set_parent_death_signal(signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGKILL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._old)
-
-    def watch(self, child: int) -> None:
-        self._child = child
-
-    def wait(self) -> int:
-        """The exit code of the command, once it has ended."""
-        from udocker.engine.execute import exit_code
-
-        while True:
-            pid, status = os.waitpid(self._child, os.WNOHANG | os.WUNTRACED)
-            if pid and not os.WIFSTOPPED(status):
-                return exit_code(status)
-            if pid:
-                # The command was stopped (Ctrl-Z): the shell must see its own child stop.
-                os.kill(os.getpid(), signal.SIGSTOP)
-            info = signal.sigwaitinfo(self._watched)
-            if info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(self._target(), info.si_signo)
-
-    def _target(self) -> int:
-        if self._to_grandchild:
-            for pid in _children(self._child):
-                return pid
-        return self._child
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    try:
+        keeper = os.fork()
+        if keeper == 0:
+            _leave(_keep, begin, clean, to_grandchild, old)
+        return _follow(keeper, lambda: keeper)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def _children(parent: int) -> list[int]:
+def _leave(function: Callable[..., int | None], *arguments: object) -> None:
+    """Nothing of the caller's may run in the forked process: not its handlers, not its exits."""
+    code = 125
+    try:
+        code = function(*arguments) or 0
+    finally:
+        os._exit(code)
+
+
+def _keep(
+    begin: Callable[[], None],
+    clean: Callable[[], None],
+    to_grandchild: bool,
+    old: set[signal.Signals],
+) -> int:
+    from udocker._native import lib
+
+    front = os.getppid()
+    lib.udocker_become_subreaper()
+    lib.udocker_set_parent_death_signal(signal.SIGTERM)
+    try:
+        child = os.fork()
+        if child == 0:
+            lib.udocker_set_parent_death_signal(signal.SIGKILL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+            _leave(begin)
+        code = _follow(child, lambda: _target(child, to_grandchild), front, to_grandchild)
+        _end_all()
+        return code
+    finally:
+        clean()
+
+
+def _follow(child: int, target: Callable[[], int], front: int = 0, is_tracer: bool = False) -> int:
+    """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone."""
+    from udocker.engine.execute import exit_code
+
+    sent = 0
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+        if pid and not os.WIFSTOPPED(status):
+            code = exit_code(status)
+            return 128 + sent if is_tracer and sent and code == _TRACER_SAYS_SIGNALED else code
+        if pid:
+            # The command was stopped (Ctrl-Z): the shell must see its own child stop.
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if front and os.getppid() != front:
+            _end_all()
+            return 128 + signal.SIGKILL
+        info = signal.sigwaitinfo(_WATCHED)
+        if info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
+            sent = info.si_signo
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(target(), sent)
+
+
+def _target(child: int, to_grandchild: bool) -> int:
+    found = children(child) if to_grandchild else []
+    return found[0] if found else child
+
+
+def _end_all() -> None:
+    """Kill every descendant: those of a killed child become ours, until none is left."""
+    while True:
+        left = children(os.getpid())
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+
+
+def children(parent: int) -> list[int]:
+    """The process ids of the children of ``parent``, the oldest first."""
     try:
         with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as stream:
             return [int(word) for word in stream.read().split()]

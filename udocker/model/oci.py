@@ -7,6 +7,7 @@ The bytes as they came are kept beside what was read from them: a digest is only
 from __future__ import annotations
 
 import json
+import re
 
 from udocker.errors import BadReference, BadReplyError
 from udocker.model.reference import Digest
@@ -26,8 +27,25 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 INDEX_TYPES = (OCI_INDEX, DOCKER_INDEX)
 MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm"}
-_DEFAULT_VARIANT = {"arm64": "v8", "arm": "v7"}
+# Names that uname(2) and Debian have for what Go calls architecture and variant.
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "i386": ("386", ""),
+    "i486": ("386", ""),
+    "i586": ("386", ""),
+    "i686": ("386", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armv7l": ("arm", "v7"),
+    "armv8l": ("arm", "v7"),  # 32-bit programs on an ARMv8 kernel
+    "armel": ("arm", "v6"),
+    "armv6l": ("arm", "v6"),
+}
+_DEFAULT_VARIANT = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+_PLATFORM = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)?")
+_SIZE_LIMIT = 1 << 63  # descriptor.md: an int64
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, BadReference)
 
 
 @value
@@ -41,12 +59,19 @@ class Platform:
     @classmethod
     def parse(cls, text: str) -> Platform:
         """Read ``os/arch[/variant]``. Raises BadReference."""
-        parts = text.lower().split("/")
-        if len(parts) not in (2, 3) or not all(parts):
+        if not _PLATFORM.fullmatch(text):
             raise BadReference(
                 f"not a platform: {text!r}", hint="platforms look like linux/arm64 or linux/arm/v7"
             )
-        return cls(parts[0], _ARCHITECTURES.get(parts[1], parts[1]), *parts[2:])
+        return cls.of(*text.split("/"))
+
+    @classmethod
+    def of(cls, os: str, architecture: str, variant: str = "") -> Platform:
+        """The platform with every name as Go spells it."""
+        architecture = architecture.lower()
+        architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
+        variant = variant.lower() or implied
+        return cls(os.lower(), architecture, f"v{variant}" if variant.isdigit() else variant)
 
     def accepts(self, offered: Platform) -> bool:
         """Whether an image made for ``offered`` is what was asked for by ``self``.
@@ -78,17 +103,17 @@ class Descriptor:
         """Raise BadReplyError, naming ``where``, unless ``data`` is a descriptor."""
         try:
             size = data["size"]
-            if not isinstance(size, int) or size < 0:
-                raise ValueError(f"size {size!r}")
+            if type(size) is not int or not 0 <= size < _SIZE_LIMIT:
+                raise ValueError("size is not a number of bytes")
             return cls(
-                str(data.get("mediaType", "")),
+                _text(data.get("mediaType")),
                 Digest.parse(data["digest"]),
                 size,
                 _platform(data.get("platform")),
-                tuple(str(url) for url in data.get("urls") or ()),
+                _strings(data.get("urls")),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, BadReference) as error:
-            raise BadReplyError(f"bad descriptor in {where}: {error}") from error
+        except _MALFORMED as error:
+            raise BadReplyError(f"bad descriptor in {where}: {_reason(error)}") from error
 
 
 @value
@@ -110,7 +135,8 @@ class Manifest:
         """Raise BadReplyError, naming ``where``, unless ``raw`` is an image manifest."""
         data = _json_object(raw, where)
         layers = data.get("layers")
-        if not isinstance(layers, list) or "config" not in data:
+        # A document that is both would be read as one thing here and as another elsewhere.
+        if not isinstance(layers, list) or "config" not in data or "manifests" in data:
             raise BadReplyError(f"not an image manifest: {where}")
         return cls(
             raw,
@@ -131,8 +157,9 @@ class Index:
     @classmethod
     def parse(cls, raw: bytes, media_type: str, where: str) -> Index:
         """Raise BadReplyError, naming ``where``, unless ``raw`` is an index."""
-        entries = _json_object(raw, where).get("manifests")
-        if not isinstance(entries, list):
+        data = _json_object(raw, where)
+        entries = data.get("manifests")
+        if not isinstance(entries, list) or "layers" in data or "config" in data:
             raise BadReplyError(f"not an image index: {where}")
         return cls(raw, media_type, tuple(Descriptor.from_json(e, where) for e in entries))
 
@@ -188,26 +215,27 @@ class ImageConfig:
         data = _json_object(raw, where)
         try:
             return cls._from_json(raw, data)
-        except (KeyError, TypeError, ValueError, AttributeError, BadReference) as error:
-            raise BadReplyError(f"bad image configuration in {where}: {error}") from error
+        except _MALFORMED as error:
+            raise BadReplyError(f"bad image configuration in {where}: {_reason(error)}") from error
 
     @classmethod
     def _from_json(cls, raw: bytes, data: dict[str, Any]) -> ImageConfig:
         run = data.get("config") or {}
+        labels = (run.get("Labels") or {}).items()
         return cls(
             raw=raw,
             platform=_platform(data) or Platform("linux", "amd64"),
-            diff_ids=tuple(Digest.parse(text) for text in data["rootfs"]["diff_ids"]),
+            diff_ids=tuple(Digest.parse(text) for text in _strings(data["rootfs"]["diff_ids"])),
             env=_strings(run.get("Env")),
             entrypoint=_strings(run.get("Entrypoint")),
             cmd=_strings(run.get("Cmd")),
-            user=str(run.get("User") or ""),
-            working_dir=str(run.get("WorkingDir") or ""),
-            labels=tuple((str(k), str(v)) for k, v in (run.get("Labels") or {}).items()),
-            volumes=tuple(run.get("Volumes") or ()),
-            exposed_ports=tuple(run.get("ExposedPorts") or ()),
-            stop_signal=str(run.get("StopSignal") or ""),
-            created=str(data.get("created") or ""),
+            user=_text(run.get("User")),
+            working_dir=_text(run.get("WorkingDir")),
+            labels=tuple((_text(key), _text(text)) for key, text in labels),
+            volumes=_keys(run.get("Volumes")),
+            exposed_ports=_keys(run.get("ExposedPorts")),
+            stop_signal=_text(run.get("StopSignal")),
+            created=_text(data.get("created")),
         )
 
 
@@ -224,9 +252,23 @@ def _json_object(raw: bytes, where: str) -> dict[str, Any]:
 def _platform(data: Any) -> Platform | None:
     if not isinstance(data, dict) or not data.get("architecture"):
         return None
-    return Platform(
-        str(data.get("os") or "linux"), str(data["architecture"]), str(data.get("variant") or "")
+    return Platform.of(
+        _text(data.get("os")) or "linux", _text(data["architecture"]), _text(data.get("variant"))
     )
+
+
+def _text(item: Any) -> str:
+    """A string that can be an argument of execve(2); a number is taken as its digits."""
+    if item is None:
+        return ""
+    if type(item) is int:
+        return str(item)
+    if not isinstance(item, str):
+        raise ValueError("a string is expected")
+    if "\0" in item:
+        raise ValueError("a string has a null character")
+    item.encode()  # a ValueError for half of a surrogate pair
+    return item
 
 
 def _strings(items: Any) -> tuple[str, ...]:
@@ -234,7 +276,20 @@ def _strings(items: Any) -> tuple[str, ...]:
     if not items:
         return ()
     if isinstance(items, str):
-        return (items,)
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError(f"not strings: {items!r}")
-    return tuple(items)
+        return (_text(items),)
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise ValueError("a list of strings is expected")
+    return tuple(_text(item) for item in items)
+
+
+def _keys(items: Any) -> tuple[str, ...]:
+    """What Go writes as a map to nothing, and some builders as a list."""
+    return _strings(list(items) if isinstance(items, dict) else items)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, (TypeError, AttributeError)):
+        return "a value is of the wrong type"
+    return str(error)

@@ -19,7 +19,8 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?")
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _LIMIT = 255
 
 
@@ -76,6 +77,11 @@ class Reference:
 
         Raises BadReference.
         """
+        if _IDENTIFIER.fullmatch(text):
+            raise BadReference(
+                f"not an image name: {text!r}: 64 hexadecimal digits are an identifier",
+                hint="a digest comes after a name: debian@sha256:<hex>",
+            )
         rest, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         name, tag = _split_tag(rest)
@@ -83,7 +89,7 @@ class Reference:
             tag = DEFAULT_TAG
         if tag is not None and not _TAG.fullmatch(tag):
             raise BadReference(f"not a tag: {tag!r} in {text!r}")
-        host, repository = _split_registry(name, registry)
+        host, repository = _split_registry(name, _default_registry(registry))
         _check_repository(repository, text)
         return cls(host, repository, tag, digest, text)
 
@@ -125,17 +131,30 @@ def _split_tag(text: str) -> tuple[str, str | None]:
     return head, tag
 
 
+def _default_registry(text: str) -> str:
+    host = text.rstrip("/")
+    if not _names_host(host) or not _HOST.fullmatch(host):
+        raise BadReference(
+            f"not a registry host: {text!r}", hint="registries look like quay.io or localhost:5000"
+        )
+    return DEFAULT_REGISTRY if host in _ALIASES else host
+
+
+def _names_host(part: str) -> bool:
+    """Whether the part of a name before its first slash is a registry."""
+    return "." in part or ":" in part or part == "localhost" or part != part.lower()
+
+
 def _split_registry(name: str, default: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-    if not slash or not is_host:
-        if default == DEFAULT_REGISTRY and not slash:
+    if not slash or not _names_host(first):
+        if default == DEFAULT_REGISTRY and name and not slash:
             return default, f"library/{name}"
         return default, name
     if not _HOST.fullmatch(first):
         raise BadReference(f"not a registry host: {first!r} in {name!r}")
     if first in _ALIASES or first == DEFAULT_REGISTRY:
-        return DEFAULT_REGISTRY, rest if "/" in rest else f"library/{rest}"
+        return DEFAULT_REGISTRY, rest if "/" in rest or not rest else f"library/{rest}"
     return first, rest
 
 
@@ -143,7 +162,11 @@ def _check_repository(repository: str, text: str) -> None:
     if not repository:
         raise BadReference(f"no image name in {text!r}", hint="names look like debian:12")
     if repository != repository.lower():
-        raise BadReference(f"image names are lower case: {text!r}", hint=f"try {text.lower()}")
+        lower = repository.lower().removeprefix("library/")
+        raise BadReference(
+            f"image names are lower case: {text!r}",
+            hint=lower if _REPOSITORY.fullmatch(lower) else None,
+        )
     if not _REPOSITORY.fullmatch(repository) or len(repository) > _LIMIT:
         raise BadReference(
             f"not an image name: {text!r}", hint="names look like [registry/]name[:tag][@digest]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udocker.errors import ImageNotFound
-from udocker.files import store_errors, unique_name
+from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.ops.images import find_image
@@ -40,11 +40,10 @@ def create(
         containers.check_name(name)
     while True:
         record = ensure_image(session, reference, pull, platform)
-        with store_errors("creating the container"), session.store.temporary() as directory:
-            with session.store.references():
-                if session.store.trees.has(record.chain_id):
-                    container = _new(session, record)
-                    return containers.create(directory, container, name, remove=remove)
+        with session.store.temporary() as directory, session.store.references():
+            if session.store.trees.has(record.chain_id):
+                container = _new(session, record)
+                return containers.create(directory, container, name, remove=remove)
         # Its tree was removed by another process after the image had been found.
         pull = ALWAYS if pull == MISSING else pull
 
@@ -81,8 +80,7 @@ def private_copy(session: Session, container: Container) -> Container:
         if current.form == PLAIN:
             return current
         session.report.info("making the container's own copy of the image for this mode")
-        with store_errors("copying the image"):
-            copy_container(current, session.store.temporary)
+        copy_container(current, session.store.temporary)
         plain = replace(current, form=PLAIN)
         session.store.containers.update(plain)
         return plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from udocker.errors import BadReference, ImageNotFound
-from udocker.files import store_errors
 from udocker.model.oci import Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
@@ -86,13 +85,12 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     reference = Reference.parse(record.reference)
     manifest = _manifest(session, record)
     store = session.store
-    with store_errors("removing the image"), store.temporary() as temporary:
-        with store.references():
-            store.images.remove(reference)
-            doomed = _unreferred(session)
-            for chain_id in doomed:
-                store.trees.remove(chain_id, temporary)
-            _remove_blobs(session, record, manifest)
+    with store.temporary() as temporary, store.references():
+        store.images.remove(reference)
+        doomed = _unreferred(session)
+        for chain_id in doomed:
+            store.trees.remove(chain_id, temporary)
+        _remove_blobs(session, record, manifest)
     return [f"Untagged: {record.reference}", *(f"Deleted: {chain_id}" for chain_id in doomed)]
 
 

@@ -24,17 +24,13 @@ def run(session: Session, request: RunRequest) -> int:
     """
     container, is_new = _container(session, request)
     launch = prepare(session, request, container, is_new)
-    remove = request.remove
-    if remove:
-        session.store.containers.hold(container)
     session.report.close()
     from udocker.engine.execute import execute
 
-    try:
-        return execute(launch, remain=remove)
-    finally:
-        if remove:
-            session.store.containers.delete(container)
+    if not request.remove:
+        return execute(launch)
+    session.store.containers.hold(container)
+    return execute(launch, clean=lambda: session.store.containers.delete(container))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:

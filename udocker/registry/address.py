@@ -22,13 +22,15 @@ _PORTS = {"http": 80, "https": 443}
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # those that a URL may hold as they are
 
 # Second labels under which a country's registry sells third ones: example.co.uk, example.com.au.
-_SECOND_LEVEL = "ac co com ed edu go gob gov gv id lg ltd mil ne net nhs nom or org plc sch".split()
+_SECOND_LEVEL = """
+    ac co com ed edu go gob gov gv id lg ltd mil ne net nhs nom or org plc sch
+"""
 # Domains whose subdomains belong to different customers.
 _SHARED_DOMAINS = """
     amazonaws.com appspot.com azurecr.io azurewebsites.net cloudfront.net duckdns.org
     firebaseapp.com fly.dev github.io gitlab.io herokuapp.com netlify.app ngrok.io pages.dev
     pkg.dev run.app vercel.app web.app workers.dev
-""".split()
+"""
 
 
 @value
@@ -148,8 +150,8 @@ def _site(host: str) -> str:
     if _address(host) is not None or len(labels) < 3:
         return host
     parent = ".".join(labels[-2:])
-    national = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
-    return ".".join(labels[-3:]) if national or parent in _SHARED_DOMAINS else parent
+    national = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL.split()
+    return ".".join(labels[-3:]) if national or parent in _SHARED_DOMAINS.split() else parent
 
 
 def proxy_for(url: str, proxy: str, no_proxy: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.errors import ConfigError, UnreachableError
+from udocker.errors import ConfigError, UdockerError, UnreachableError
 from udocker.registry.address import host_of, proxy_for
 from udocker.registry.http import (
     ERROR_LIMIT,
@@ -34,7 +34,7 @@ class Exchange:
     """
 
     def __init__(
-        self, url: str, authorization: str, accept: Callable[[Exchange, bytes], None]
+        self, url: str, authorization: str, accept: Callable[[Reply, bytes], None]
     ) -> None:
         import pycurl
 
@@ -55,8 +55,8 @@ class Exchange:
         return Reply(self.url, self._status, self._headers, bytes(self._body), secrets)
 
     @property
-    def complete(self) -> bool:
-        """Whether enough has come, though libcurl was told to stop: the start of an error."""
+    def cut(self) -> bool:
+        """Whether libcurl was told to stop because enough of an error's body has come."""
         return self.failure is None and len(self._body) >= ERROR_LIMIT
 
     def configure(self, settings: Settings, verify: bool) -> None:
@@ -109,7 +109,7 @@ class Exchange:
     def _take_body(self, data: bytes) -> int | None:
         try:
             if self._status == 200:
-                self._accept(self, data)
+                self._accept(self.reply, data)
                 return None
             self._body += data
             return 0 if len(self._body) >= ERROR_LIMIT else None
@@ -128,52 +128,45 @@ def _certificates(settings: Settings, verify: bool) -> dict[int, object]:
 
     if not verify:
         return {pycurl.SSL_VERIFYPEER: 0, pycurl.SSL_VERIFYHOST: 0}
-    from requests.certs import where
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    bundle = settings.ca_bundle or where()
+    bundle = settings.ca_bundle or DEFAULT_CA_BUNDLE_PATH
     return {pycurl.CAPATH if os.path.isdir(bundle) else pycurl.CAINFO: bundle}
 
 
-def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Exception:
+def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> UdockerError:
     """The error that libcurl's ``code`` is to a user; a ConnectionDropped is worth a retry."""
     import pycurl
 
     host = host_of(exchange.url)
-    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
-    if code == pycurl.E_OPERATION_TIMEDOUT:
-        is_slow = exchange.handle.getinfo(pycurl.CONNECT_TIME) > 0
-        error = stalled if is_slow else no_answer
-        return _again(error(host, settings.stall_timeout if is_slow else settings.connect_timeout))
-    if code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY):
-        way = f"through the proxy {proxy}" if proxy else ""
-        return _again(unreachable(way, host, "no such host name"))
-    if code == pycurl.E_COULDNT_CONNECT:
-        way = f"through the proxy {proxy}" if proxy else ""
-        return _again(unreachable(way, host, "connection refused, or no route to it"))
-    if code == pycurl.E_PEER_FAILED_VERIFICATION:
-        return untrusted(host, text.partition("certificate problem: ")[2] or text)
     if code == pycurl.E_SSL_CACERT_BADFILE:
         return ConfigError(f"cannot use the CA certificates: {text}")
-    if code == pycurl.E_SSL_CONNECT_ERROR:
-        return not_tls(host) if "wrong version" in text else _again(unreachable("", host, text))
-    if proxy and "CONNECT" in text:
-        return unreachable(f"through the proxy {proxy}", host, text)
-    if code in _transient():
+    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+        return untrusted(host, text.rpartition("certificate problem: ")[2])
+    if code == pycurl.E_SSL_CONNECT_ERROR and "wrong version" in text:
+        return not_tls(host)
+    if code in (pycurl.E_PARTIAL_FILE, pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR):
         return dropped(host, "before the layer was complete")
-    return UnreachableError(f"cannot fetch from {host}: {text}")
+    if code == pycurl.E_RECV_ERROR and "CONNECT" not in text:
+        return dropped(host, "before the layer was complete")
+    error = _no_connection(code, text, exchange, settings)
+    return ConnectionDropped(error.message, hint=error.hint)
 
 
-def _transient() -> tuple[int, ...]:
+def _no_connection(
+    code: int, text: str, exchange: Exchange, settings: Settings
+) -> UnreachableError:
     import pycurl
 
-    return (
-        pycurl.E_PARTIAL_FILE,
-        pycurl.E_GOT_NOTHING,
-        pycurl.E_SEND_ERROR,
-        pycurl.E_RECV_ERROR,
-        pycurl.E_HTTP2,
-    )
-
-
-def _again(error: UnreachableError) -> ConnectionDropped:
-    return ConnectionDropped(error.message, hint=error.hint)
+    host = host_of(exchange.url)
+    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
+    way = f"through the proxy {proxy}" if proxy else ""
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        if "too slow" in text:
+            return stalled(host, settings.stall_timeout)
+        return no_answer(host, settings.connect_timeout)
+    if code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY):
+        return unreachable(way, host, "no such host name")
+    if code == pycurl.E_COULDNT_CONNECT:
+        return unreachable(way, host, "connection refused, or no route to it")
+    return unreachable(way, host, text or f"libcurl error {code}")

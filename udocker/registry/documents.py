@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 
-from udocker.errors import BadReplyError, BadReference, VerificationError
+from udocker.errors import BadReference, BadReplyError, VerificationError
 from udocker.model.oci import INDEX_TYPES, MANIFEST_TYPES, OCI_CONFIG, Index, Manifest
 from udocker.model.reference import Digest
 
@@ -61,9 +60,9 @@ def _image_manifest(raw: bytes, media_type: str, where: str) -> Manifest:
 def verify(raw: bytes, digest: Digest, what: str) -> None:
     """Raise VerificationError unless ``raw`` has ``digest``."""
     found = hashlib.new(digest.algorithm, raw).hexdigest()
-    if not hmac.compare_digest(found, digest.hex):
+    if found != digest.hex:
         raise VerificationError(
-            f"{what} was altered on the way: its digest is {digest.algorithm}:{found}, not {digest}",
+            f"{what} was altered: its digest is {digest.algorithm}:{found}, not {digest}",
             hint="try again; a proxy or the registry changes what it passes on",
         )
 

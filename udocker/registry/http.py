@@ -141,24 +141,21 @@ class Http:
             # requests raises a bare OSError for a CA bundle that is not there.
             raise ConfigError(f"cannot use the CA certificates: {error}") from error
 
-    def _explain(self, error: Exception, url: str) -> UdockerError:
+    def _explain(self, error: requests.RequestException, url: str) -> UdockerError:
         from requests import ConnectTimeout, Timeout
-        from requests import exceptions as kinds
+        from requests.exceptions import InvalidProxyURL, InvalidSchema, ProxyError, SSLError
 
         host = host_of(url)
-        proxy = proxy_for(url, self._settings.proxy, self._settings.no_proxy)
-        if isinstance(error, (kinds.InvalidProxyURL, kinds.InvalidSchema)):
-            return ConfigError(f"the proxy {host_of(proxy)} cannot be used: {type(error).__name__}")
-        if isinstance(error, (kinds.InvalidURL, kinds.ContentDecodingError)):
-            return BadReplyError(f"{host}: {type(error).__name__}")
-        if isinstance(error, kinds.ProxyError):
-            return unreachable(f"through the proxy {host_of(proxy)}", host, _proxy_cause(error))
-        if isinstance(error, kinds.SSLError):
+        settings = self._settings
+        if isinstance(error, (ProxyError, InvalidProxyURL, InvalidSchema)):
+            proxy = host_of(proxy_for(url, settings.proxy, settings.no_proxy))
+            return _explain_proxy(error, proxy, host)
+        if isinstance(error, SSLError):
             return _explain_tls(error, host)
         if isinstance(error, ConnectTimeout):
-            return no_answer(host, self._settings.connect_timeout)
+            return no_answer(host, settings.connect_timeout)
         if isinstance(error, Timeout) or _mentions(error, "Read timed out"):
-            return stalled(host, self._settings.stall_timeout)
+            return stalled(host, settings.stall_timeout)
         return _explain_connection(error, host)
 
 
@@ -244,26 +241,38 @@ def _explain_tls(error: Exception, host: str) -> UnreachableError:
     return unreachable("", host, "TLS cannot be set up")
 
 
-def _explain_connection(error: Exception, host: str) -> UnreachableError:
+def _explain_connection(error: Exception, host: str) -> UdockerError:
     import socket
 
+    from requests.exceptions import ContentDecodingError, InvalidURL
+
+    if isinstance(error, (ContentDecodingError, InvalidURL)):
+        return BadReplyError(f"{host}: {type(error).__name__}")
     for cause in _causes(error):
         if isinstance(cause, socket.gaierror):
             return unreachable("", host, "no such host name")
         if isinstance(cause, (ConnectionResetError, BrokenPipeError)):
-            return dropped(host, "before the reply was complete")
+            break
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return unreachable("", host, cause.strerror.lower())
     return dropped(host, "before the reply was complete")
 
 
-def _proxy_cause(error: Exception) -> str:
+def _explain_proxy(error: Exception, proxy: str, host: str) -> UdockerError:
+    from requests.exceptions import ProxyError
+
+    if not isinstance(error, ProxyError):
+        return ConfigError(
+            f"the proxy {proxy} cannot be used: no support for its kind of URL",
+            hint="proxies look like http://host:port",
+        )
+    refusal = "Tunnel connection failed: "
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        if isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"):
-            return str(cause)[len("Tunnel connection failed: ") :]
-    return "it does not answer"
+        if isinstance(cause, OSError) and str(cause).startswith(refusal):
+            return unreachable(f"through the proxy {proxy}", host, str(cause)[len(refusal) :])
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            return unreachable(f"through the proxy {proxy}", host, cause.strerror.lower())
+    return unreachable(f"through the proxy {proxy}", host, "the proxy does not answer")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import deque
 
-from udocker.errors import BadReplyError, NotFoundError, VerificationError
+from udocker.errors import RegistryError, VerificationError
 from udocker.registry.api import MAX_REDIRECTS, too_many_redirects
 from udocker.registry.curl import Exchange, explain
 from udocker.registry.http import ConnectionDropped
@@ -23,83 +24,269 @@ if TYPE_CHECKING:
     from udocker.registry.address import Endpoint
     from udocker.registry.api import Api
     from udocker.registry.replies import Reply
-    from udocker.report import Task
+    from udocker.report import Reporter, Task
 
     SinkFactory = Callable[[Descriptor], BlobSink]
 
 _LONGEST_SLEEP = 1.0  # seconds: signals are looked at in between
-_SHORTEST_SLEEP = 0.02  # when libcurl has nothing to wait on yet
+_NOTHING_TO_WAIT_ON = 0.02  # seconds; libcurl is looking up a name
 
 
 class Blob:
     """One blob on its way: where it is asked for, how often it was, what has come of it."""
 
-    def __init__(self, descriptor: Descriptor, sources: Sequence[str], task: Task) -> None:
+    def __init__(
+        self, descriptor: Descriptor, url: str, image: str, factory: SinkFactory, report: Reporter
+    ) -> None:
         self.descriptor = descriptor
-        self.task = task
-        self.url = ""
-        self.tries = 0
-        self.redirects = 0
-        self.renewed = False  # a token, once
+        self.title = f"layer {descriptor.digest.short}"
+        self.what = f"{self.title} of {image}"
+        self.source = url
+        self.at_registry = True  # else at one of the descriptor's URLs
         self.not_before = 0.0  # on the monotonic clock
-        self.received = 0
-        self._sources = deque(sources)
-        self._sink: BlobSink | None = None
-        self.next_source()
-
-    @property
-    def title(self) -> str:
-        return f"layer {self.descriptor.digest.short}"
-
-    @property
-    def from_registry(self) -> bool:
-        """Whether the registry is asked, not one of the descriptor's URLs."""
-        return len(self._sources) == len(self.descriptor.urls)
-
-    def next_source(self) -> bool:
-        """Go on to the next place that may have the blob; False when there is none left."""
-        if not self._sources:
-            return False
-        self.source = self._sources.popleft()
         self.tries = 0
+        self._others = deque(descriptor.urls)
+        self._factory = factory
+        self._report = report
+        self._sink: BlobSink | None = None
+        self._received = 0
         self.begin()
-        return True
 
     def begin(self) -> None:
         """Ask from the start: the source itself, with a new sink."""
         self.abort()
-        self.task.advance(-self.received)
-        self.received = 0
+        if self._received:
+            self._task.advance(-self._received)
+        self._received = 0
+        self.tries += 1
         self.url = self.source
         self.redirects = 0
-        self.tries += 1
-        self.renewed = False
+        self.renewed = False  # the token, after a 401
 
-    def open(self, factory: SinkFactory) -> BlobSink:
-        if self._sink is None:
-            self._sink = factory(self.descriptor)
-        return self._sink
+    def next_source(self) -> bool:
+        """Go on to the next place that may have the blob; False when there is none left."""
+        if not self._others:
+            return False
+        self.source = self._others.popleft()
+        self.at_registry = False
+        self.tries = 0
+        self.not_before = 0.0
+        self.begin()
+        return True
 
-    def write(self, sink: BlobSink, data: bytes) -> None:
-        """Raise VerificationError as soon as the blob is longer than it should be."""
-        self.check_length(self.received + len(data))
-        sink.write(data)
-        self.received += len(data)
-        self.task.advance(len(data))
+    def write(self, reply: Reply, data: bytes) -> None:
+        """Take bytes of ``reply``. Raises VerificationError as soon as there are too many."""
+        if self._received == 0:
+            self._check_start(reply)
+        self._check_length(self._received + len(data))
+        self._open().write(data)
+        self._received += len(data)
+        self._task.advance(len(data))
 
-    def check_length(self, length: int) -> None:
-        if length > self.descriptor.size:
-            raise VerificationError(
-                f"{self.title} is longer than the {self.descriptor.size} bytes that it should be"
-            )
+    def missing(self) -> int:
+        """Bytes that have not come."""
+        return self.descriptor.size - self._received
 
     def commit(self) -> None:
-        if self._sink is not None:
-            self._sink.commit()
-            self._sink = None
-        self.task.done()
+        """Publish a blob that is complete. Raises what its sink raises."""
+        self._open().commit()
+        self._sink = None
+        self._task.done()
 
     def abort(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.abort()
+
+    @functools.cached_property
+    def _task(self) -> Task:
+        return self._report.task(self.title, self.descriptor.size)
+
+    def _open(self) -> BlobSink:
+        if self._sink is None:
+            self._sink = self._factory(self.descriptor)
+        return self._sink
+
+    def _check_start(self, reply: Reply) -> None:
+        length = reply.headers.get("content-length", "")
+        size = int(length) if length.isascii() and length.isdigit() else None
+        if reply.is_html and size != self.descriptor.size:
+            raise not_a_registry(reply.host, f"an HTML page in place of {self.what}")
+        if size is not None:
+            self._check_length(size)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.descriptor.size:
+            raise VerificationError(
+                f"{self.what} is longer than the {self.descriptor.size} bytes it should have"
+            )
+
+
+class Transfer:
+    """Fetches blobs of one repository."""
+
+    def __init__(self, api: Api, reference: Reference, sink_factory: SinkFactory) -> None:
+        self._api = api
+        self._settings = api.settings
+        self._reference = reference
+        self._sink_factory = sink_factory
+        self._waiting: deque[Blob] = deque()
+        self._active: dict[Any, tuple[Blob, Exchange]] = {}  # by libcurl handle
+
+    def run(self, descriptors: Sequence[Descriptor]) -> None:
+        """Fetch ``descriptors``, each once. See ``Registry.download``."""
+        import pycurl
+
+        endpoint = self._api.endpoint(self._reference.registry)
+        self._endpoint: Endpoint = endpoint
+        blobs = [
+            Blob(
+                descriptor,
+                endpoint.blob(self._reference.repository, descriptor.digest),
+                str(self._reference),
+                self._sink_factory,
+                self._api.report,
+            )
+            for descriptor in {each.digest: each for each in descriptors}.values()
+        ]
+        self._waiting.extend(blobs)
+        self._multi: Any = pycurl.CurlMulti()
+        try:
+            while self._waiting or self._active:
+                self._start()
+                self._multi.perform()
+                self._collect()
+                self._sleep()
+        finally:
+            self._stop(blobs)
+
+    def _stop(self, blobs: Sequence[Blob]) -> None:
+        """Leave nothing open; an error on the way is less than the one that brought us here."""
+        for blob in blobs:
+            with contextlib.suppress(Exception):
+                blob.abort()
+        for handle, (_, exchange) in self._active.items():
+            self._multi.remove_handle(handle)
+            exchange.close()
+        self._active.clear()
+        self._multi.close()
+
+    def _start(self) -> None:
+        """Put blobs that are due to work, as far as there is room."""
+        now = time.monotonic()
+        for blob in tuple(self._waiting):
+            if len(self._active) >= self._settings.jobs:
+                return
+            if blob.not_before > now:
+                continue
+            self._waiting.remove(blob)
+            exchange = self._exchange(blob)
+            self._multi.add_handle(exchange.handle)
+            self._active[exchange.handle] = (blob, exchange)
+
+    def _exchange(self, blob: Blob) -> Exchange:
+        authorization = ""
+        if blob.at_registry:
+            authorization = self._api.gate(self._reference, self._endpoint, blob.url).header()
+        exchange = Exchange(blob.url, authorization, blob.write)
+        exchange.configure(self._settings, verify=not self._endpoint.insecure)
+        return exchange
+
+    def _collect(self) -> None:
+        """Deal with the exchanges that have ended."""
+        queued = 1
+        while queued:
+            queued, good, bad = self._multi.info_read()
+            for handle in good:
+                self._finish(handle, 0, "")
+            for handle, code, text in bad:
+                self._finish(handle, code, text)
+
+    def _finish(self, handle: Any, code: int, text: str) -> None:
+        blob, exchange = self._active.pop(handle)
+        self._multi.remove_handle(handle)
+        with contextlib.closing(exchange):
+            if exchange.failure is not None:
+                raise exchange.failure
+            if code and not exchange.cut:
+                self._broken(blob, explain(code, text, exchange, self._settings))
+            else:
+                self._answered(blob, self._api.told(exchange.reply), exchange.authorization)
+
+    def _broken(self, blob: Blob, error: Exception) -> None:
+        if not isinstance(error, ConnectionDropped):
+            raise error
+        self._again(blob, error, self._settings.delay(blob.tries))
+
+    def _answered(self, blob: Blob, reply: Reply, authorization: str) -> None:
+        if reply.status == 200:
+            self._complete(blob)
+        elif reply.status in REDIRECTS:
+            if blob.redirects == MAX_REDIRECTS:
+                raise too_many_redirects(self._endpoint)
+            blob.redirects += 1
+            blob.url = self._api.next_url(self._endpoint, reply)
+            self._waiting.appendleft(blob)
+        elif reply.status == 401 and blob.at_registry and not blob.renewed:
+            self._api.gate(self._reference, self._endpoint, blob.url).challenged(
+                reply, authorization
+            )
+            blob.renewed = True
+            self._waiting.appendleft(blob)
+        else:
+            self._refused(blob, reply)
+
+    def _complete(self, blob: Blob) -> None:
+        missing = blob.missing()
+        if missing:
+            size = blob.descriptor.size
+            error = VerificationError(
+                f"{blob.what} was cut short: {size - missing} of {size} bytes",
+                hint="try again; the registry or a proxy may have a broken copy",
+            )
+            self._again(blob, error, self._settings.delay(blob.tries))
+        else:
+            blob.commit()
+
+    def _refused(self, blob: Blob, reply: Reply) -> None:
+        settings = self._settings
+        error = self._error(blob, reply)
+        wait = patience(reply, blob.tries, settings.tries, settings.delay(blob.tries))
+        if wait is None:
+            self._elsewhere(blob, error)
+        else:
+            self._api.wait(reply.host, wait)
+            self._again(blob, error, wait)
+
+    def _error(self, blob: Blob, reply: Reply) -> RegistryError:
+        if reply.status in (401, 403) and blob.at_registry:
+            return self._api.gate(self._reference, self._endpoint, blob.url).refused(reply)
+        return failure(reply, blob.what, self._endpoint.registry)
+
+    def _again(self, blob: Blob, error: Exception, wait: float) -> None:
+        """Another try after ``wait`` seconds, or ``error`` when there were enough."""
+        if blob.tries >= self._settings.tries:
+            self._elsewhere(blob, error)
+            return
+        self._api.report.debug(f"{error}: trying again")
+        blob.begin()
+        blob.not_before = time.monotonic() + wait
+        self._waiting.append(blob)
+
+    def _elsewhere(self, blob: Blob, error: Exception) -> None:
+        """Another place, or ``error`` when there is none."""
+        if not blob.next_source():
+            raise error
+        self._waiting.append(blob)
+
+    def _sleep(self) -> None:
+        """Until something can be done; at most a second."""
+        now = time.monotonic()
+        moments = [blob.not_before - now for blob in self._waiting]
+        if len(self._active) >= self._settings.jobs:
+            moments = []
+        longest = max(0.0, min([_LONGEST_SLEEP, *moments]))
+        if not self._active:
+            time.sleep(longest)
+        elif self._multi.select(longest) == -1:
+            time.sleep(min(longest, _NOTHING_TO_WAIT_ON))

@@ -8,7 +8,7 @@ import os
 
 from udocker import files
 from udocker.errors import StoreError
-from udocker.files import store_errors
+from udocker.files import store_errors, translate
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
 
@@ -71,7 +71,7 @@ class Images:
 
     def all(self) -> Iterator[ImageRecord]:
         """Every image in the store, by name."""
-        for folder, folders, names in os.walk(self._directory):
+        for folder, folders, names in os.walk(self._directory, onerror=_refuse):
             folders.sort()
             if os.path.basename(folder) in ("_tags", "_digests"):
                 for name in sorted(names):
@@ -113,3 +113,9 @@ class Images:
             raise StoreError(
                 f"the image record {path} is damaged", hint="remove that file and pull again"
             ) from error
+
+
+def _refuse(error: OSError) -> None:
+    """Not to list what cannot be read would say that it is not there."""
+    if not isinstance(error, FileNotFoundError):
+        raise translate(error, "reading the store") from error

@@ -42,19 +42,23 @@ class Store:
     def temporary(self) -> Iterator[str]:
         """A new directory under ``tmp``; what is not renamed away is removed at the end.
 
-        What killed processes left there is removed too. Raises OSError.
+        What killed processes left there is removed too. Raises StoreError, also for an OSError
+        of the block.
         """
         parent = f"{self.topdir}/tmp"
-        os.makedirs(parent, exist_ok=True)
-        files.sweep(parent)
-        self.containers.sweep()
         path = f"{parent}/{files.unique_name()}"
-        os.mkdir(path, 0o700)
-        lock = files.lock_entry(path)
+        with store_errors("using the store"):
+            os.makedirs(parent, exist_ok=True)
+            files.sweep(parent)
+            self.containers.sweep()
+            os.mkdir(path, 0o700)
+            lock = files.lock_entry(path)
         try:
-            yield path
+            with store_errors("writing to the store"):
+                yield path
         finally:
-            files.remove_tree(path)
+            with contextlib.suppress(OSError):
+                files.remove_tree(path)
             if lock is not None:
                 os.close(lock)
 

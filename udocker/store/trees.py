@@ -6,6 +6,7 @@ import errno
 import os
 
 from udocker import files
+from udocker.files import store_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class Trees:
     def remove(self, chain_id: Digest, temporary: str) -> None:
         """Take a tree away: out of sight by a rename into ``temporary``, then deleted.
 
-        Raises OSError.
+        Raises StoreError.
         """
         aside = f"{temporary}/{files.unique_name()}"
-        os.rename(self.path(chain_id), aside)
-        files.remove_tree(aside)
+        with store_errors("removing the image"):
+            os.rename(self.path(chain_id), aside)
+            files.remove_tree(aside)

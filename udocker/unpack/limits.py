@@ -1,0 +1,46 @@
+"""How much an image may unpack to, and the running count of it."""
+
+from __future__ import annotations
+
+from udocker.errors import ArchiveLimitError
+from udocker.model.value import value
+
+
+@value
+class Limits:
+    """What one image may cost. What is beyond raises ArchiveLimitError."""
+
+    max_bytes: int  # sum of the contents of files, holes of sparse files not counted
+    max_entries: int = 20_000_000
+    max_header_bytes: int = 1 << 20  # one extension header, or the map of one sparse file
+    # Approximate memory for what must be known at the end: times of a layer's directories, and
+    # the records of the index.
+    max_index_bytes: int = 1 << 30
+    # Tools that walk a tree hold a descriptor per level, and 1024 is the usual limit of a process.
+    max_depth: int = 256
+
+
+class Budget:
+    """What is left of the limits while layers are unpacked."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._bytes = 0
+        self._entries = 0
+
+    def entry(self) -> None:
+        """One more archive member."""
+        self._entries += 1
+        if self._entries > self.limits.max_entries:
+            raise ArchiveLimitError(
+                f"the image has more than {self.limits.max_entries} archive entries"
+            )
+
+    def spend(self, size: int) -> None:
+        """``size`` more bytes on disk."""
+        self._bytes += size
+        if self._bytes > self.limits.max_bytes:
+            raise ArchiveLimitError(
+                f"the image unpacks to more than {self.limits.max_bytes} bytes",
+                hint="if you trust the image, raise the limit max_unpacked_bytes",
+            )
