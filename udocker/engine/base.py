@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from udocker.model.host import Host, Support
-    from udocker.model.run import Launch, RunSpec
+    from udocker.model.run import GuestFile, Launch, RunSpec
 
     class Engine(Protocol):
         """Two facts and two pure functions.
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
             ...
 
 
-def guest_file(spec: RunSpec, content: bytes) -> str:
-    """Where on the host a file of ``spec.files`` is put: named by what it holds.
+def guest_file(spec: RunSpec, file: GuestFile) -> str:
+    """Where on the host a file of ``spec.files`` is put: named by what it is and holds.
 
     The file lies in the container's directory, so runs share it and it goes with the container.
+    A checksum is enough for a name, since what is there is compared before it is used; hashlib
+    would cost the start of a run the loading of OpenSSL.
     """
-    import hashlib
+    import zlib
 
-    return f"{spec.directory}/files/{hashlib.sha256(content).hexdigest()[:32]}"
+    name = file.target.strip("/").replace("/", "#")
+    return f"{spec.directory}/files/{name}-{zlib.crc32(file.content):08x}-{len(file.content)}"

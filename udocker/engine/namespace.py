@@ -59,7 +59,7 @@ def probe(host: Host, mode: str) -> Support:
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """Steps that end in the command itself."""
     steps: list[Step] = [
-        WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
+        WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     steps.append(
         Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts=spec.hostname is not None)
@@ -69,7 +69,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     steps.append(EnterRoot(spec.root.path))
     steps += _system(host)
     steps += [
-        Bind(guest_file(spec, file.content), file.target, is_dir=False, required=False)
+        Bind(guest_file(spec, file), file.target, is_dir=False, required=False)
         for file in spec.files
     ]
     steps += [

@@ -42,7 +42,7 @@ def probe(host: Host, mode: str) -> Support:
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """PRoot with the container's own environment. Raises UnsupportedFeature."""
     steps: list[Step] = [
-        WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
+        WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     inside = [m.target for m in spec.mounts if (spec.cwd + "/").startswith(m.target + "/")]
     if not inside and not spec.cwd.startswith(_SYSTEM):
@@ -66,7 +66,7 @@ def _options(spec: RunSpec) -> list[str]:
     for path in _SYSTEM:
         options += ["-b", path]
     for file in spec.files:
-        options += ["-b", f"{guest_file(spec, file.content)}:{file.target}"]
+        options += ["-b", f"{guest_file(spec, file)}:{file.target}"]
     for mount in spec.mounts:
         if ":" in mount.source + mount.target:
             raise UnsupportedFeature(f"PRoot cannot bind a path with a colon: {mount.source}")

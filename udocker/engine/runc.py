@@ -78,7 +78,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         "utf-8", "surrogateescape"
     )
     steps: list[Step] = [
-        WriteFile(guest_file(spec, file.content), file.content, file.mode) for file in spec.files
+        WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     steps.append(WriteFile(f"{bundle}/config.json", config))
     # The log takes the runtime's warnings about cgroups; what is fatal goes to stderr as well.
@@ -143,7 +143,7 @@ def _mounts(spec: RunSpec, host: Host) -> list[dict[str, Any]]:
         *(_bind(path, path) for path in host.shared),
         _bind("/sys", "/sys", readonly=True),
     ]
-    mounts += [_bind(guest_file(spec, file.content), file.target) for file in spec.files]
+    mounts += [_bind(guest_file(spec, file), file.target) for file in spec.files]
     mounts += [_bind(m.source, m.target, m.readonly) for m in spec.mounts]
     return mounts
 

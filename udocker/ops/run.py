@@ -64,13 +64,14 @@ def prepare(session: Session, request: RunRequest, container: Container, is_new:
 
 
 def _prepare(session: Session, request: RunRequest, container: Container) -> Launch:
-    from udocker.ops.create import private_copy
     from udocker.ops.modes import choose
 
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
     verdict = choose(session, wanted, features)
     if not verdict.union:
+        from udocker.ops.create import private_copy
+
         container = private_copy(session, container)
     spec = make_spec(session, request, container, verdict.mode)
     _check_command(session, spec, container)
