@@ -1,0 +1,1 @@
+"""Times udocker beside other tools in interleaved runs; ``tools/bench`` runs it."""

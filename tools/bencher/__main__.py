@@ -1,0 +1,106 @@
+"""tools/bench [start] [pull] [memory]: measure udocker beside other tools; all when none is named.
+
+  --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
+  --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
+  --scratch=DIR    where stores are made: a tmpfs or a loop filesystem (default: /dev/shm)
+  --out=DIR        where bench.txt, bench.json and bench.svg go (default: build/bench)
+  --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
+
+Containers are for ordinary users: root measures what root gets, and is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from bencher import cases
+from bencher.chart import chart
+from bencher.measure import Row, interleave, rows, table
+from image_maker.registry import serving
+
+_TOP = Path(__file__).resolve().parent.parent.parent
+_NAMES = ("start", "pull", "memory")
+_TITLES = {
+    "start": "Start of `true`",
+    "pull": "Pull and unpack of an image of several layers, empty store",
+    "memory": "Peak memory of a pull by layer size",
+}
+_BIG = (16, 512)
+
+
+def main(arguments: list[str]) -> int:
+    options = {
+        "udocker": str(_TOP / ".venv/bin/udocker"),
+        "images": "/var/tmp/udocker-images/current",
+        "scratch": "/dev/shm",
+        "out": str(_TOP / "build/bench"),
+        "rounds": "",
+    }
+    wanted = []
+    for argument in arguments:
+        name, equals, text = argument.lstrip("-").partition("=")
+        if argument.startswith("--") and equals and name in options:
+            options[name] = text
+        elif argument in _NAMES:
+            wanted.append(argument)
+        else:
+            print((__doc__ or "").strip(), file=sys.stderr)
+            return 0 if argument == "--help" else 2
+    if os.getuid() == 0:
+        print("bench: run it as an ordinary user", file=sys.stderr)
+        return 1
+    panels = _measure(wanted or list(_NAMES), options)
+    _write(panels, Path(options["out"]))
+    return 0
+
+
+def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+    panels = []
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        data = scratch / "registry"
+        shutil.copytree(Path(options["images"]) / "registry", data)
+        with serving(data, readonly=False) as address:
+            python = os.path.realpath(Path(options["udocker"]).parent / "python3")
+            ground = cases.Ground(scratch, address, options["udocker"], python)
+            for name in wanted:
+                print(f"bench: {name}", file=sys.stderr, flush=True)
+                contenders = {
+                    "start": lambda: cases.start(ground),
+                    "pull": lambda: cases.pull(ground),
+                    "memory": lambda: cases.memory(ground, _BIG),
+                }[name]()
+                interleave(contenders, int(options["rounds"] or (15 if name == "start" else 5)))
+                panels.append((_TITLES[name], rows(contenders)))
+    finally:
+        # podman's files belong to subordinate ids.
+        os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
+        shutil.rmtree(scratch, ignore_errors=True)
+    return panels
+
+
+def _write(panels: list[tuple[str, list[Row]]], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    system = f"Linux {platform.release()} {platform.machine()}, {os.cpu_count()} processors"
+    text = "\n\n".join(
+        [
+            f"Medians of interleaved runs; x: udocker's time divided by the row's. {system}.",
+            *(table(title, found) for title, found in panels),
+        ]
+    )
+    print(text)
+    (out / "bench.txt").write_text(text + "\n")
+    data = {title: [dataclasses.asdict(row) for row in found] for title, found in panels}
+    (out / "bench.json").write_text(json.dumps(data, indent=2) + "\n")
+    (out / "bench.svg").write_text(chart(panels) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
