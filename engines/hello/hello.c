@@ -34,7 +34,11 @@ struct system {
     char domainname[65];
 };
 
-/* What is said goes out in one write, so that the lines of parallel containers do not mix. */
+/*
+ * What is said goes out in one write, so that the lines of parallel containers do not mix.
+ * A text starts by used = 0 and not by an initialiser: compilers clear the rest by memset, and
+ * there is none here.
+ */
 struct text {
     size_t used;
     char data[2048];
@@ -159,7 +163,8 @@ static bool put(int descriptor, const char *data, size_t size) {
 
 /* error is what a system call gave back, a negative errno. */
 static _Noreturn void fail(const char *what, const char *which, long error) {
-    struct text text = {.used = 0};
+    struct text text;
+    text.used = 0;
     add(&text, "hello: cannot ");
     add(&text, what);
     add(&text, " ");
@@ -260,7 +265,8 @@ static void add_line_of(struct text *text, const char *path) {
 }
 
 static void greet(void) {
-    struct text text = {.used = 0};
+    struct text text;
+    text.used = 0;
     struct system system;
     long error = call(SYS_UNAME, (long)&system, 0, 0, 0);
     if (error < 0) {
@@ -285,7 +291,8 @@ static void greet(void) {
 }
 
 static _Noreturn void explain(void) {
-    static const char usage[] = "usage: hello [--env NAME] [--cat PATH] [--write PATH] [--exit N]\n";
+    static const char usage[] =
+        "usage: hello [--env NAME] [--cat PATH] [--write PATH] [--exit N]\n";
     put(STDERR, usage, sizeof usage - 1);
     finish(STATUS_USAGE);
 }

@@ -39,7 +39,7 @@ def _rm(context: Context, parsed: Parsed) -> int:
     containers = context.session.store.containers
     for text in parsed.words:
         try:
-            containers.delete(containers.get(text))
+            containers.remove(text)
         except ContainerNotFound:
             if not parsed.flag("force"):
                 raise

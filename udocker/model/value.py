@@ -74,7 +74,8 @@ def value(cls: type[T]) -> type[T]:
     """
     own = cls.__dict__
     fields: tuple[str, ...] = getattr(cls, "_fields", ())
-    fields += tuple(n for n in own.get("__annotations__", cls.__annotations__) if n not in fields)
+    annotated = getattr(cls, "__annotations__", {})  # of a base on Python 3.9, if it has none
+    fields += tuple(name for name in annotated if name not in fields)
     setattr(cls, "_fields", fields)
     setattr(cls, "__init__", _init)
     setattr(cls, "__setattr__", _frozen)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from udocker.model.oci import ImageConfig
     from udocker.ops.session import Session
 
+# As for run: an image may have such a name.
+_LEAST_ID = 8
+
 
 def as_json(container: Container) -> dict[str, object]:
     """What a list shows of a container."""
@@ -33,7 +36,7 @@ def describe(session: Session, text: str) -> dict[str, object]:
     """A container, or else an image, with all that is known of it. Raises ImageNotFound."""
     from udocker.ops.images import get_image
 
-    container = session.store.containers.find(text)
+    container = session.store.containers.find(text, least=_LEAST_ID)
     if container is not None:
         root = container.root if container.form == PLAIN else None
         return {

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from udocker.model.run import Launch, RunRequest, RunSpec
     from udocker.ops.session import Session
 
+# Digits of a container id: with fewer, image names such as "cafe" would mean containers.
+_LEAST_ID = 8
+
 
 def run(session: Session, request: RunRequest) -> int:
     """Run as asked; returns only where udocker stays as the command's parent.
@@ -30,7 +33,7 @@ def run(session: Session, request: RunRequest) -> int:
     if not request.remove:
         return execute(launch)
     session.store.containers.hold(container)
-    return execute(launch, clean=lambda: session.store.containers.delete(container))
+    return execute(launch, clean=lambda: session.store.containers.delete(container.id))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -44,7 +47,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
         launch = prepare(session, request, container, is_new)
     finally:
         if is_new:
-            session.store.containers.delete(container)
+            session.store.containers.delete(container.id)
     lines = [f"# {describe(step)}" for step in launch.steps]
     lines.append(f"cd {shlex.quote(launch.cwd)}")
     variables = [shlex.quote(f"{name}={text}") for name, text in launch.env]
@@ -59,7 +62,7 @@ def prepare(session: Session, request: RunRequest, container: Container, is_new:
         return _prepare(session, request, container)
     except BaseException:
         if is_new:
-            session.store.containers.delete(container)
+            session.store.containers.delete(container.id)
         raise
 
 
@@ -128,7 +131,7 @@ def _env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:
 
 def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
     """The container to run, and whether it was made for this run."""
-    existing = session.store.containers.find(request.target)
+    existing = session.store.containers.find(request.target, least=_LEAST_ID)
     if existing is not None:
         if request.name is not None:
             raise UsageError(

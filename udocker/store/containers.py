@@ -82,9 +82,7 @@ class Containers:
             path = self.path(identity)
             with contextlib.suppress(OSError, StoreError):
                 if os.path.exists(f"{path}/{_REMOVE}") and files.is_left_behind(path):
-                    container = self.find(identity)
-                    if container is not None:
-                        self.delete(container)
+                    self.delete(identity)
 
     def all(self) -> list[Container]:
         """Every container, the newest first."""
@@ -96,9 +94,12 @@ class Containers:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
 
-    def find(self, text: str) -> Container | None:
-        """The container with that name, id, or unambiguous beginning of an id."""
-        identity = self._resolve(text)
+    def find(self, text: str, least: int = 1) -> Container | None:
+        """The container with that name, id, or unambiguous beginning of an id.
+
+        ``least``: digits that a beginning must have, where ``text`` may be an image as well.
+        """
+        identity = self._resolve(text, least)
         if identity is None:
             return None
         return self._read(identity, self._names_of(identity))
@@ -115,13 +116,24 @@ class Containers:
         with store_errors("changing the container"):
             files.write_atomic(f"{container.path}/container.json", _encode(container))
 
-    def delete(self, container: Container) -> None:
+    def remove(self, text: str) -> None:
+        """Remove the container that ``text`` means, also one whose record is damaged.
+
+        Raises ContainerNotFound, StoreError.
+        """
+        identity = self._resolve(text, 1)
+        if identity is None or not os.path.isdir(self.path(identity)):
+            raise ContainerNotFound(f"no such container: {text}", hint="udocker ps lists them")
+        self.delete(identity)
+
+    def delete(self, identity: str) -> None:
         """Remove a container, its names and everything it wrote. Raises StoreError."""
         with store_errors("removing the container"):
+            names = self._names_of(identity)
             os.makedirs(self._temporary, exist_ok=True)
             aside = f"{self._temporary}/{files.unique_name()}"
-            os.rename(container.path, aside)
-            for name in container.names:
+            os.rename(self.path(identity), aside)
+            for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self._names}/{name}")
             files.remove_tree(aside)
@@ -179,14 +191,14 @@ class Containers:
         alive = _ID.fullmatch(identity) and os.path.isdir(self.path(identity))
         return identity if alive else None
 
-    def _resolve(self, text: str) -> str | None:
+    def _resolve(self, text: str, least: int) -> str | None:
         if _NAME.fullmatch(text):
             owner = self._owner(text)
             if owner is not None:
                 return owner
         if _ID.fullmatch(text):
             return text
-        if not _PREFIX.fullmatch(text):
+        if len(text) < least or not _PREFIX.fullmatch(text):
             return None
         matches = [identity for identity in self._ids() if identity.startswith(text)]
         if len(matches) > 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from zlib import adler32
 
 from udocker.model.value import value
+from udocker.unpack.names import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,12 +65,6 @@ class Member:
     minor: int = 0
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     sparse: Optional[tuple[tuple[int, int], ...]] = None  # data: offset and length
-
-
-def show(name: bytes) -> str:
-    """A name for a message: quoted, control characters escaped, not too long."""
-    text = repr(name.decode("utf-8", "surrogateescape"))
-    return text if len(text) <= 200 else f"{text[:100]}…{text[-98:]}"
 
 
 def is_header(block: bytes) -> bool:

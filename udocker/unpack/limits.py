@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from udocker.errors import ArchiveLimitError
 from udocker.model.value import value
+from udocker.unpack.names import show
 
 
 @value
@@ -36,11 +37,11 @@ class Budget:
                 f"the image has more than {self.limits.max_entries} archive entries"
             )
 
-    def spend(self, size: int) -> None:
-        """``size`` more bytes on disk."""
+    def spend(self, size: int, name: bytes) -> None:
+        """``size`` more bytes on disk, of the file ``name``."""
         self._bytes += size
         if self._bytes > self.limits.max_bytes:
             raise ArchiveLimitError(
-                f"the image unpacks to more than {self.limits.max_bytes} bytes",
+                f"the image unpacks to more than {self.limits.max_bytes} bytes, at {show(name)}",
                 hint="if you trust the image, raise the limit max_unpacked_bytes",
             )

@@ -20,7 +20,7 @@ def parse(data: bytes, records: dict[bytes, bytes]) -> None:
 
     Raises ValueError for what is not a list of records.
     """
-    fresh = {key: b"" for key in _REPEATED}
+    fresh = dict.fromkeys(_REPEATED, b"")
     at = 0
     while at < len(data):
         key, value, at = _record(data, at)

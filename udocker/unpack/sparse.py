@@ -53,6 +53,8 @@ def pax_1(block: Callable[[], bytes], max_bytes: int) -> tuple[Map, int]:
     read = BLOCK
     lines = data.split(b"\n")
     wanted = 1 + 2 * integer(lines[0], "number of sparse pieces")
+    if wanted < 1:
+        raise ValueError("number of sparse pieces is negative")
     while len(lines) <= wanted:
         if read >= max_bytes:
             raise ValueError("map of a sparse file is too long")

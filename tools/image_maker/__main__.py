@@ -1,0 +1,205 @@
+"""tools/images DIRECTORY: make the images of the tests unless they are there already.
+
+DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
+storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
+What is there is made anew when this program changes, or by ``--again``.
+
+Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd.
+UDOCKER_TEST_MIRROR names a Debian mirror where apt's own is not wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from image_maker import debian, layers, registry, small
+from image_maker.layout import Layer, Layout
+
+_PROGRAMS = (
+    *("docker-registry", "skopeo", "mmdebstrap", "busybox", "musl-gcc", "gcc", "gzip", "zstd"),
+)
+_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+_OTHER = {"amd64": "arm64", "arm64": "amd64"}[_ARCHITECTURE]
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SHELL = {"Env": [_PATH], "Cmd": ["sh"]}
+# Debian 12 grows by these, a layer each, into the image `sci`.
+_STEPS = [["python3"], ["python3-numpy"], ["gcc", "libc6-dev"]]
+_SCRATCH = 3 << 30  # bytes that the work in between may take
+
+
+def main(arguments: list[str]) -> int:
+    again = "--again" in arguments
+    words = [word for word in arguments if word != "--again"]
+    if len(words) != 1 or words[0].startswith("-"):
+        print((__doc__ or "").strip(), file=sys.stderr)
+        return 0 if "--help" in words else 2
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing:
+        print(f"images: missing: {' '.join(missing)}", file=sys.stderr)
+        return 1
+    os.umask(0o022)  # the tests' user reads what this one makes
+    directory = Path(words[0]).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    if directory.stat().st_uid not in (0, os.getuid()):
+        print(f"images: {directory} belongs to another user", file=sys.stderr)
+        return 1
+    with _alone(directory):
+        _keep_current(directory, again)
+    print(directory / "current")
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep_current(directory: Path, again: bool) -> None:
+    """Let ``current`` lead to images made by this very program; made aside, then renamed."""
+    name = _key()
+    if again or not (directory / name).is_dir():
+        for old in directory.iterdir():
+            if old.name.startswith("images-") or old.name.startswith(".making-"):
+                shutil.rmtree(old)
+        making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory))
+        making.chmod(0o755)
+        start = time.monotonic()
+        with _scratch() as scratch:
+            _make(making, scratch)
+        (making / "seconds").write_text(f"{time.monotonic() - start:.0f}\n")
+        making.rename(directory / name)
+    link = directory / ".current"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    link.rename(directory / "current")
+
+
+def _key() -> str:
+    digest = hashlib.sha256(platform.machine().encode())
+    for path in sorted(Path(__file__).parent.glob("*.[pc]*")):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return f"images-{digest.hexdigest()[:16]}"
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for the work in between: in memory where there is room."""
+    memory = Path("/dev/shm")
+    unfit = os.ST_NODEV | os.ST_NOEXEC
+    parent = "/var/tmp"
+    if memory.is_dir() and not os.statvfs(memory).f_flag & unfit:
+        facts = os.statvfs(memory)
+        parent = str(memory) if facts.f_bavail * facts.f_frsize > _SCRATCH else parent
+    with tempfile.TemporaryDirectory(prefix="udocker-images-", dir=parent) as top:
+        os.chmod(top, 0o711)
+        scratch = Path(top) / "work"
+        scratch.mkdir()
+        scratch.chmod(0o777)  # mmdebstrap without root works under other user ids
+        yield scratch
+
+
+def _make(making: Path, scratch: Path) -> None:
+    layout = Layout(making / "oci")
+    _small_images(layout, scratch)
+    with ThreadPoolExecutor(2) as pool:
+        bookworm = pool.submit(debian.snapshots, "bookworm", _STEPS, scratch)
+        trixie = pool.submit(debian.snapshots, "trixie", [], scratch)
+        listings = {
+            "debian-13": _debian(layout, "debian:13", trixie.result(), scratch),
+            "sci": _sci(layout, bookworm.result(), scratch, pool),
+        }
+    layout.finish()
+    (making / "listing").mkdir()
+    for name, listing in listings.items():
+        (making / "listing" / f"{name}.json").write_text(json.dumps(listing))
+    _fill_registry(making)
+
+
+def _small_images(layout: Layout, scratch: Path) -> None:
+    small.busybox(scratch / "busybox")
+    busybox = layout.layer(scratch / "busybox")
+    layout.tag("busybox:latest", layout.image([busybox], _ARCHITECTURE, _SHELL))
+    small.musl(scratch / "musl")
+    told = {
+        "Env": [_PATH, "PROBE=from the image"],
+        "Entrypoint": ["/usr/bin/probe"],
+        "User": "1000:1000",
+        "WorkingDir": "/data",
+    }
+    musl = layout.layer(scratch / "musl")
+    layout.tag("musl:latest", layout.image([musl], _ARCHITECTURE, told))
+    images = []
+    for architecture in (_OTHER, _ARCHITECTURE):
+        small.marked(scratch / architecture, architecture)
+        mark = layout.layer(scratch / architecture)
+        images.append(layout.image([busybox, mark], architecture, _SHELL))
+    layout.tag("multi:latest", layout.index(images))
+
+
+def _debian(layout: Layout, name: str, tars: list[Path], scratch: Path) -> dict[str, Any]:
+    tree = layers.Tree(tars[0])
+    tar = scratch / name
+    layers.write_difference(layers.Tree(), tree, tar)
+    config = {"Env": [_PATH], "Cmd": ["bash"]}
+    layout.tag(name, layout.image([layout.layer(tar)], _ARCHITECTURE, config))
+    return tree.listing()
+
+
+def _sci(
+    layout: Layout, tars: list[Path], scratch: Path, pool: ThreadPoolExecutor
+) -> dict[str, Any]:
+    """Debian 12 and the images that stand on it; the listing of the largest."""
+    tree = layers.Tree()
+    differences = []
+    for number, tar in enumerate(tars):
+        before, tree = tree, layers.Tree(tar)
+        differences.append(scratch / f"sci-{number}")
+        layers.write_difference(before, tree, differences[-1])
+    zipped: list[Layer] = list(pool.map(layout.layer, differences))
+    zstd = [layout.layer(tar, "zstd") for tar in differences]
+    shell = {"Env": [_PATH], "Cmd": ["bash"]}
+    layout.tag("debian:12", layout.image(zipped[:1], _ARCHITECTURE, shell))
+    python = {"Env": [_PATH, "LANG=C.UTF-8"], "Cmd": ["python3"]}
+    layout.tag("sci:latest", layout.image(zipped, _ARCHITECTURE, python))
+    layout.tag("sci:zstd", layout.image(zstd, _ARCHITECTURE, python))
+    return tree.listing()
+
+
+def _fill_registry(making: Path) -> None:
+    with registry.serving(making / "registry", readonly=False) as address:
+        index = json.loads((making / "oci" / "index.json").read_bytes())
+        for entry in index["manifests"]:
+            name = entry["annotations"]["org.opencontainers.image.ref.name"]
+            _push(f"oci:{making}/oci:{name}", f"{address}/{name}", "--all")
+        _push(f"oci:{making}/oci:busybox:latest", f"{address}/busybox:docker", "--format=v2s2")
+
+
+def _push(source: str, target: str, option: str) -> None:
+    subprocess.run(
+        [
+            *("skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"),
+            *(option, source, f"docker://{target}"),
+        ],
+        check=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

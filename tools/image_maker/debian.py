@@ -1,0 +1,115 @@
+"""Debian trees by mmdebstrap, from the mirror that this machine's apt uses."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import urllib.parse
+from pathlib import Path
+
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
+# Not worth their bytes in a test.
+_LEFT_OUT = (
+    *("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*"),
+    *(
+        "/usr/bin/*lto-dump*",
+        "/usr/lib/gcc/*/lto1",
+        "/usr/lib/*/lib*san.*",
+        "/usr/lib/gcc/*/lib*san*",
+    ),
+)
+# What belongs to the machine that makes the tree.
+_NOT_IN_IMAGE = (
+    *("dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "etc/resolv.conf", "etc/hostname"),
+    *("var/lib/apt/lists/*", "var/cache/apt/*", "var/log/*"),
+)
+
+
+def mirror() -> str:
+    """The address of a Debian mirror. SystemExit when apt knows none."""
+    given = os.environ.get("UDOCKER_TEST_MIRROR")
+    if given:
+        return given
+    form = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
+    command = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")
+    rows = [line.split("|") for line in listed if line.count("|") == 2]
+    addresses = [row[2] for row in rows if row[:2] == ["Debian", "Debian"]]
+    # Before the first apt-get update only the address tells what it is.
+    addresses += [row[2] for row in rows if urllib.parse.urlsplit(row[2]).path == "/debian/"]
+    if not addresses:
+        raise SystemExit("images: apt knows no Debian mirror: name one in UDOCKER_TEST_MIRROR")
+    return addresses[0]
+
+
+def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]:
+    """Tars of a small tree of ``suite``, and of the same tree after each step of more packages.
+
+    Each step also replaces /etc/stage and /opt/stage, so that something goes away in each.
+    ``directory`` must allow devices and programs. Raises CalledProcessError.
+    """
+    tars = [directory / f"{suite}-{number}.tar" for number in range(len(steps) + 1)]
+    hooks = [_stage(0), _tar(tars[0])]
+    for number, packages in enumerate(steps, 1):
+        hooks += [_install(packages), _stage(number), _tar(tars[number])]
+    address = mirror()
+    included = "usr-is-merged" + (",ca-certificates" if address.startswith("https") else "")
+    command = [
+        *("mmdebstrap", "--quiet", "--variant=apt", f"--mode={_mode()}", f"--include={included}"),
+        *(f"--keyring={_KEYRING}", f"--hook-dir={_MERGED_USR}"),
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+        *(f"--aptopt={line}" for line in _proxies()),
+        *(f"--customize-hook={hook}" for hook in hooks),
+        *(suite, "/dev/null", address),
+    ]
+    environment = {**os.environ, "TMPDIR": str(directory), "DEBIAN_FRONTEND": "noninteractive"}
+    log = directory / f"{suite}.log"
+    with log.open("w") as stream:
+        result = subprocess.run(
+            command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False
+        )
+    if result.returncode != 0:
+        last = "".join(f"\n  {line}" for line in log.read_text().split("\n")[-12:] if line)
+        raise SystemExit(f"images: mmdebstrap could not make {suite} from {address}:{last}")
+    return tars
+
+
+def _mode() -> str:
+    return "root" if os.getuid() == 0 else "unshare"
+
+
+def _proxies() -> list[str]:
+    """The proxy settings of this machine's apt."""
+    shown = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
+    return [
+        line
+        for line in shown.stdout.split("\n")
+        if line.lower().startswith(("acquire::http::proxy ", "acquire::https::proxy "))
+    ]
+
+
+# Hooks are shell lines; the tree is their $1. Everything is installed inside the tree by its own
+# apt: an apt that runs outside of it could reach this machine's packages.
+
+
+def _install(packages: list[str]) -> str:
+    names = " ".join(shlex.quote(name) for name in packages)
+    return f'chroot "$1" apt-get --yes -qq --no-install-recommends install {names}'
+
+
+def _stage(number: int) -> str:
+    return (
+        'cd "$1" && rm -rf opt/stage etc/stage-* && mkdir -p opt/kept opt/stage/part'
+        f" && echo {number} | tee opt/stage/number-{number} opt/stage/part/{number}"
+        f" etc/stage-{number} >/dev/null"
+    )
+
+
+def _tar(path: Path) -> str:
+    left_out = " ".join(shlex.quote(f"--exclude=./{pattern}") for pattern in _NOT_IN_IMAGE)
+    return (
+        f'tar -C "$1" --one-file-system --numeric-owner --sort=name --format=pax --xattrs'
+        f" {left_out} -cf {shlex.quote(str(path))} ."
+    )
