@@ -7,6 +7,7 @@ import os
 from udocker.errors import UdockerError
 from udocker.model.value import value
 from udocker.ops.pull import ensure_tree
+from udocker.report import QuietReporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,5 +38,5 @@ def unpack(session: Session) -> Embedded:
             hint="install udocker again (pip install --force-reinstall)",
         )
     image = OciLayout(path).image()
-    tree = ensure_tree(session, image.config, image.layers())
+    tree = ensure_tree(session, image.config, image.layers(), QuietReporter())
     return Embedded(image.manifest.digest, image.config, tree)

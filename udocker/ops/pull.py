@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from udocker.model.image import Layer
     from udocker.ops.session import Session
     from udocker.registry.remote import Registry, RemoteImage
+    from udocker.report import Reporter
     from udocker.store.blobs import Blobs
 
 
@@ -99,30 +100,37 @@ def install(
                 return record
 
 
-def ensure_tree(session: Session, config: ImageConfig, layers: Sequence[Layer]) -> str:
+def ensure_tree(
+    session: Session,
+    config: ImageConfig,
+    layers: Sequence[Layer],
+    report: Reporter | None = None,
+) -> str:
     """The root of the image's unpacked tree, unpacked now if it is not here.
 
-    Raises UnpackError, VerificationError, StoreError; then nothing is left behind.
+    ``report`` is told of the progress in place of the session's. Raises UnpackError, VerificationError, StoreError; then nothing is left behind.
     """
     trees = session.store.trees
     chain_id = config.chain_id
     if not trees.has(chain_id):
         with session.store.lease(f"tree {chain_id}"):
             if not trees.has(chain_id):
-                _unpack(session, chain_id, layers)
+                _unpack(session, chain_id, layers, report or session.report)
     return trees.root(chain_id)
 
 
-def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer]) -> None:
+def _unpack(
+    session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter
+) -> None:
     from udocker.unpack.tree import Limits, build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
-    task = session.report.task("unpacking", total)
+    task = report.task("unpacking", total)
     limits = Limits(max_bytes=session.config.max_unpacked_bytes)
     with store_errors("unpacking the image"), session.store.temporary() as directory:
         build_tree(layers, directory, limits, task.advance)
         session.store.trees.publish(directory, chain_id)
-    task.done("unpacked")
+    task.done()
 
 
 def _fetch(
