@@ -219,7 +219,7 @@ class Fault:
     times: int | None = None
     status: int | None = None  # this status and ``body`` in place of the right reply
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)  # besides the usual ones, or in place
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides the usual; "": not that one
     truncate: int | None = None  # close the connection after so many bytes of the body
     stall: int | None = None  # say nothing more after so many bytes of the body
     flip: int | None = None  # change the byte at this place of the body
@@ -271,7 +271,6 @@ class FakeRegistry:
         self.token_field = "token"
         self.token_lifetime: object = 300
         self.redirect_blobs = ""  # Location of every blob, with {digest}; empty: served here
-        self.extra_headers: dict[str, str] = {}
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, Blob] = {}
         self.log: list[Logged] = []
@@ -532,11 +531,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: Blob, headers: Mapping[str, str], fault: Fault) -> None:
         chunks = iter((body,)) if isinstance(body, bytes) else body.chunks()
         length = len(body) + len(fault.append)
-        sent = {"Content-Length": str(length), **headers, **self.server.registry.extra_headers}
+        sent = {"Content-Length": str(length), **headers}
         sent.update(fault.headers)
         self.send_response(status)
         for name, text in sent.items():
-            self.send_header(name, text)
+            if text:
+                self.send_header(name, text)
         self.end_headers()
         limit = length
         if fault.truncate is not None or fault.stall is not None:

@@ -100,9 +100,9 @@ def test_insecure_registries(entry, registry, expected):
 def test_docker_hub(hub, proxy, certificate, client):
     make_image(hub, "library/debian", "12", [LAYER])
     pull(client(proxy=proxy.url, ca_bundle=certificate.path), "debian:12")
-    assert set(proxy.asked) == {
-        "CONNECT registry-1.docker.io:443 HTTP/1.1",
-        "CONNECT auth.docker.io:443 HTTP/1.1",
+    assert {line.rpartition(" ")[0] for line in proxy.asked} == {
+        "CONNECT registry-1.docker.io:443",
+        "CONNECT auth.docker.io:443",
     }
 
 
@@ -239,7 +239,7 @@ def test_a_proxy_that_refuses(client):
 
 
 def test_a_proxy_of_an_unknown_kind(client):
-    with pytest.raises(ConfigError, match="the proxy q:1 cannot be used") as caught:
+    with pytest.raises(ConfigError, match="the proxy q:1 is of a kind .*: gopher") as caught:
         client(proxy="gopher://ana:geheim@q:1").resolve("registry.test/a/b:1")
     assert "http://host:port" in caught.value.hint
 

@@ -487,7 +487,7 @@ def test_a_missing_configuration(fake, client):
 def test_a_manifest_without_end(fake, client, declared):
     fake.add_manifest("a/b", "1", b" " * ((4 << 20) + 1), OCI_MANIFEST)
     if not declared:
-        fake.extra_headers = {"Content-Length": "", "Connection": "close"}
+        fake.fault("/v2/", Fault(headers={"Content-Length": "", "Connection": "close"}))
     with pytest.raises(BadReplyError, match="larger than the 4194304 bytes that are allowed"):
         client().resolve(f"{fake.host}/a/b:1")
 

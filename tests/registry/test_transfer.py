@@ -79,7 +79,6 @@ def test_an_empty_layer(fake, client):
 def test_a_layer_costs_one_request(bearer, client):
     found = [bearer.add_blob(data) for data in DATA]
     made = client(jobs=5)
-    made.registry.resolve  # noqa: B018 - a client that knows nothing yet
     made.download(f"{bearer.host}/a/b", found[0])
     bearer.log.clear()
     made.download(f"{bearer.host}/a/b", *found[1:])
@@ -96,7 +95,7 @@ def test_a_private_repository(bearer, client, docker_config):
 
 def test_a_content_encoding_is_left_alone(fake, client):
     """Some stores label gzip layers so; the digest is of the bytes as they are stored."""
-    fake.extra_headers = {"Content-Encoding": "gzip"}
+    fake.fault("/blobs/", Fault(headers={"Content-Encoding": "gzip"}))
     made = client()
     made.download(f"{fake.host}/a/b", fake.add_blob(b"not even gzip"))
     assert made.sinks.committed() == [b"not even gzip"]
@@ -182,7 +181,6 @@ def test_trouble_that_passes(fake, blobs, client, fault):
     assert "open" not in made.sinks.states()
     assert len(fake.requests(blobs[1]["digest"])) == 4
     assert {task.amount for task in made.reporter.tasks} == {300_000}
-    fault.times = 3
 
 
 def test_a_retry_begins_with_a_new_sink(fake, blobs, client):
@@ -266,8 +264,8 @@ def test_a_layer_that_is_longer_by_its_header(fake, blobs, client):
 
 def test_a_layer_without_end(fake, client):
     """No length is given and the bytes do not stop: what is too much is not written."""
-    endless = fake.add_blob(Zeros(1 << 30))
-    fake.extra_headers = {"Content-Length": "", "Connection": "close"}
+    endless = fake.add_blob(Zeros(64 << 20))
+    fake.fault("/blobs/", Fault(headers={"Content-Length": "", "Connection": "close"}))
     made = client()
     check_failed(made, fake, VerificationError, "is longer", {**endless, "size": 100_000})
     (sink,) = made.sinks.made

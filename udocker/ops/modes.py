@@ -47,7 +47,7 @@ def choose(session: Session, wanted: str, features: frozenset[str]) -> Verdict:
     for mode in table.MODES:
         missing = features - mode.engine.FEATURES - _DISPENSABLE
         if missing:
-            refusals.append(f"{mode.name}: it has not {_texts(missing)}")
+            refusals.append(f"{mode.name}: it lacks {_texts(missing)}")
             continue
         verdict = examine(session, mode)
         if verdict.support.ok:
@@ -64,7 +64,7 @@ def _explicit(session: Session, mode: Mode, features: frozenset[str]) -> Verdict
     if missing:
         able = [m.name for m in table.MODES if not missing - m.engine.FEATURES]
         raise UnsupportedFeature(
-            f"mode {mode.name} has not {_texts(missing)}",
+            f"mode {mode.name} lacks {_texts(missing)}",
             hint=f"--execmode={' or '.join(able)}" if able else None,
         )
     verdict = examine(session, mode)
@@ -80,7 +80,7 @@ def _explicit(session: Session, mode: Mode, features: frozenset[str]) -> Verdict
 def _warn_missing(session: Session, mode: Mode, features: frozenset[str]) -> None:
     missing = features - mode.engine.FEATURES
     if missing:
-        session.report.warn(f"mode {mode.name} has not {_texts(missing)}: going on without")
+        session.report.warn(f"mode {mode.name} lacks {_texts(missing)}: going on without")
 
 
 def _texts(features: frozenset[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from udocker.errors import BadReplyError
+from udocker.errors import BadReplyError, ConfigError
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HUB = "docker.io"
 _HUB_HOST = "registry-1.docker.io"
 _PORTS = {"http": 80, "https": 443}
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # those that a URL may hold as they are
 
 # Second labels under which a country's registry sells third ones: example.co.uk, example.com.au.
@@ -155,14 +156,20 @@ def _site(host: str) -> str:
 
 
 def proxy_for(url: str, proxy: str, no_proxy: str) -> str:
-    """The proxy that a request to ``url`` takes; empty for none."""
+    """The proxy that a request to ``url`` takes; empty for none. Raises ConfigError."""
     _, host, port = origin(url)
     if not proxy or is_loopback(host):
         return ""
     entries = no_proxy.replace(",", " ").split()
     if any(_excludes(entry.lower(), host, str(port)) for entry in entries):
         return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
+    scheme, colon, _ = proxy.partition("://")
+    if colon and scheme.lower() not in _PROXY_SCHEMES:
+        raise ConfigError(
+            f"the proxy {host_of(proxy)} is of a kind that is not known: {scheme}",
+            hint="proxies look like http://host:port",
+        )
+    return proxy if colon else f"http://{proxy}"
 
 
 def _excludes(entry: str, host: str, port: str) -> bool:

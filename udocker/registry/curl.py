@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from udocker.errors import ConfigError, UdockerError, UnreachableError
+import time
+
+from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
 from udocker.registry.address import host_of, proxy_for
 from udocker.registry.http import (
     ERROR_LIMIT,
@@ -10,7 +12,6 @@ from udocker.registry.http import (
     dropped,
     no_answer,
     not_tls,
-    stalled,
     unreachable,
     untrusted,
 )
@@ -47,6 +48,7 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
         self._body = bytearray()
+        self._heard = time.monotonic()
 
     @property
     def reply(self) -> Reply:
@@ -58,6 +60,14 @@ class Exchange:
     def cut(self) -> bool:
         """Whether libcurl was told to stop because enough of an error's body has come."""
         return self.failure is None and len(self._body) >= ERROR_LIMIT
+
+    def silence(self) -> float:
+        """Seconds without a byte; none while the connection is made, which has its own limit."""
+        import pycurl
+
+        if self.handle.getinfo(pycurl.PRETRANSFER_TIME) == 0:
+            self._heard = time.monotonic()
+        return time.monotonic() - self._heard
 
     def configure(self, settings: Settings, verify: bool) -> None:
         """Set everything that libcurl would otherwise take from the environment, and the rest."""
@@ -80,8 +90,6 @@ class Exchange:
             pycurl.NOSIGNAL: 1,
             pycurl.BUFFERSIZE: _BUFFER,
             pycurl.CONNECTTIMEOUT: settings.connect_timeout,
-            pycurl.LOW_SPEED_LIMIT: 1,
-            pycurl.LOW_SPEED_TIME: settings.stall_timeout,
             pycurl.HEADERFUNCTION: self._take_header,
             pycurl.WRITEFUNCTION: self._take_body,
         }
@@ -90,6 +98,7 @@ class Exchange:
             self.handle.setopt(option, given)
 
     def _take_header(self, line: bytes) -> None:
+        self._heard = time.monotonic()
         self._header_bytes += len(line)
         if self._header_bytes > _HEADER_LIMIT:
             return
@@ -107,6 +116,7 @@ class Exchange:
             self._headers[name] = given if known is None else f"{known}, {given}"
 
     def _take_body(self, data: bytes) -> int | None:
+        self._heard = time.monotonic()
         try:
             if self._status == 200:
                 self._accept(self.reply, data)
@@ -145,28 +155,32 @@ def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Udo
         return untrusted(host, text.rpartition("certificate problem: ")[2])
     if code == pycurl.E_SSL_CONNECT_ERROR and "wrong version" in text:
         return not_tls(host)
-    if code in (pycurl.E_PARTIAL_FILE, pycurl.E_GOT_NOTHING, pycurl.E_SEND_ERROR):
+    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
+    way = f"through the proxy {proxy}" if proxy else ""
+    if "CONNECT tunnel" in text:
+        return unreachable(way, host, text)
+    if code in (
+        *(pycurl.E_PARTIAL_FILE, pycurl.E_GOT_NOTHING),
+        *(pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR),
+    ):
         return dropped(host, "before the layer was complete")
-    if code == pycurl.E_RECV_ERROR and "CONNECT" not in text:
-        return dropped(host, "before the layer was complete")
-    error = _no_connection(code, text, exchange, settings)
+    error = _no_connection(code, text, host, way, settings)
+    if error is None:
+        return BadReplyError(f"{host} sends what is no HTTP reply: {text}")
     return ConnectionDropped(error.message, hint=error.hint)
 
 
 def _no_connection(
-    code: int, text: str, exchange: Exchange, settings: Settings
-) -> UnreachableError:
+    code: int, text: str, host: str, way: str, settings: Settings
+) -> UnreachableError | None:
     import pycurl
 
-    host = host_of(exchange.url)
-    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
-    way = f"through the proxy {proxy}" if proxy else ""
     if code == pycurl.E_OPERATION_TIMEDOUT:
-        if "too slow" in text:
-            return stalled(host, settings.stall_timeout)
         return no_answer(host, settings.connect_timeout)
     if code in (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY):
         return unreachable(way, host, "no such host name")
     if code == pycurl.E_COULDNT_CONNECT:
         return unreachable(way, host, "connection refused, or no route to it")
-    return unreachable(way, host, text or f"libcurl error {code}")
+    if code == pycurl.E_SSL_CONNECT_ERROR:
+        return unreachable(way, host, text)
+    return None

@@ -8,9 +8,10 @@ import time
 from collections import deque
 
 from udocker.errors import RegistryError, VerificationError
+from udocker.registry.address import host_of
 from udocker.registry.api import MAX_REDIRECTS, too_many_redirects
 from udocker.registry.curl import Exchange, explain
-from udocker.registry.http import ConnectionDropped
+from udocker.registry.http import ConnectionDropped, stalled
 from udocker.registry.replies import REDIRECTS, failure, not_a_registry, patience
 
 TYPE_CHECKING = False
@@ -156,7 +157,8 @@ class Transfer:
                 self._start()
                 self._multi.perform()
                 self._collect()
-                self._sleep()
+                self._give_up_silent()
+                self._wait()
         finally:
             self._stop(blobs)
 
@@ -213,10 +215,24 @@ class Transfer:
             else:
                 self._answered(blob, self._api.told(exchange.reply), exchange.authorization)
 
+    def _give_up_silent(self) -> None:
+        """End the exchanges that have not seen a byte for too long.
+
+        libcurl's own limit is on the mean of some seconds, and so comes several too late.
+        """
+        limit = self._settings.stall_timeout
+        for handle, (blob, exchange) in tuple(self._active.items()):
+            if exchange.silence() < limit:
+                continue
+            del self._active[handle]
+            self._multi.remove_handle(handle)
+            exchange.close()
+            self._again(blob, stalled(host_of(exchange.url), limit))
+
     def _broken(self, blob: Blob, error: Exception) -> None:
         if not isinstance(error, ConnectionDropped):
             raise error
-        self._again(blob, error, self._settings.delay(blob.tries))
+        self._again(blob, error)
 
     def _answered(self, blob: Blob, reply: Reply, authorization: str) -> None:
         if reply.status == 200:
@@ -244,7 +260,7 @@ class Transfer:
                 f"{blob.what} was cut short: {size - missing} of {size} bytes",
                 hint="try again; the registry or a proxy may have a broken copy",
             )
-            self._again(blob, error, self._settings.delay(blob.tries))
+            self._again(blob, error)
         else:
             blob.commit()
 
@@ -263,8 +279,10 @@ class Transfer:
             return self._api.gate(self._reference, self._endpoint, blob.url).refused(reply)
         return failure(reply, blob.what, self._endpoint.registry)
 
-    def _again(self, blob: Blob, error: Exception, wait: float) -> None:
+    def _again(self, blob: Blob, error: Exception, wait: float | None = None) -> None:
         """Another try after ``wait`` seconds, or ``error`` when there were enough."""
+        if wait is None:
+            wait = self._settings.delay(blob.tries)
         if blob.tries >= self._settings.tries:
             self._elsewhere(blob, error)
             return
@@ -279,14 +297,18 @@ class Transfer:
             raise error
         self._waiting.append(blob)
 
-    def _sleep(self) -> None:
+    def _wait(self) -> None:
         """Until something can be done; at most a second."""
-        now = time.monotonic()
-        moments = [blob.not_before - now for blob in self._waiting]
-        if len(self._active) >= self._settings.jobs:
-            moments = []
-        longest = max(0.0, min([_LONGEST_SLEEP, *moments]))
-        if not self._active:
+        timer = self._multi.timeout()  # milliseconds, -1: none
+        seconds = [_LONGEST_SLEEP] if timer < 0 else [_LONGEST_SLEEP, timer / 1000]
+        if len(self._active) < self._settings.jobs:
+            now = time.monotonic()
+            seconds += [blob.not_before - now for blob in self._waiting]
+        limit = self._settings.stall_timeout
+        seconds += [limit - exchange.silence() for _, exchange in self._active.values()]
+        longest = max(0.0, min(seconds))
+        if self._active:
+            if self._multi.select(longest) == -1:
+                time.sleep(min(longest, _NOTHING_TO_WAIT_ON))
+        elif self._waiting:
             time.sleep(longest)
-        elif self._multi.select(longest) == -1:
-            time.sleep(min(longest, _NOTHING_TO_WAIT_ON))
