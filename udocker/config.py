@@ -86,8 +86,7 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 def _registry(text: str) -> str:
-    host = _text(text)
-    return _word((host.partition("://")[2] or host).rstrip("/"))
+    return _word(_text(text).rpartition("://")[2].rstrip("/"))
 
 
 @value
@@ -256,4 +255,4 @@ def _parsed(setting: Setting, text: str, where: str) -> Any:
     try:
         return setting.parse(text)
     except ValueError as error:
-        raise ConfigError(f"{where}: {text!r}: {error}") from error
+        raise ConfigError(f"{where}: {text[:80]!r}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, get_native_id, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ _TEXT = 2000
 _PERIOD = 10.0  # seconds between two lines about one task
 _REDRAW = 0.1  # seconds
 _FOREVER = float("inf")
+_MOMENT = 0.001  # seconds
 
 
 def choose(
@@ -165,20 +166,19 @@ class BarReporter(LineReporter):
         with self._lock:
             if self._bars is None and not self._closed:
                 try:
-                    bars = _Bars(self._output, self._environ)
-                except ImportError:  # rich is not there: lines will do
+                    self._bars = _Bars(self._output, self._environ)
+                    self._bars.start()
+                except (ImportError, RuntimeError):  # no rich, or no thread: lines will do
+                    self._bars = None
                     self._closed = True
-                else:
-                    self._bars = bars
-                    bars.start()
             return self._bars
 
     def close(self) -> None:
         with self._lock:
-            bars, self._bars = self._bars, None
             self._closed = True
-        if bars is not None:
-            bars.stop()
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
 
     def _line(self, line: str) -> None:
         bars = self._bars
@@ -234,60 +234,103 @@ class _CountedTask:
 
 
 class _Bars:
-    """rich, drawing a bar for each task from one thread until ``stop``."""
+    """rich, drawing a bar for each task until ``stop``.
+
+    One thread does all the drawing and others leave word for it: rich is then used by one
+    thread only, and by one that Ctrl-C, which is told to the main thread, does not interrupt.
+    """
 
     def __init__(self, output: _Output, environ: Mapping[str, str]) -> None:
-        import threading
-
+        self._output = output
         self._progress = _rich_progress(output, environ)
-        self._tasks: dict[_CountedTask, TaskID] = {}
-        self._lock = threading.Lock()  # rich draws for one caller at a time
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._redraw, name="progress", daemon=True)
+        self._tasks: list[_CountedTask] = []
+        self._lines: list[str] = []
+        self._over = False
+        self._lock = allocate_lock()
+        self._wake = allocate_lock()
+        self._stopped = False
+        self._thread = 0  # the kernel's number for it
 
     def start(self) -> None:
-        self._progress.start()
-        # rich hides it; after kill -9 nobody would show it again.
-        self._progress.console.show_cursor(True)
-        self._thread.start()
+        """Begin to draw. Raises RuntimeError where no thread can be had."""
+        self._wake.acquire()
+        # Not threading.Thread: Ctrl-C while that starts leaves a thread that nobody can join.
+        start_new_thread(self._run, ())
+        while not self._thread:
+            time.sleep(_MOMENT)
 
     def add(self, task: _CountedTask) -> None:
-        figures = _figures(0, task.total, None)
         with self._lock:
-            self._tasks[task] = self._progress.add_task(task.title, total=task.total, figures=figures)
+            self._tasks.append(task)
 
     def remove(self, task: _CountedTask) -> None:
-        with self._lock:
-            self._progress.remove_task(self._tasks.pop(task))
-            if not self._stopped.is_set():
-                self._progress.refresh()
+        with self._lock, contextlib.suppress(ValueError):
+            self._tasks.remove(task)
 
     def print(self, line: str) -> None:
         """A line above the bars."""
         with self._lock:
-            self._progress.console.print(
-                line, markup=False, emoji=False, highlight=False, soft_wrap=True
-            )
+            if self._over:
+                self._output.write(line + "\n")
+            else:
+                self._lines.append(line)
 
     def stop(self) -> None:
         """Take the bars away, and the thread."""
-        self._stopped.set()
-        try:
-            if self._thread.ident is not None:
-                self._thread.join()
-                _await_exit(self._thread.native_id)
-        finally:
-            with self._lock:
-                self._progress.stop()
+        import os
 
-    def _redraw(self) -> None:
-        while not self._stopped.wait(_REDRAW):
-            with self._lock:
-                speeds = {bar.id: bar.speed for bar in self._progress.tasks}
-                for task, bar in self._tasks.items():
-                    figures = _figures(task.completed, task.total, speeds.get(bar))
-                    self._progress.update(bar, completed=task.completed, figures=figures)
-                self._progress.refresh()
+        self._stopped = True
+        with contextlib.suppress(RuntimeError):
+            self._wake.release()
+        for _ in range(1000):
+            if self._thread:
+                break
+            time.sleep(_MOMENT)  # Ctrl-C came while it started
+        while self._thread and not self._over:
+            time.sleep(_MOMENT)
+        # Until the kernel has let go of it the process gets no user namespace: unshare(2).
+        while os.path.exists(f"/proc/self/task/{self._thread}"):
+            time.sleep(_MOMENT)
+
+    def _run(self) -> None:
+        self._thread = get_native_id()
+        # Without bars, whatever the reason, there are still lines.
+        with contextlib.suppress(Exception):
+            self._draw()
+        with self._lock:
+            for line in self._lines:
+                self._output.write(line + "\n")
+            self._over = True
+
+    def _draw(self) -> None:
+        bars: dict[_CountedTask, TaskID] = {}
+        self._progress.start()
+        try:
+            # rich hides it; after kill -9 nobody would show it again.
+            self._progress.console.show_cursor(True)
+            while not self._stopped:
+                self._wake.acquire(timeout=_REDRAW)
+                self._update(bars)
+        finally:
+            self._progress.stop()
+
+    def _update(self, bars: dict[_CountedTask, TaskID]) -> None:
+        with self._lock:
+            tasks = self._tasks.copy()
+            lines, self._lines = self._lines, []
+        progress = self._progress
+        for task in bars.keys() - tasks:
+            progress.remove_task(bars.pop(task))
+        speeds = {bar.id: bar.speed for bar in progress.tasks}
+        for task in tasks:
+            if task not in bars:
+                bars[task] = progress.add_task(task.title, total=task.total, figures="")
+            figures = _figures(task.completed, task.total, speeds.get(bars[task]))
+            progress.update(bars[task], completed=task.completed, figures=figures)
+        progress.refresh()
+        if lines:
+            text = "\n".join(lines)
+            progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _rich_progress(output: _Output, environ: Mapping[str, str]) -> Progress:
@@ -314,17 +357,6 @@ def _rich_progress(output: _Output, environ: Mapping[str, str]) -> Progress:
         transient=True,
         expand=True,
     )
-
-
-def _await_exit(thread: int | None) -> None:
-    """Wait until the kernel has let go of a thread that was joined: ``join`` returns a moment
-    before, and a process that seems to have threads gets no user namespace (unshare(2))."""
-    import os
-
-    for _ in range(1000):
-        if not os.path.exists(f"/proc/self/task/{thread}"):
-            return
-        time.sleep(0.001)
 
 
 class _Output:

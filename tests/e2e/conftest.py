@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+
 from image_maker.registry import serving
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def images() -> Path:
     given = os.environ.get("UDOCKER_TEST_IMAGES")
     if not given:
         pytest.skip("UDOCKER_TEST_IMAGES names no images: tools/check makes them")
-    return Path(given) / "current"
+    current = Path(given) / "current"
+    assert current.is_dir(), f"no images in {given}: tools/images makes them"
+    return current
 
 
 @pytest.fixture(scope="session")

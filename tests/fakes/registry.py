@@ -226,6 +226,7 @@ class Fault:
     append: bytes = b""  # after the right body, as a part of it
     drop: bool = False  # close the connection without a reply
     reset: bool = False  # the same, with a TCP reset
+    together: threading.Barrier | None = None  # reply when so many requests are waiting for one
 
 
 @dataclass(frozen=True)
@@ -275,6 +276,8 @@ class FakeRegistry:
         self.blobs: dict[str, Blob] = {}
         self.log: list[Logged] = []
         self.tokens: dict[str, str] = {}  # token -> repository
+        self.busiest = 0  # the most requests that were answered at the same time
+        self._busy = 0
         self.token_numbers = itertools.count()
         self.tls = tls
         self._faults: list[tuple[str, Fault]] = []
@@ -343,6 +346,18 @@ class FakeRegistry:
     def requests(self, part: str) -> list[Logged]:
         """The requests so far whose path contains ``part``."""
         return [logged for logged in list(self.log) if part in logged.path]
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Around a reply, for ``busiest``."""
+        with self._lock:
+            self._busy += 1
+            self.busiest = max(self.busiest, self._busy)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     def next_fault(self, path: str) -> Fault:
         with self._lock:
@@ -433,8 +448,13 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): text for name, text in self.headers.items()}
         logged = Logged(self.command, self.path, headers, body)
         registry.log.append(logged)
-        fault = registry.next_fault(self.path)
-        if fault.drop or fault.reset:
+        with registry.counted():
+            self._answer_with(registry.next_fault(self.path), logged)
+
+    def _answer_with(self, fault: Fault, logged: Logged) -> None:
+        if fault.together is not None and not _met(fault.together):
+            self._send(500, b"nobody else came", {}, fault)
+        elif fault.drop or fault.reset:
             self._hang_up(fault.reset)
         elif fault.status is not None:
             self._send(fault.status, fault.body, fault.headers, fault)
@@ -562,6 +582,14 @@ class _Handler(BaseHTTPRequestHandler):
         if reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(self.connection.detach())
+
+
+def _met(barrier: threading.Barrier) -> bool:
+    try:
+        barrier.wait(5)
+    except threading.BrokenBarrierError:
+        return False
+    return True
 
 
 def _error(status: int, code: str, message: str) -> tuple[int, bytes, Mapping[str, str]]:

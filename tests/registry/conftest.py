@@ -6,8 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from fakes.registry import FakeRegistry
 
+from fakes.registry import FakeRegistry
 from registry.clients import Certificate, Client, FakeProxy, make_settings
 
 if TYPE_CHECKING:

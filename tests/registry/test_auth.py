@@ -135,7 +135,7 @@ def test_a_broken_file_is_named(docker_config, data, words):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read .*Is a directory"):
+    with pytest.raises(ConfigError, match=r"cannot read .*Is a directory"):
         DockerConfig(str(tmp_path)).credential("q.io")
 
 
@@ -245,7 +245,7 @@ def test_token_replies(body, header, seconds):
     ],
 )
 def test_token_replies_that_are_no_use(body):
-    with pytest.raises(BadReplyError, match="token service auth.docker.io"):
+    with pytest.raises(BadReplyError, match=r"token service auth.docker.io"):
         play(BEARER, reply=token_reply(body=body))
 
 
@@ -294,7 +294,7 @@ def test_a_foreign_realm_that_wants_one_is_named(status):
 
 
 def test_a_foreign_realm_without_a_login_to_send():
-    with pytest.raises(UnauthorizedError, match="evil.example wants a login"):
+    with pytest.raises(UnauthorizedError, match=r"evil.example wants a login"):
         play(FOREIGN, reply=token_reply(401, b""))
 
 
@@ -324,7 +324,7 @@ def test_basic():
 
 @pytest.mark.parametrize("credential", [None, Credential("", "", "idt")])
 def test_basic_without_a_password(credential):
-    with pytest.raises(UnauthorizedError, match="registry-1.docker.io wants a login$"):
+    with pytest.raises(UnauthorizedError, match=r"registry-1.docker.io wants a login$"):
         play('Basic realm="r"', credential)
 
 
@@ -389,7 +389,7 @@ def test_basic_that_is_refused_is_final():
     service = Service(ANA)
     service.gate.challenged(refusal("Basic realm=a"), "")
     with pytest.raises(
-        UnauthorizedError, match="docker.io/a/b: not authorized by docker.io"
+        UnauthorizedError, match=r"docker.io/a/b: not authorized by docker.io"
     ) as caught:
         service.gate.challenged(refusal("Basic realm=a"), service.gate.header())
     assert "log in to docker.io again" in caught.value.hint

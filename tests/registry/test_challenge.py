@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udocker.registry.challenge import parse_challenges
@@ -72,12 +72,14 @@ def test_the_first_parameter_of_a_name_counts():
     assert challenge.get("service") == ""
 
 
+@settings(database=None, deadline=None)  # the checkout may be read-only
 @given(st.text(max_size=60))
 def test_any_header_is_read_without_an_error(text):
     parse_challenges(text)
     parse_challenges(f"Bearer {text}")
 
 
+@settings(database=None, deadline=None)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_a_quoted_value_comes_back_whole(text):
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from fakes.registry import DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 
+from fakes.registry import DOCKER_INDEX, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from udocker.errors import BadReplyError, VerificationError
 from udocker.model.oci import Index, Manifest
 from udocker.model.reference import Digest
@@ -67,6 +67,7 @@ def test_the_document_is_believed_more_than_the_header():
             r"old schema 1 \(application/vnd.docker.distribution.manifest.v1\+prettyjws\)",
         ),
         (json.dumps({"schemaVersion": 1}).encode(), OCI_MANIFEST, "old schema 1"),
+        (b"{}", "application/vnd.docker.distribution.manifest.v1+json", "old schema 1"),
     ],
 )
 def test_what_is_no_image(raw, content_type, words):

@@ -6,8 +6,8 @@ import base64
 import json
 
 import pytest
-from fakes.registry import FakeRegistry, Fault, make_image, make_layer
 
+from fakes.registry import FakeRegistry, Fault, make_image, make_layer
 from registry.clients import FakeProxy, make_settings, unused_port
 from udocker.errors import ConfigError, UdockerError, UnauthorizedError, UnreachableError
 
@@ -127,7 +127,7 @@ def test_a_certificate_that_is_not_trusted(hub, proxy, client):
 def test_a_certificate_for_another_name(hub, proxy, certificate, client):
     proxy.routes["other.test"] = hub
     made = client(proxy=proxy.url, ca_bundle=certificate.path)
-    with pytest.raises(UnreachableError, match="certificate of other.test is not trusted: .*name"):
+    with pytest.raises(UnreachableError, match=r"certificate of other.test is not trusted: .*name"):
         made.resolve("other.test/a/b:1")
 
 
@@ -140,7 +140,7 @@ def test_a_layer_at_a_host_that_is_not_trusted(hub, proxy, certificate, client):
     image = made.resolve("registry.test/a/b:1")
     hub.redirect_blobs = "https://other.test/storage/{digest}"
     layer = image.manifest.layers[0]
-    with pytest.raises(UnreachableError, match="certificate of other.test is not trusted"):
+    with pytest.raises(UnreachableError, match=r"certificate of other.test is not trusted"):
         made.download("registry.test/a/b:1", {"digest": str(layer.digest), "size": layer.size})
 
 
@@ -152,7 +152,7 @@ def test_a_layer_is_not_fetched_by_http_after_https(hub, storage, proxy, certifi
     image = made.resolve("registry.test/a/b:1")
     hub.redirect_blobs = "http://plain.test/storage/{digest}"
     layer = image.manifest.layers[0]
-    with pytest.raises(UdockerError, match="redirects from https to plain http at plain.test"):
+    with pytest.raises(UdockerError, match=r"redirects from https to plain http at plain.test"):
         made.download("registry.test/a/b:1", {"digest": str(layer.digest), "size": layer.size})
     assert not storage.log
 
@@ -176,7 +176,7 @@ def test_plain_http_at_another_host_that_is_insecure(fake, proxy, client):
 
 def test_certificates_that_are_not_there(hub, proxy, tmp_path, client):
     made = client(proxy=proxy.url, ca_bundle=str(tmp_path / "none.pem"))
-    with pytest.raises(ConfigError, match="cannot use the CA certificates.*none.pem"):
+    with pytest.raises(ConfigError, match=r"cannot use the CA certificates.*none.pem"):
         made.resolve("registry.test/a/b:1")
 
 
@@ -218,7 +218,7 @@ def test_a_netrc_is_not_read(fake, client, monkeypatch, tmp_path):
 
 def test_no_proxy(hub, proxy, client):
     made = client(proxy=proxy.url, no_proxy="example.org,.invalid")
-    with pytest.raises(UnreachableError, match="cannot reach q.invalid: no such host name"):
+    with pytest.raises(UnreachableError, match=r"cannot reach q.invalid: no such host name"):
         made.resolve("q.invalid/a/b:1")
     assert not proxy.asked
 
@@ -234,12 +234,23 @@ def test_a_proxy_that_is_not_there(client):
 
 def test_a_proxy_that_refuses(client):
     with FakeProxy(refuse=b"407 Proxy Authentication Required") as proxy:
-        with pytest.raises(UnreachableError, match="through the proxy 127.*: 407 Proxy Authent"):
-            client(proxy=proxy.url).resolve("registry.test/a/b:1")
+        made = client(proxy=proxy.url)
+        with pytest.raises(UnreachableError, match=r"through the proxy 127.*: 407 Proxy Authent"):
+            made.resolve("registry.test/a/b:1")
+
+
+def test_a_proxy_that_refuses_the_way_to_the_layers(hub, proxy, certificate, client):
+    hub.auth = ""
+    blob = hub.add_blob(b"x")
+    hub.redirect_blobs = "https://blocked.test/{digest}"
+    made = client(proxy=proxy.url, ca_bundle=certificate.path)
+    words = r"cannot reach blocked.test through the proxy 127.*: CONNECT tunnel failed, .* 502"
+    with pytest.raises(UnreachableError, match=words):
+        made.download("registry.test/a/b:1", blob)
 
 
 def test_a_proxy_of_an_unknown_kind(client):
-    with pytest.raises(ConfigError, match="the proxy q:1 is of a kind .*: gopher") as caught:
+    with pytest.raises(ConfigError, match=r"the proxy q:1 is of a kind .*: gopher") as caught:
         client(proxy="gopher://ana:geheim@q:1").resolve("registry.test/a/b:1")
     assert "http://host:port" in caught.value.hint
 

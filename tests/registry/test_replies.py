@@ -112,7 +112,8 @@ def test_patience(status, header, tries, wait):
             429,
             {"retry_after": "45"},
             RateLimitedError,
-            "debian: the request limit of q.io is used up; it allows the next request in 45 s (A: b)",
+            "debian: the request limit of q.io is used up; "
+            "it allows the next request in 45 s (A: b)",
         ),
         (500, {}, ServerError, "debian: q.io failed with status 500 (A: b)"),
         (418, {}, BadReplyError, "debian: unexpected status 418 of q.io (A: b)"),

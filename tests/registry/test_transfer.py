@@ -6,10 +6,13 @@ import base64
 import errno
 import json
 import random
+import threading
+import tracemalloc
 
 import pytest
-from fakes.registry import FakeRegistry, Fault, Zeros
 
+from fakes.registry import FakeRegistry, Fault, Zeros
+from registry.clients import unused_port
 from udocker.errors import (
     BadReplyError,
     ForbiddenError,
@@ -47,6 +50,20 @@ def test_several_layers(fake, blobs, client, jobs):
     assert sorted(made.sinks.committed()) == sorted(DATA)
     assert made.sinks.states() == ["committed"] * 5
     assert len(fake.requests("/blobs/")) == 5
+
+
+def test_layers_are_fetched_at_the_same_time(fake, blobs, client):
+    """Each waits for two others before it is sent."""
+    fake.fault("/blobs/", Fault(together=threading.Barrier(3)))
+    made = client(jobs=3, tries=1)
+    made.download(f"{fake.host}/a/b", *blobs[:3])
+    assert len(made.sinks.committed()) == 3
+
+
+def test_no_more_layers_at_once_than_jobs(fake, blobs, client):
+    fake.fault("/blobs/", Fault(together=threading.Barrier(2)))
+    client(jobs=2, tries=1).download(f"{fake.host}/a/b", *blobs[:4])
+    assert fake.busiest == 2
 
 
 def test_progress(fake, blobs, client):
@@ -99,6 +116,34 @@ def test_a_content_encoding_is_left_alone(fake, client):
     made = client()
     made.download(f"{fake.host}/a/b", fake.add_blob(b"not even gzip"))
     assert made.sinks.committed() == [b"not even gzip"]
+
+
+def test_memory_does_not_grow_with_the_layer(fake, client):
+    blob = fake.add_blob(Zeros(64 << 20))
+    descriptor = Descriptor.from_json(blob, "the test")
+    made = client()
+
+    class Discarding:
+        size = 0
+
+        def write(self, data):
+            self.size += len(data)
+
+        def commit(self):
+            assert self.size == descriptor.size
+
+        def abort(self):
+            pass
+
+    tracemalloc.start()
+    try:
+        made.registry.download(
+            Reference.parse(f"{fake.host}/a/b"), [descriptor], lambda _: Discarding()
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 # Redirects
@@ -284,7 +329,7 @@ def test_a_layer_without_end(fake, client):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_trouble_that_stays(fake, blobs, client, fault, kind, words):
+def test_trouble_that_stays(fake, blobs, client, *, fault, kind, words):
     fake.fault("/blobs/", fault)
     check_failed(client(), fake, kind, words, blobs[0])
     assert len(fake.requests("/blobs/")) == 4
@@ -321,11 +366,17 @@ def test_trouble_that_stays(fake, blobs, client, fault, kind, words):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_refusals(fake, blobs, client, fault, kind, words, hint):
+def test_refusals(fake, blobs, client, *, fault, kind, words, hint):
     fake.fault("/blobs/", fault)
     error = check_failed(client(), fake, kind, words, blobs[0])
     assert fake.host in error.message
     assert hint is None or hint in error.hint
+    assert len(fake.requests("/blobs/")) == 1
+
+
+def test_the_end_of_a_long_refusal_is_not_waited_for(fake, blobs, client):
+    fake.fault("/blobs/", Fault(status=403, body=b"x" * 200_000, stall=100_000))
+    check_failed(client(), fake, ForbiddenError, "access refused", blobs[0])
     assert len(fake.requests("/blobs/")) == 1
 
 
@@ -385,6 +436,28 @@ def test_a_sink_that_cannot_be_made(fake, blobs, client):
     with pytest.raises(PermissionError):
         made.registry.download(Reference.parse(f"{fake.host}/a/b"), descriptors, factory)
     assert "open" not in made.sinks.states()
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("http://127.0.0.1:PORT/x?sig=geheim", "cannot reach 127.0.0.1:PORT: connection refused"),
+        ("http://gone.invalid/x?sig=geheim", "cannot reach gone.invalid: no such host name"),
+        ("https://HOST/x?sig=geheim", "HOST speaks plain http, not https"),
+    ],
+)
+def test_a_store_that_cannot_be_reached(fake, blobs, client, location, words):
+    port = str(unused_port())
+    fake.redirect_blobs = location.replace("PORT", port).replace("HOST", fake.host)
+    words = words.replace("PORT", port).replace("HOST", fake.host)
+    error = check_failed(client(tries=2), fake, UnreachableError, f"^{words}", blobs[0])
+    assert error.hint
+
+
+def test_what_is_no_http(fake, blobs, client):
+    fake.fault("/blobs/", Fault(headers={"Content-Length": "many"}))
+    check_failed(client(), fake, BadReplyError, "sends what is no HTTP reply", blobs[0])
+    assert len(fake.requests("/blobs/")) == 1
 
 
 # Layers that live elsewhere

@@ -20,7 +20,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,14 +52,22 @@ def main(arguments: list[str]) -> int:
         return 1
     os.umask(0o022)  # the tests' user reads what this one makes
     directory = Path(words[0]).absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    if directory.stat().st_uid not in (0, os.getuid()):
-        print(f"images: {directory} belongs to another user", file=sys.stderr)
-        return 1
-    with _alone(directory):
-        _keep_current(directory, again)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if directory.stat().st_uid not in (0, os.getuid()):
+            raise SystemExit(f"images: {directory} belongs to another user")
+        if again or not _is_current(directory):
+            with _alone(directory):
+                _keep_current(directory, again)
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"images: {error}") from error
     print(directory / "current")
     return 0
+
+
+def _is_current(directory: Path) -> bool:
+    link = directory / "current"
+    return link.is_dir() and link.resolve().name == _key()
 
 
 @contextlib.contextmanager
@@ -78,12 +85,12 @@ def _keep_current(directory: Path, again: bool) -> None:
             if old.name.startswith("images-") or old.name.startswith(".making-"):
                 shutil.rmtree(old)
         making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory))
-        making.chmod(0o755)
-        start = time.monotonic()
-        with _scratch() as scratch:
-            _make(making, scratch)
-        (making / "seconds").write_text(f"{time.monotonic() - start:.0f}\n")
-        making.rename(directory / name)
+        try:
+            _make(making)
+            making.rename(directory / name)
+        except BaseException:
+            shutil.rmtree(making)
+            raise
     link = directory / ".current"
     link.unlink(missing_ok=True)
     link.symlink_to(name)
@@ -115,12 +122,13 @@ def _scratch() -> Iterator[Path]:
         yield scratch
 
 
-def _make(making: Path, scratch: Path) -> None:
+def _make(making: Path) -> None:
+    making.chmod(0o755)
     layout = Layout(making / "oci")
-    _small_images(layout, scratch)
-    with ThreadPoolExecutor(2) as pool:
+    with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
         bookworm = pool.submit(debian.snapshots, "bookworm", _STEPS, scratch)
         trixie = pool.submit(debian.snapshots, "trixie", [], scratch)
+        _small_images(layout, scratch)
         listings = {
             "debian-13": _debian(layout, "debian:13", trixie.result(), scratch),
             "sci": _sci(layout, bookworm.result(), scratch, pool),

@@ -12,9 +12,12 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ipaddress
     from typing import Union
 
     from udocker.model.reference import Digest
+
+    Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 _HUB = "docker.io"
 _HUB_HOST = "registry-1.docker.io"
@@ -193,12 +196,6 @@ def _in_network(host: str, network: str) -> bool:
         return address is not None and address in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
-
-
-if TYPE_CHECKING:
-    import ipaddress
-
-    Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 def _address(host: str) -> Address | None:

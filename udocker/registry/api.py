@@ -103,7 +103,7 @@ class Api:
     def wait(self, host: str, seconds: float) -> None:
         """Tell of a wait that the user will notice."""
         if seconds >= 2:
-            self.report.info(f"{host} asks to wait: trying again in {seconds:.0f} s")
+            self.report.info(f"{host} is busy: trying again in {seconds:.0f} s")
 
     def _reach(self, registry: str, attempt: Callable[[Endpoint], Reply]) -> Reply:
         """``attempt`` with the registry's endpoint; before that is known, with each candidate."""

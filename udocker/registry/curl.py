@@ -149,16 +149,13 @@ def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Udo
     import pycurl
 
     host = host_of(exchange.url)
-    if code == pycurl.E_SSL_CACERT_BADFILE:
-        return ConfigError(f"cannot use the CA certificates: {text}")
-    if code == pycurl.E_PEER_FAILED_VERIFICATION:
-        return untrusted(host, text.rpartition("certificate problem: ")[2])
-    if code == pycurl.E_SSL_CONNECT_ERROR and "wrong version" in text:
-        return not_tls(host)
     proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
     way = f"through the proxy {proxy}" if proxy else ""
-    if "CONNECT tunnel" in text:
-        return unreachable(way, host, text)
+    lasting = _no_trust(code, text, host)
+    if lasting is None and "CONNECT tunnel" in text:
+        lasting = unreachable(way, host, text)
+    if lasting is not None:
+        return lasting
     if code in (
         *(pycurl.E_PARTIAL_FILE, pycurl.E_GOT_NOTHING),
         *(pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR),
@@ -168,6 +165,18 @@ def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Udo
     if error is None:
         return BadReplyError(f"{host} sends what is no HTTP reply: {text}")
     return ConnectionDropped(error.message, hint=error.hint)
+
+
+def _no_trust(code: int, text: str, host: str) -> UdockerError | None:
+    import pycurl
+
+    if code == pycurl.E_SSL_CACERT_BADFILE:
+        return ConfigError(f"cannot use the CA certificates: {text}")
+    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+        return untrusted(host, text.rpartition("certificate problem: ")[2])
+    if code == pycurl.E_SSL_CONNECT_ERROR and "wrong version" in text:
+        return not_tls(host)
+    return None
 
 
 def _no_connection(

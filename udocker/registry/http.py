@@ -175,6 +175,7 @@ def _read(response: requests.Response, where: str, limit: int) -> bytes:
             if is_document:
                 raise too_large
             return bytes(body[:limit])
+    # Version 1 of urllib3 does not tell of a body that is cut short.
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
     if expected is not None and not encoded and len(body) < expected:
         raise dropped(host_of(response.url), f"after {len(body)} of {expected} bytes")

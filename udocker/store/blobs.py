@@ -54,10 +54,12 @@ class Blobs:
         return data
 
     def put(self, data: bytes) -> Digest:
-        """Store a small blob. Raises OSError."""
+        """Store a small blob, also in place of a damaged one. Raises OSError."""
         digest = Digest.of(data)
-        if not os.path.exists(self.path(digest)):
-            files.write_atomic(self.path(digest), data)
+        with contextlib.suppress(OSError), open(self.path(digest), "rb") as stream:
+            if stream.read() == data:
+                return digest
+        files.write_atomic(self.path(digest), data)
         return digest
 
     def sink(self, descriptor: Descriptor) -> FileSink:

@@ -8,7 +8,14 @@ import os
 import re
 
 from udocker import files
-from udocker.errors import ContainerNotFound, NameInUse, StoreError, UsageError
+from udocker.errors import (
+    BadReference,
+    BadReplyError,
+    ContainerNotFound,
+    NameInUse,
+    StoreError,
+    UsageError,
+)
 from udocker.files import store_errors
 from udocker.model.container import UNION, Container
 from udocker.model.oci import ImageConfig
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
 _REMOVE = "remove-after-run"
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 
 
@@ -73,8 +81,13 @@ class Containers:
             yield
 
     def hold(self, container: Container) -> None:
-        """Keep sweeps away from a container of ``remove`` until this process ends."""
-        files.lock_entry(container.path)
+        """Keep sweeps away from a container of ``remove`` until this process ends.
+
+        Raises StoreError.
+        """
+        # Another process that runs it holds it already, and removes it.
+        with store_errors("using the container"), contextlib.suppress(BlockingIOError):
+            files.lock_entry(container.path)
 
     def sweep(self) -> None:
         """Remove the containers of ``remove`` whose processes are gone. Never fails."""
@@ -246,7 +259,7 @@ class Containers:
             return None
         except OSError as error:
             raise files.translate(error, "reading the container") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except _DAMAGE as error:
             raise StoreError(
                 f"container {identity[:12]} is damaged: {path}/container.json",
                 hint=f"udocker rm {identity[:12]}",

@@ -50,24 +50,28 @@ class _Copier:
         """Copy directory ``source`` to ``target``, which does not exist."""
         status = os.lstat(source)
         os.mkdir(target, 0o700)
-        for entry in os.scandir(source):
-            self._entry(entry.path, f"{target}/{entry.name}")
-        _copy_attributes(source, target, status)
+        with _readable(source, status):
+            for entry in os.scandir(source):
+                self._entry(entry.path, f"{target}/{entry.name}")
+            _copy_attributes(source, target, status)
 
     def upper(self, source: str, target: str) -> None:
         """Apply the upper directory ``source`` to the copy at ``target``."""
         status = os.lstat(source)
-        for entry in os.scandir(source):
-            destination = f"{target}/{entry.name}"
-            if _is_whiteout(entry):
-                files.remove_tree(destination)
-            elif entry.is_dir(follow_symlinks=False) and _may_merge(entry.path, destination):
-                with _writable(destination):
-                    self.upper(entry.path, destination)
-            else:
-                files.remove_tree(destination)
-                self._entry(entry.path, destination)
-        _copy_attributes(source, target, status)
+        os.chmod(target, 0o700)
+        with _readable(source, status):
+            for entry in os.scandir(source):
+                self._apply(entry, f"{target}/{entry.name}")
+            _copy_attributes(source, target, status)
+
+    def _apply(self, entry: os.DirEntry[str], target: str) -> None:
+        if _is_whiteout(entry):
+            files.remove_tree(target)
+        elif entry.is_dir(follow_symlinks=False) and _may_merge(entry.path, target):
+            self.upper(entry.path, target)
+        else:
+            files.remove_tree(target)
+            self._entry(entry.path, target)
 
     def _entry(self, source: str, target: str) -> None:
         status = os.lstat(source)
@@ -81,7 +85,8 @@ class _Copier:
         if stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(source), target)
         elif stat.S_ISREG(status.st_mode):
-            _copy_file(source, target)
+            with _readable(source, status):
+                _copy_file(source, target)
         elif stat.S_ISFIFO(status.st_mode):
             os.mkfifo(target)
         else:
@@ -103,6 +108,21 @@ def _may_merge(source: str, target: str) -> bool:
         return os.getxattr(source, _OPAQUE) != b"y"
     except OSError:
         return True
+
+
+@contextlib.contextmanager
+def _readable(path: str, status: os.stat_result) -> Iterator[None]:
+    """Let the owner read, for a while, what only root inside may read by its mode."""
+    mode = stat.S_IMODE(status.st_mode)
+    needed = 0o500 if stat.S_ISDIR(status.st_mode) else 0o400
+    if mode & needed == needed:
+        yield
+        return
+    os.chmod(path, mode | needed)
+    try:
+        yield
+    finally:
+        os.chmod(path, mode)
 
 
 @contextlib.contextmanager

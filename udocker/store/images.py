@@ -7,7 +7,7 @@ import json
 import os
 
 from udocker import files
-from udocker.errors import StoreError
+from udocker.errors import BadReference, StoreError
 from udocker.files import store_errors, translate
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
@@ -75,7 +75,8 @@ class Images:
             folders.sort()
             if os.path.basename(folder) in ("_tags", "_digests"):
                 for name in sorted(names):
-                    record = None if name.endswith(".tmp") else self._read(f"{folder}/{name}")
+                    # A tag begins with no dot; what is being written does.
+                    record = None if name.startswith(".") else self._read(f"{folder}/{name}")
                     if record is not None:
                         yield record
 
@@ -109,7 +110,7 @@ class Images:
             if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
                 return None
             raise
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, BadReference) as error:
             raise StoreError(
                 f"the image record {path} is damaged", hint="remove that file and pull again"
             ) from error

@@ -8,6 +8,7 @@ extended attribute user.overlay.opaque
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -24,19 +25,28 @@ _OPAQUE = "user.overlay.opaque"
 class View:
     """Files under ``layers`` (host directories, uppermost first) with ``mounts`` over them.
 
-    ``mounts``: pairs of guest target and host source.
+    ``mounts``: pairs of guest target and host source, an outer target before those inside it. As
+    engines do it, a mount is where links at its target lead, and its parents are made.
     """
 
     def __init__(self, layers: Sequence[str], mounts: Sequence[tuple[str, str]] = ()) -> None:
         self._layers = tuple(layers)
-        self._mounts = dict(mounts)
+        self._mounts: dict[str, str] = {}
+        self._made: set[str] = set()  # directories that are there only for the sake of a mount
+        for target, source in mounts:
+            # Where nothing can be mounted, the engine will say so.
+            with contextlib.suppress(OSError):
+                self._mounts[self._walk(target, make=True)[1]] = source
 
     def locate(self, path: str) -> str:
         """The host path of the file that guest ``path`` names, links followed.
 
         Raises FileNotFoundError, NotADirectoryError, or OSError (ELOOP).
         """
-        return self._walk(path)[0][0]
+        places = self._walk(path)[0]
+        if not places:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return places[0]
 
     def resolve(self, path: str) -> str:
         """Guest ``path`` with all links followed. Raises as ``locate``."""
@@ -45,16 +55,16 @@ class View:
     def read(self, path: str) -> bytes | None:
         """The content of a small regular file, None when there is none to read."""
         try:
-            place = self.locate(path)
-            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return None
         with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
             return stream.read(_MAX_FILE)
 
-    def _walk(self, path: str) -> tuple[list[str], str]:
+    def _walk(self, path: str, make: bool = False) -> tuple[list[str], str]:
         pending = _parts(path)[::-1]
         trail: list[tuple[str, list[str]]] = [("", self._at("/", list(self._layers)))]
         links = 0
@@ -65,7 +75,7 @@ class View:
                     trail.pop()
                 continue
             guest, places = trail[-1]
-            found, target = self._step(guest, places, name)
+            found, target = self._step(guest, places, name, make)
             if target is None:
                 trail.append((f"{guest}/{name}", found))
                 continue
@@ -78,7 +88,9 @@ class View:
         guest, places = trail[-1]
         return places, guest or "/"
 
-    def _step(self, guest: str, places: list[str], name: str) -> tuple[list[str], str | None]:
+    def _step(
+        self, guest: str, places: list[str], name: str, make: bool
+    ) -> tuple[list[str], str | None]:
         """One component: where it is, or the target of the link that it is."""
         path = f"{guest}/{name}"
         if path in self._mounts:
@@ -101,7 +113,9 @@ class View:
             found.append(candidate)
             if _is_opaque(candidate):
                 break
-        if not found:
+        if make and not found:
+            self._made.add(path)
+        if not found and path not in self._made:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return found, None
 

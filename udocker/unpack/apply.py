@@ -127,10 +127,9 @@ class LayerWriter:
             raise UnpackError(f"the parent of {show(path)} is not a directory") from None
 
     def _directory(self, member: Member, path: bytes) -> None:
-        parent, name = split(path)
         if path:
             try:
-                os.mkdir(name, 0o700, dir_fd=self._root.directory(parent))
+                self._root.add(path)
             except FileExistsError:
                 self._keep_directory(path)
         descriptor = self._root.directory(path)
@@ -145,7 +144,7 @@ class LayerWriter:
         descriptor = self._root.directory(parent)
         if not stat.S_ISDIR(os.lstat(name, dir_fd=descriptor).st_mode):
             os.unlink(name, dir_fd=descriptor)
-            os.mkdir(name, 0o700, dir_fd=descriptor)
+            self._root.add(path)
 
     def _file(self, member: Member, path: bytes, archive: Archive) -> None:
         descriptor = self._fresh(
@@ -263,9 +262,7 @@ def explained(error: OSError, root: Root, path: bytes) -> OSError | UnpackError:
         return error  # of the layer's bytes, not of the tree
     if error.errno in _IMPOSSIBLE:
         return UnpackError(f"{show(path)} cannot be made here: {error.strerror}")
-    error.filename = os.path.join(root.path, os.fsdecode(path))
-    error.filename2 = None
-    return error
+    return OSError(error.errno, error.strerror, os.path.join(root.path, os.fsdecode(path)))
 
 
 def _write_content(descriptor: int, member: Member, archive: Archive) -> None:

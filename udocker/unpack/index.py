@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 
 from udocker.errors import ArchiveLimitError, UnpackError
 from udocker.model.value import value
@@ -141,6 +142,7 @@ class Index:
     def write(self, path: str) -> None:
         """Write the records to a new file ``path``. Raises OSError."""
         with open(path, "x", encoding="ascii") as stream:
+            os.chmod(path, 0o644)  # who may read the tree may read this
             stream.write(json.dumps({"version": _VERSION}) + "\n")
             for name, node in self.walk():
                 if node.record is not None:

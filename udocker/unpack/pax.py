@@ -15,26 +15,26 @@ _SPARSE = b"GNU.sparse."
 _REPEATED = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 
 
-def parse(data: bytes, records: dict[bytes, bytes]) -> None:
-    """Add the records of one extended header to ``records``; an empty value removes a key.
-
-    Raises ValueError for what is not a list of records.
-    """
-    fresh = dict.fromkeys(_REPEATED, b"")
+def parse(data: bytes) -> dict[bytes, bytes]:
+    """The records of one extended header. Raises ValueError for what is not a list of records."""
+    records: dict[bytes, bytes] = {}
     at = 0
     while at < len(data):
         key, value, at = _record(data, at)
         if key in _REPEATED:
-            fresh[key] += value + b","
+            records[key] = records.get(key, b"") + value + b","
         elif key in _PLAIN or key.startswith((_XATTR, _SPARSE)):
-            fresh[key] = value
-    for key, value in fresh.items():
-        if value:
             records[key] = value
-        elif key.startswith(_XATTR):
-            records[key] = b""  # an attribute may be empty
-        elif key not in _REPEATED:
-            records.pop(key, None)
+    return records
+
+
+def merge(records: dict[bytes, bytes], later: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """``records`` changed by ``later``, where an empty value removes a record.
+
+    An extended attribute may be empty.
+    """
+    merged = {**records, **later}
+    return {key: value for key, value in merged.items() if value or key.startswith(_XATTR)}
 
 
 def integer(value: bytes, what: str) -> int:

@@ -52,16 +52,21 @@ class Root:
         self._open[path] = descriptor
         return descriptor
 
+    def add(self, path: bytes) -> None:
+        """A new directory, mode 0755 whatever the umask, in one that exists. Raises OSError."""
+        parent, name = split(path)
+        descriptor = self.directory(parent)
+        os.mkdir(name, 0o700, dir_fd=descriptor)
+        os.chmod(name, 0o755, dir_fd=descriptor)
+
     def make(self, path: bytes) -> int:
-        """As ``directory``, after making it and its parents, mode 0755, where they are missing."""
+        """As ``directory``, after adding it and its parents where they are missing."""
         try:
             return self.directory(path)
         except FileNotFoundError:
-            parent, name = split(path)
-            os.mkdir(name, 0o700, dir_fd=self.make(parent))
-        descriptor = self.directory(path)
-        os.fchmod(descriptor, 0o755)
-        return descriptor
+            self.make(split(path)[0])
+            self.add(path)
+        return self.directory(path)
 
     @contextlib.contextmanager
     def held(self, path: bytes) -> Iterator[int]:

@@ -27,10 +27,15 @@ _DEVICES = (header.CHAR, header.BLOCK_DEVICE)
 class _Extensions:
     """What the headers before a member say about it."""
 
-    def __init__(self, common: dict[bytes, bytes]) -> None:
-        self.records = dict(common)
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}
         self.name: Optional[bytes] = None
         self.link: Optional[bytes] = None
+
+    @property
+    def wait_for_member(self) -> bool:
+        """Whether an archive may not end after them."""
+        return bool(self.records) or self.name is not None or self.link is not None
 
     def path(self, block: bytes) -> bytes:
         records = self.records
@@ -87,11 +92,11 @@ class Archive:
             raise self._truncated()
 
     def _next(self) -> Member | None:
-        extensions = _Extensions(self._common)
-        for count in range(_MAX_EXTENSIONS):
+        extensions = _Extensions()
+        for _ in range(_MAX_EXTENSIONS):
             block = self._header()
             if block is None:
-                if count:
+                if extensions.wait_for_member:
                     raise self._truncated()
                 return None
             try:
@@ -124,12 +129,11 @@ class Archive:
             return False
         data = self._small(header.checked_size(header.number(block[124:136], "size")))
         if kind == b"x":
-            pax.parse(data, extensions.records)
+            extensions.records.update(pax.parse(data))
         elif kind == b"g":
-            pax.parse(data, self._common)
+            self._common = pax.merge(self._common, pax.parse(data))
             if sum(len(k) + len(v) for k, v in self._common.items()) > self._max_header:
                 raise self._too_long()
-            extensions.records = {**self._common, **extensions.records}
         elif kind == b"L":
             extensions.name = header.string(data)
         else:
@@ -137,6 +141,8 @@ class Archive:
         return True
 
     def _member(self, block: bytes, extensions: _Extensions) -> Member:
+        if self._common or extensions.records:
+            extensions.records = pax.merge(self._common, extensions.records)
         kind = header.kind_of(block)
         name = extensions.path(block)
         if block[156] == 0 and name.endswith(b"/"):

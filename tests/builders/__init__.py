@@ -1,0 +1,1 @@
+"""Values and directories made by hand: what the tests of the core start from."""

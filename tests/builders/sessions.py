@@ -1,0 +1,60 @@
+"""Sessions whose host, terminal and reporter are the test's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from udocker.model.config import Config
+from udocker.ops.session import Session
+from udocker.report import QuietReporter
+from udocker.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from udocker.model.host import Host
+
+
+class Notes(QuietReporter):
+    """A reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.infos: list[str] = []
+        self.warnings: list[str] = []
+
+    def info(self, text: str) -> None:
+        self.infos.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+class TestSession(Session):
+    """A session without a terminal, on ``host`` (None: this one)."""
+
+    __test__ = False
+    report: Notes
+
+    def __init__(
+        self, topdir: Path, host: Host | None, environ: Mapping[str, str], **settings: Any
+    ) -> None:
+        config = Config(topdir=str(topdir), **settings)
+        super().__init__(Store(str(topdir)), config, Notes(), environ)
+        self._host = host
+
+    @property
+    def terminal(self) -> bool:
+        return False
+
+
+def session(
+    topdir: Path,
+    host: Host | None = None,
+    environ: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> TestSession:
+    """A session on the store at ``topdir``; ``settings`` are fields of Config."""
+    return TestSession(topdir, host, environ or {}, **settings)

@@ -1,0 +1,94 @@
+"""The layers of the test images say what changed between two trees."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from image_maker.layers import Tree, write_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def write_tree(path: Path, entries: list[str]) -> Path:
+    """A tar of ``dir/``, ``file=content``, ``link->target`` and ``hard=>first``."""
+    with tarfile.open(path, "w") as archive:
+        for entry in ["./", *entries]:
+            name, _, content = entry.partition("=")
+            member = tarfile.TarInfo(name)
+            if entry.endswith("/"):
+                member.type = tarfile.DIRTYPE
+            elif "->" in entry:
+                member.name, _, member.linkname = entry.partition("->")
+                member.type = tarfile.SYMTYPE
+            elif content.startswith(">"):
+                member.type, member.linkname = tarfile.LNKTYPE, content[1:]
+            else:
+                member.size = len(content)
+            data = io.BytesIO(content.encode() if member.isreg() else b"")
+            archive.addfile(member, data)
+    return path
+
+
+@pytest.fixture
+def difference(tmp_path: Path) -> Callable[[list[str], list[str]], list[str]]:
+    """The names in the layer between two trees, in order."""
+
+    def layer(old: list[str], new: list[str]) -> list[str]:
+        trees = [
+            Tree(write_tree(tmp_path / name, entries))
+            for name, entries in (("old", old), ("new", new))
+        ]
+        write_difference(*trees, tmp_path / "layer")
+        with tarfile.open(tmp_path / "layer") as archive:
+            return archive.getnames()
+
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "layer"),
+    [
+        (["a/", "a/x=1"], ["a/", "a/x=1"], []),
+        ([], ["a/", "a/x=1"], ["a", "a/x"]),
+        (["a/", "a/x=1", "a/y=1"], ["a/", "a/x=2", "a/y=1"], ["a", "a/x"]),
+        (["a/", "a/x=1", "a/y=1"], ["a/", "a/y=1"], ["a", "a/.wh.x"]),
+        (["x=1", "y=1"], ["y=1"], [".wh.x"]),
+        (["a/", "a/x=1"], ["a/"], ["a", "a/.wh..wh..opq"]),
+        (["a/", "a/x=1"], ["a/", "a/y=1"], ["a", "a/.wh..wh..opq", "a/y"]),
+        (["a/", "a/b/", "a/b/x=1"], ["a/"], ["a", "a/.wh..wh..opq"]),
+        (
+            ["a/", "a/keep=1", "a/b/", "a/b/c/", "a/b/c/x=1"],
+            ["a/", "a/keep=1", "a/b/", "a/b/c/"],
+            ["a", "a/b", "a/b/c", "a/b/c/.wh..wh..opq"],
+        ),
+        (["a/", "a/b/", "a/b/x=1", "a/k=1"], ["a/", "a/k=1"], ["a", "a/.wh.b"]),
+        (["a/", "a/x=1"], ["a->b"], ["a"]),
+        (["a->b"], ["a/", "a/x=1"], ["a", "a/x"]),
+        (["x=1", "y=>x"], ["x=1", "y=>x", "z=>x"], ["x", "y", "z"]),
+        (["x=1", "y=>x", "k=1"], ["x=2", "y=>x", "k=1"], ["x", "y"]),
+    ],
+)
+def test_layer_between_two_trees(
+    difference: Callable[[list[str], list[str]], list[str]],
+    old: list[str],
+    new: list[str],
+    layer: list[str],
+) -> None:
+    assert difference(old, new) == layer
+
+
+def test_the_listing_tells_what_a_tree_holds(tmp_path: Path) -> None:
+    tree = Tree(write_tree(tmp_path / "tar", ["a/", "a/x=1", "y=>a/x", "l->a"]))
+    digest = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    assert tree.listing() == {
+        "a": ("directory", 0o644, ""),
+        "a/x": ("file", 0o644, digest),
+        "y": ("file", 0o644, digest),
+        "l": ("link", 0o644, "a"),
+    }

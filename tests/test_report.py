@@ -1,0 +1,713 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import threading
+
+import pytest
+
+from udocker import report
+
+TERMINAL = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Tty(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class TestChoose:
+    @pytest.mark.parametrize("stream", [io.StringIO, Tty])
+    @pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
+    def test_quiet(self, stream, verbosity):
+        output = stream()
+        reporter = report.choose(output, verbosity, TERMINAL)
+        assert isinstance(reporter, report.QuietReporter)
+        reporter.info("info")
+        reporter.debug("debug")
+        task = reporter.task("task", 5)
+        task.advance(5)
+        task.done("done")
+        assert output.getvalue() == ""
+        reporter.warn("careful")
+        reporter.close()
+        reporter.close()
+        told = "udocker: warning: careful\n" if verbosity > 0 else ""
+        assert output.getvalue() == told
+
+    @pytest.mark.parametrize("verbosity", [3, 4, 5, 9])
+    @pytest.mark.parametrize("environ", [None, {}, TERMINAL])
+    def test_lines_where_no_terminal_is(self, verbosity, environ):
+        output = io.StringIO()
+        reporter = report.choose(output, verbosity, environ)
+        assert type(reporter) is report.LineReporter
+        reporter.info("one")
+        reporter.warn("two")
+        reporter.debug("three")
+        lines = ["one", "udocker: warning: two", "udocker: debug: three"]
+        assert output.getvalue().splitlines() == (lines if verbosity >= 5 else lines[:2])
+
+    @pytest.mark.parametrize(
+        ("environ", "kind"),
+        [
+            (None, report.BarReporter),
+            (TERMINAL, report.BarReporter),
+            ({"TERM": "vt100"}, report.BarReporter),
+            ({"TERM": "dumb"}, report.LineReporter),
+            ({"TERM": "unknown"}, report.LineReporter),
+            ({"TERM": ""}, report.LineReporter),
+            ({}, report.LineReporter),
+        ],
+    )
+    def test_terminals(self, environ, kind):
+        assert type(report.choose(Tty(), 3, environ)) is kind
+
+    @pytest.mark.parametrize("verbosity", range(6))
+    def test_no_stream(self, verbosity, capfd):
+        reporter = report.choose(None, verbosity)
+        assert isinstance(reporter, report.QuietReporter)
+        reporter.task("t", None).done()
+        reporter.info("x")
+        assert capfd.readouterr().out == ""
+
+    def test_closed_stream(self):
+        output = io.StringIO()
+        output.close()
+        reporter = report.choose(output, 5)
+        reporter.warn("lost")
+        reporter.task("t", 1).done()
+
+
+class TestLines:
+    @pytest.fixture
+    def clock(self):
+        return Clock()
+
+    @pytest.fixture
+    def output(self):
+        return io.StringIO()
+
+    @pytest.fixture
+    def reporter(self, output, clock):
+        return report.LineReporter(output, clock=clock)
+
+    def test_a_task_says_one_line_at_its_end(self, reporter, output, clock):
+        task = reporter.task("layer abc", 12_345_678)
+        task.advance(12_000_000)
+        clock.now += 2.25
+        task.advance(345_678)
+        assert output.getvalue() == ""
+        task.done("downloaded")
+        task.done("again")
+        task.advance(5)
+        assert output.getvalue() == "layer abc: downloaded (12.3 MB in 2.2 s)\n"
+
+    def test_nothing_counted(self, reporter, output):
+        reporter.task("layer abc", 100).done("is here")
+        reporter.task("layer def", None).done()
+        assert output.getvalue() == "layer abc: is here\nlayer def: done\n"
+
+    def test_a_long_task_says_a_line_every_ten_seconds(self, reporter, output, clock):
+        task = reporter.task("layer", 1_000_000_000)
+        for _ in range(50):
+            clock.now += 0.5
+            task.advance(5_000_000)
+        assert output.getvalue().splitlines() == [
+            "layer: 100.0 MB of 1.0 GB (10%)",
+            "layer: 200.0 MB of 1.0 GB (20%)",
+        ]
+
+    def test_each_task_has_its_own_ten_seconds(self, reporter, output, clock):
+        first = reporter.task("first", None)
+        clock.now += 6
+        second = reporter.task("second", None)
+        clock.now += 6
+        first.advance(1000)
+        second.advance(1000)
+        assert output.getvalue() == "first: 1.0 kB\n"
+
+    def test_after_a_pause(self, reporter, output, clock):
+        task = reporter.task("t", None)
+        clock.now += 1000
+        task.advance(1)
+        task.advance(1)
+        assert output.getvalue() == "t: 1 B\n"
+
+    @pytest.mark.parametrize(
+        ("total", "counted", "line"),
+        [
+            (None, 5, "t: 5 B"),
+            (0, 5, "t: 5 B"),
+            (4, 5, "t: 5 B"),
+            (5, 5, "t: 5 B of 5 B (100%)"),
+            (5, -5, "t: 0 B of 5 B (0%)"),
+            ((1 << 63) - 1, 1 << 62, "t: 4.6 EB of 9.2 EB (50%)"),
+        ],
+    )
+    def test_odd_totals(self, reporter, output, clock, total, counted, line):
+        task = reporter.task("t", total)
+        clock.now += 10
+        task.advance(counted)
+        assert output.getvalue() == f"{line}\n"
+
+    def test_a_retry_counts_back(self, reporter, output, clock):
+        task = reporter.task("t", 100)
+        task.advance(60)
+        task.advance(-60)
+        task.advance(100)
+        clock.now += 1
+        task.done()
+        assert output.getvalue() == "t: done (100 B in 1.0 s)\n"
+
+    @pytest.mark.parametrize(
+        ("count", "text"),
+        [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_951, "1.0 MB"),
+            (12_345_678, "12.3 MB"),
+            (1e12, "1.0 TB"),
+            (1e22, "10000.0 EB"),
+        ],
+    )
+    def test_sizes(self, reporter, output, clock, count, text):
+        task = reporter.task("t", None)
+        clock.now += 10
+        task.advance(count)
+        assert output.getvalue() == f"t: {text}\n"
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("plain", "plain"),
+            ("[bold]x[/bold] :smile: {0} %s", "[bold]x[/bold] :smile: {0} %s"),
+            ("two\nlines\r\n", "two lines  "),
+            ("tab\there", "tab here"),
+            ("\x1b[31mred\x1b[0m\x07", "?[31mred?[0m?"),
+            ("\x9b31m\x7f", "?31m?"),
+            ("\u202eright to left\u2028", "?right to left "),
+            ("\ud800", "?"),
+            ("caf\u00e9 \u65e5", "caf\u00e9 \u65e5"),
+            ("", ""),
+        ],
+    )
+    def test_text_is_one_line_of_text(self, reporter, output, text, line):
+        reporter.info(text)
+        reporter.warn(text)
+        reporter.task(text, None).done(text)
+        assert output.getvalue().split("\n") == [
+            line,
+            f"udocker: warning: {line}",
+            f"{line}: {line or 'done'}",
+            "",
+        ]
+
+    def test_long_text_is_cut(self, reporter, output):
+        reporter.info("x" * 100_000)
+        assert output.getvalue() == "x" * 1997 + "...\n"
+        reporter.task("y" * 41, None).done("z" * 41)
+        assert output.getvalue().splitlines()[1] == "y" * 37 + "...: " + "z" * 37 + "..."
+        reporter.task("y" * 40, None).done()
+        assert output.getvalue().splitlines()[2] == "y" * 40 + ": done"
+
+    @pytest.mark.parametrize(
+        ("encoding", "shown"),
+        [("ascii", b"caf\\xe9"), ("latin-1", b"caf\xe9"), ("utf-8", b"caf\xc3\xa9")],
+    )
+    def test_encodings(self, encoding, shown):
+        output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        report.choose(output, 3).info("caf\u00e9")
+        assert output.buffer.getvalue() == shown + b"\n"
+
+    def test_a_full_disk_stops_nothing(self):
+        with open("/dev/full", "w") as output:
+            reporter = report.choose(output, 5)
+            reporter.info("x")
+            reporter.warn("x")
+            reporter.debug("x")
+            reporter.task("t", 5).done()
+            reporter.close()
+            with contextlib.suppress(OSError):
+                output.close()
+
+    def test_threads_do_not_mix_lines(self, tmp_path):
+        with (tmp_path / "log").open("w") as output:
+            reporter = report.choose(output, 3)
+
+            def work(name):
+                for _ in range(200):
+                    task = reporter.task(name * 30, None)
+                    task.done(name * 30)
+
+            threads = [threading.Thread(target=work, args=(name,)) for name in "abcdef"]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        lines = (tmp_path / "log").read_text().splitlines()
+        assert len(lines) == 1200
+        assert set(lines) == {f"{name * 30}: {name * 30}" for name in "abcdef"}
+
+    def test_counts_of_threads_add_up(self, reporter, output):
+        task = reporter.task("t", None)
+
+        def work():
+            for _ in range(20_000):
+                task.advance(1)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        task.done()
+        assert output.getvalue().startswith("t: done (80.0 kB ")
+
+
+class Screen:
+    """A terminal, as far as rich uses one."""
+
+    def __init__(self, columns, rows):
+        self.columns, self.rows = columns, rows
+        self.lines = [""]
+        self.row = self.column = 0
+        self.cursor = True
+        self.wrapped = False
+
+    def feed(self, text):
+        for token in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|.", text, re.DOTALL):
+            if token.startswith("\x1b["):
+                self.control(token[2:-1], token[-1])
+            elif token == "\r":
+                self.column = 0
+            elif token == "\n":
+                self.row += 1
+                while len(self.lines) <= self.row:
+                    self.lines.append("")
+            else:
+                self.put(token)
+        return self
+
+    def control(self, arguments, letter):
+        if letter == "A":
+            top = max(0, len(self.lines) - self.rows)
+            self.row = max(top, self.row - int(arguments or 1))
+        elif letter == "K":
+            assert arguments == "2"
+            self.lines[self.row] = ""
+        elif arguments == "?25":
+            self.cursor = letter == "h"
+        else:
+            assert letter == "m"
+
+    def put(self, character):
+        assert character.isprintable(), repr(character)
+        if self.column == self.columns:
+            self.wrapped = True
+            self.feed("\r\n")
+        line = self.lines[self.row].ljust(self.column)
+        self.lines[self.row] = line[: self.column] + character + line[self.column + 1 :]
+        self.column += 1
+
+    def text(self):
+        return [line.rstrip() for line in self.lines]
+
+
+PROLOGUE = """
+import os, sys, threading, time
+from udocker import report
+reporter = report.choose(sys.stderr, 5, os.environ)
+def threads():
+    return len(os.listdir("/proc/self/task"))
+def finish(workers):
+    # The kernel keeps a thread for a moment after join.
+    for worker in workers:
+        worker.join()
+        while os.path.exists(f"/proc/self/task/{worker.native_id}"): time.sleep(0.001)
+def until_drawn(text):
+    # The parent says so on our stdin.
+    print("waiting for " + text, flush=True)
+    assert sys.stdin.readline()
+"""
+
+
+class Pump:
+    """Takes what is written to a terminal, so that the writer never waits."""
+
+    def __init__(self, master):
+        self._master = master
+        self._news = threading.Condition()
+        self._over = False
+        self.raw = b""
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        with contextlib.suppress(OSError):  # EIO: nobody has the terminal any more
+            while data := os.read(self._master, 65536):
+                with self._news:
+                    self.raw += data
+                    self._news.notify()
+        with self._news:
+            self._over = True
+            self._news.notify()
+
+    def wait_for(self, text):
+        with self._news:
+            self._news.wait_for(lambda: text.encode() in self.raw or self._over, 120)
+            assert text.encode() in self.raw, self.raw
+
+    def finish(self):
+        self._thread.join()
+        os.close(self._master)
+        return self.raw.decode()
+
+
+class Outcome:
+    """What a program left on its terminal and wrote to stdout."""
+
+    def __init__(self, raw, stdout, status, size):
+        self.raw = raw
+        self.screen = Screen(*size).feed(raw)
+        self.stdout = stdout
+        self.status = status
+
+    def lines(self):
+        """All that stands above the cursor; at and below it there is nothing."""
+        lines = self.screen.text()
+        assert self.screen.cursor
+        assert self.screen.column == 0
+        assert not any(lines[self.screen.row :])
+        return lines[: self.screen.row]
+
+
+def on_terminal(code, *, environ=(), size=(80, 24), path=()):
+    """Run ``code`` with a terminal as stderr and pipes as stdin and stdout.
+
+    Each line "waiting for TEXT" on stdout is answered when TEXT was written to the terminal.
+    """
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    given = {"COLUMNS": str(size[0]), "LINES": str(size[1]), **dict(environ)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROLOGUE + code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env={**TERMINAL, **given, "PYTHONPATH": os.pathsep.join([*path, *sys.path])},
+        text=True,
+    )
+    pump = Pump(master)
+    lines = []
+    with process:
+        for line in process.stdout:
+            if line.startswith("waiting for "):
+                pump.wait_for(line.rstrip("\n")[len("waiting for ") :])
+                process.stdin.write("\n")
+                process.stdin.flush()
+            else:
+                lines.append(line)
+    assert termios.tcgetattr(slave) == before
+    os.close(slave)
+    return Outcome(pump.finish(), "".join(lines), process.returncode, size)
+
+
+class TestBars:
+    def test_bytes_speed_and_time_left(self):
+        outcome = on_terminal(
+            """
+task = reporter.task("layer abc", 9_000_000_000)
+for megabytes in range(1, 4):
+    task.advance(1_000_000)
+    until_drawn(f"{megabytes}.0 MB of 9.0 GB")
+until_drawn("/s ")
+task.done("downloaded")
+reporter.close()
+"""
+        )
+        drawn = [line for line in re.split(r"[\r\n]", outcome.raw) if "3.0 MB of 9.0 GB" in line]
+        assert re.search(r"layer abc .*\u2501.* 3\.0 MB of 9\.0 GB +[0-9.]+ [kM]?B/s", drawn[-1])
+        assert re.search(r"B/s +[0-9]+:[0-9]{2}", outcome.raw)
+        (line,) = outcome.lines()
+        assert re.fullmatch(r"layer abc: downloaded \(3\.0 MB in [0-9.]+ s\)", line)
+        assert (outcome.status, outcome.stdout) == (0, "")
+
+    def test_rich_comes_with_the_first_task(self):
+        outcome = on_terminal(
+            """
+reporter.info("one")
+reporter.warn("two")
+reporter.debug("three")
+print("rich" in sys.modules, threads())
+reporter.task("t", 5)
+print("rich" in sys.modules, threads())
+reporter.close()
+"""
+        )
+        assert outcome.stdout == "False 1\nTrue 2\n"
+        assert outcome.lines() == ["one", "udocker: warning: two", "udocker: debug: three"]
+
+    def test_close_leaves_no_thread(self):
+        outcome = on_terminal(
+            """
+counts = set()
+for number in range(60):
+    reporter = report.choose(sys.stderr, 3, os.environ)
+    reporter.task("t", 5).advance(1)
+    reporter.close()
+    counts.add(threads())
+print(counts, threading.active_count())
+"""
+        )
+        assert outcome.stdout == "{1} 1\n"
+        assert outcome.lines() == []
+
+    def test_closing_twice_and_telling_afterwards(self):
+        outcome = on_terminal(
+            """
+reporter.close()
+reporter = report.choose(sys.stderr, 5, os.environ)
+old = reporter.task("old", 5)
+until_drawn("old")
+reporter.close()
+reporter.close()
+reporter.info("info")
+old.advance(5)
+old.done("late")
+task = reporter.task("new", 5)
+task.advance(1)
+task.done("told")
+print(threads())
+reporter.close()
+"""
+        )
+        assert outcome.stdout == "1\n"
+        info, old, new = outcome.lines()
+        assert info == "info"
+        assert old.startswith("old: late (5 B in ")
+        assert new.startswith("new: told (1 B in ")
+
+    def test_many_tasks_from_many_threads(self):
+        outcome = on_terminal(
+            """
+def work(number):
+    task = reporter.task(f"layer {number}", 2000)
+    for _ in range(2000):
+        task.advance(1)
+    reporter.info(f"note {number}")
+    task.done("downloaded")
+workers = [threading.Thread(target=work, args=(number,)) for number in range(40)]
+waiting = reporter.task("unpacking", None)
+until_drawn("unpacking")
+for worker in workers: worker.start()
+finish(workers)
+reporter.close()
+print(threads())
+""",
+            size=(80, 10),
+        )
+        assert outcome.stdout == "1\n"
+        told = {re.sub(r" in [0-9.]+ s", "", line) for line in outcome.lines()}
+        notes = {f"note {number}" for number in range(40)}
+        assert told == notes | {f"layer {number}: downloaded (2.0 kB)" for number in range(40)}
+
+    @pytest.mark.parametrize("columns", [1, 10, 20, 40, 79, 80, 200])
+    def test_bars_are_never_wider_than_the_terminal(self, columns):
+        outcome = on_terminal(
+            """
+tasks = [reporter.task("[bold]" + "x" * 500, 10**15), reporter.task("\\u65e5" * 50, None)]
+for task in tasks: task.advance(123)
+time.sleep(0.3)
+reporter.close()
+""",
+            size=(columns, 24),
+        )
+        assert not outcome.screen.wrapped
+        assert outcome.lines() == []
+
+    def test_markup_and_control_characters_are_text(self):
+        outcome = on_terminal(
+            """
+task = reporter.task("[red]a[/red] :smile:\\x1b[2J{x}\\n", 10)
+until_drawn("[red]a[/red] :smile:?[2J{x}")
+reporter.info("[/nothing] [link=http://x]y[/link]\\x1b]0;title\\x07")
+task.done("[b]done[/b]")
+reporter.close()
+"""
+        )
+        assert "\x1b[2J" not in outcome.raw
+        assert outcome.lines() == [
+            "[/nothing] [link=http://x]y[/link]?]0;title?",
+            "[red]a[/red] :smile:?[2J{x} : [b]done[/b]",
+        ]
+
+    def test_long_messages_wrap_and_stay(self):
+        outcome = on_terminal(
+            """
+task = reporter.task("t", 10)
+until_drawn("0 B of 10 B")
+reporter.info("x" * 200)
+task.done("over")
+reporter.close()
+"""
+        )
+        assert outcome.lines() == ["x" * 80, "x" * 80, "x" * 40, "t: over"]
+
+    def test_no_color(self):
+        code = """
+task = reporter.task("t", 10)
+task.advance(5)
+until_drawn("5 B of 10 B")
+reporter.close()
+"""
+        assert "\x1b[38" in on_terminal(code).raw
+        assert "\x1b[38" not in on_terminal(code, environ={"NO_COLOR": "1"}).raw
+
+    def test_a_dumb_terminal_gets_lines(self):
+        outcome = on_terminal(
+            'task = reporter.task("t", 10); task.advance(1); task.done(); print(threads())',
+            environ={"TERM": "dumb"},
+        )
+        assert outcome.stdout == "1\n"
+        assert "\x1b" not in outcome.raw
+        assert len(outcome.lines()) == 1
+
+    def test_without_rich_there_are_lines(self, tmp_path):
+        (tmp_path / "rich").mkdir()
+        (tmp_path / "rich" / "__init__.py").write_text("raise ImportError('broken')")
+        outcome = on_terminal(
+            """
+for _ in range(2):
+    reporter.task("t", 10).done("over")
+reporter.close()
+""",
+            path=[str(tmp_path)],
+        )
+        assert outcome.raw == "t: over\r\n" * 2
+
+    @pytest.mark.parametrize(
+        ("failure", "status"), [("raise ValueError('x')", 1), ("raise SystemExit(7)", 7)]
+    )
+    def test_an_exception(self, failure, status):
+        outcome = on_terminal(
+            f"""
+try:
+    task = reporter.task("t", 10)
+    until_drawn("0 B of 10 B")
+    {failure}
+except ValueError:
+    sys.exit(1)
+finally:
+    reporter.close()
+    print(threads())
+"""
+        )
+        assert (outcome.status, outcome.stdout) == (status, "1\n")
+        assert outcome.lines() == []
+
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_ctrl_c(self, times):
+        outcome = on_terminal(
+            f"""
+import signal
+for _ in range({times}):
+    reporter = report.choose(sys.stderr, 3, os.environ)
+    def work(task):
+        while not over: task.advance(1)
+    over = False
+    workers = []
+    try:
+        for number in range(3):
+            workers.append(threading.Thread(target=work, args=(reporter.task(f"t{{number}}", 10**9),)))
+            workers[-1].start()
+        until_drawn("t2 ")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        over = True
+        finish(workers)
+    finally:
+        reporter.close()
+        print(threads())
+"""
+        )
+        assert outcome.stdout == "1\n" * times
+        assert outcome.lines() == []
+
+    def test_ctrl_c_at_any_moment_of_the_start(self):
+        # The signal comes while rich is imported, while the thread starts, while a bar is made...
+        outcome = on_terminal(
+            """
+import signal
+hits = 0
+for moment in range(150):
+    reporter = report.choose(sys.stderr, 3, os.environ)
+    calls = 0
+    def count(frame, event, argument):
+        global calls
+        calls += 1
+        if calls == moment * 3:
+            os.kill(os.getpid(), signal.SIGINT)
+    try:
+        sys.setprofile(count)
+        reporter.task("t", 5).done()
+    except KeyboardInterrupt:
+        hits += 1
+    finally:
+        sys.setprofile(None)
+        reporter.close()
+        assert threads() == 1, moment
+print(hits > 50)
+"""
+        )
+        assert (outcome.status, outcome.stdout) == (0, "True\n")
+        assert outcome.screen.cursor
+
+    def test_the_cursor_is_never_gone_for_good(self):
+        outcome = on_terminal(
+            """
+import signal
+reporter.task("t", 10)
+until_drawn("0 B of 10 B")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        )
+        assert outcome.status == -signal.SIGKILL
+        assert outcome.screen.cursor
+
+    def test_a_terminal_that_goes_away(self):
+        outcome = on_terminal(
+            """
+import signal
+task = reporter.task("t", 10)
+until_drawn("0 B of 10 B")
+os.close(2)
+for _ in range(5):
+    task.advance(1)
+    time.sleep(0.1)
+reporter.warn("lost")
+task.done()
+reporter.close()
+print(threads())
+"""
+        )
+        assert outcome.stdout == "1\n"
