@@ -653,34 +653,85 @@ for _ in range({times}):
         assert outcome.stdout == "1\n" * times
         assert outcome.lines() == []
 
-    def test_ctrl_c_at_any_moment_of_the_start(self):
-        # The signal comes while rich is imported, while the thread starts, while a bar is made...
+    def test_ctrl_c_at_any_line(self):
         outcome = on_terminal(
             """
 import signal
-hits = 0
-for moment in range(150):
-    reporter = report.choose(sys.stderr, 3, os.environ)
-    calls = 0
-    def count(frame, event, argument):
-        global calls
-        calls += 1
-        if calls == moment * 3:
+reporter.task("t", 5).done()  # rich is there from now on
+reporter.close()
+def trace(frame, event, argument):
+    global lines
+    if not frame.f_code.co_filename.endswith("report.py"):
+        return None
+    if event == "line":
+        lines += 1
+        if lines == moment:
             os.kill(os.getpid(), signal.SIGINT)
+    return trace
+hits = moment = 0
+while hits == moment:
+    moment += 1
+    lines = 0
+    reporter = report.choose(sys.stderr, 3, os.environ)
     try:
-        sys.setprofile(count)
+        sys.settrace(trace)
         reporter.task("t", 5).done()
     except KeyboardInterrupt:
         hits += 1
     finally:
-        sys.setprofile(None)
+        sys.settrace(None)
         reporter.close()
         assert threads() == 1, moment
-print(hits > 50)
+print(hits > 30)
 """
         )
         assert (outcome.status, outcome.stdout) == (0, "True\n")
         assert outcome.screen.cursor
+
+    def test_ctrl_c_while_it_closes(self):
+        outcome = on_terminal(
+            """
+import signal
+def trace(frame, event, argument):
+    global lines
+    if not frame.f_code.co_filename.endswith("report.py"):
+        return None
+    if event == "line":
+        lines += 1
+        if lines == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+    return trace
+for moment in range(1, 15):
+    lines = 0
+    reporter = report.choose(sys.stderr, 3, os.environ)
+    reporter.task("t", 5)
+    try:
+        sys.settrace(trace)
+        reporter.close()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+        reporter.close()
+        assert threads() == 1, moment
+"""
+        )
+        assert outcome.status == 0
+        assert outcome.lines() == []
+
+    def test_no_thread_to_be_had(self):
+        outcome = on_terminal(
+            """
+import resource
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+reporter.task("t", 5).done("over")
+reporter.task("u", 5).done("over")
+reporter.close()
+"""
+        )
+        if os.geteuid() == 0:
+            pytest.skip("host: root has no limit of processes")
+        assert outcome.lines() == ["t: over", "u: over"]
 
     def test_the_cursor_is_never_gone_for_good(self):
         outcome = on_terminal(

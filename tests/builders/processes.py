@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ def python(
     return done
 
 
-@lru_cache(maxsize=None)
+@cache
 def _namespaces_work() -> bool:
     return python(_ENTER, check=False).returncode == 0
 

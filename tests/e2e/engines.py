@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from e2e.conftest import Result, command, run
 
+from e2e.conftest import Result, command, run
 from udocker.engine import ptrace, table
 from udocker.model.run import UNION_ROOT
 

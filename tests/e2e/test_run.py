@@ -8,11 +8,11 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e.checks import busybox_layer, is_told
 from e2e.engines import PATIENCE, SCI, Inside, Shared
 from fakes.registry import FakeRegistry, make_image, make_layer, program
-
-from udocker.engine import ptrace
+from udocker.engine import ptrace, runc
 from udocker.model.run import HOSTNAME, USER
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ int main(int argc, char **argv) {
 # Real images
 
 
-@pytest.mark.parametrize(("image", "codename"), [("debian:12", "bookworm"), ("debian:13", "trixie")])
+@pytest.mark.parametrize(
+    ("image", "codename"), [("debian:12", "bookworm"), ("debian:13", "trixie")]
+)
 def test_debian_tells_its_release(inside: Inside, image: str, codename: str) -> None:
     shown = inside.large(image, "cat", "/etc/os-release").out
     assert f"VERSION_CODENAME={codename}\n" in shown
@@ -101,20 +103,17 @@ def is_blind_to_statx(inside: Inside) -> bool:
 # Files
 
 
-def test_what_a_container_wrote_stays_in_every_mode(
-    shared: Shared, works: tuple[str, ...]
-) -> None:
+def test_what_a_container_wrote_stays_in_every_mode(shared: Shared, works: tuple[str, ...]) -> None:
     order = [mode for mode in ("N1", "P1", "R1", "N1") if mode in works]
     shared("create", "--name=kept", shared.image("busybox:latest"))
     try:
         for number, mode in enumerate(order):
             script = (
-                f"mkdir -p /srv/data && echo {mode} >>/srv/data/log && rm /bin/{number}* 2>/dev/null"
-                f"; touch /bin/{number + 1}x; ls /bin | grep -c ^[0-9]; cat /srv/data/log"
+                f"mkdir -p /srv/data; echo {mode} >>/srv/data/log; rm -f /bin/{number}-; "
+                f"touch /bin/{number + 1}-; ls /bin | grep -c ^[0-9]-; cat /srv/data/log"
             )
             shown = shared("run", "-q", f"--execmode={mode}", "kept", "sh", "-c", script).out
-            expected = [*(["2"] if number == 0 else []), *order[: number + 1]]
-            assert shown.split()[1:] == order[: number + 1], (mode, expected)
+            assert shown.split() == ["1", *order[: number + 1]], mode
     finally:
         shared("rm", "kept")
 
@@ -140,8 +139,12 @@ def test_a_file_over_an_image_s_directory_and_back(inside: Inside, shared: Share
     shared("create", f"--name={name}", shared.image("busybox:latest"))
     run = ("run", "-q", f"--execmode={inside.mode}", name, "sh", "-c")
     try:
-        shared(*run, "rm -r /home && echo file >/home && rm /etc/os-release && mkdir /etc/os-release")
-        shown = shared(*run, "cat /home; ls -a /etc/os-release; rm /home; mkdir /home; ls /home").out
+        shared(
+            *run, "rm -r /home && echo file >/home && rm /etc/os-release && mkdir /etc/os-release"
+        )
+        shown = shared(
+            *run, "cat /home; ls -a /etc/os-release; rm /home; mkdir /home; ls /home"
+        ).out
         assert shown == "file\n.\n..\n"
     finally:
         shared("rm", name)
@@ -201,9 +204,7 @@ def test_env_workdir_and_user_of_the_image(inside: Inside, fake: FakeRegistry) -
     assert shown[2:] == (["1000", "50"] if inside.has(USER) else ["0", "0"])
 
 
-def test_a_user_that_the_runtime_cannot_map_is_an_error(
-    inside: Inside, fake: FakeRegistry
-) -> None:
+def test_a_user_that_the_runtime_cannot_map_is_an_error(inside: Inside, fake: FakeRegistry) -> None:
     image = made(fake, {"User": "user", "Cmd": ["id", "-u"]})
     result = inside(image=image, check=False)
     if inside.has(USER):
@@ -233,7 +234,14 @@ def test_env_options_come_last(inside: Inside, tmp_path: Path) -> None:
     options = ["-e", "A=1", "--env=B=2", "-e=EMPTY=", "-eX=a=b c", "-e", "TOLD2", "-e", "UNSET"]
     options += ["--env-file", str(tmp_path / "file")]
     shown = environment(inside, options, {"TOLD": "by the host", "TOLD2": "2", "OTHER": "no"})
-    wanted = {"A": "1", "B": "2", "C": "file with  blanks", "Q": "'kept'", "EMPTY": "", "X": "a=b c"}
+    wanted = {
+        "A": "1",
+        "B": "2",
+        "C": "file with  blanks",
+        "Q": "'kept'",
+        "EMPTY": "",
+        "X": "a=b c",
+    }
     assert wanted.items() <= shown.items()
     assert (shown["TOLD"], shown["TOLD2"]) == ("by the host", "2")
     assert "UNSET" not in shown
@@ -296,7 +304,8 @@ def test_a_user_may_write_what_is_the_caller_s(inside: Inside, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "user", ["nobody-here", "user:nogroup-here", "-1", "1000:", "4294967295", "99999999999", "a:b:c"]
+    "user",
+    ["nobody-here", "user:nogroup-here", "-1", "1000:", "4294967295", "99999999999", "a:b:c"],
 )
 def test_an_impossible_user_is_told(inside: Inside, user: str) -> None:
     result = inside("id", options=[f"--user={user}"], check=False)
@@ -374,8 +383,13 @@ def test_bytes_arrive_as_typed(inside: Inside, shared: Shared) -> None:
     words = [b"\xff\xfe", b"\xe4", "ü".encode()]
     before = [*inside.words("sh", "-c", 'printf "[%s]" "$@"', "sh")]
     with shared.start([*before, *words]) as child:
-        printed = child.communicate(timeout=PATIENCE)
-    assert printed == (b"[\xff\xfe][\xe4][\xc3\xbc]", b"")
+        out, err = child.communicate(timeout=PATIENCE)
+    if inside.engine is runc:
+        # Its configuration is JSON, which has no such bytes: refused, and not changed.
+        assert (child.returncode, out) == (125, b"")
+        assert b"UTF-8" in err
+    else:
+        assert (out, err) == (b"[\xff\xfe][\xe4][\xc3\xbc]", b"")
 
 
 def test_options_of_the_command_are_its_own(inside: Inside) -> None:
@@ -434,7 +448,6 @@ def test_programs_of_other_kinds_are_told(inside: Inside, fake: FakeRegistry) ->
         {
             "bin/other": program(arm),
             "bin/script": program(b"#!/nowhere/python\nprint()\n"),
-            "bin/words": program(b"echo no first line\n"),
         }
     )
     digest = make_image(fake, "test/kinds", None, [_layer(), layer], {}).digest
@@ -442,8 +455,6 @@ def test_programs_of_other_kinds_are_told(inside: Inside, fake: FakeRegistry) ->
     is_told(inside("other", image=image, check=False), 126, "it is made for", "--platform")
     result = inside("script", image=image, check=False)
     assert (result.code, "/nowhere/python" in result.err) == (127, True), result
-    result = inside("words", image=image, check=False)
-    assert result.code in (0, 126), result
 
 
 # Input and output
@@ -460,7 +471,9 @@ def test_no_input_is_an_end_of_file(inside: Inside) -> None:
 
 
 def test_much_output_arrives_whole(inside: Inside, shared: Shared) -> None:
-    script = "i=0; while [ $i -lt 160 ]; do head -c 65536 /dev/zero | tr '\\0' 'A'; i=$((i+1)); done"
+    script = (
+        "i=0; while [ $i -lt 160 ]; do head -c 65536 /dev/zero | tr '\\0' 'A'; i=$((i+1)); done"
+    )
     with shared.start(inside.words("sh", "-c", script)) as child:
         out, err = child.communicate(timeout=PATIENCE)
     assert (child.returncode, err) == (0, b"")
@@ -495,7 +508,9 @@ def test_inherited_descriptors_reach_the_program(
     inside: Inside, shared: Shared, options: list[str]
 ) -> None:
     reader, writer = os.pipe()
-    words = [word for word in inside.words("sh", "-c", f"echo through >&{writer}") if word != "--rm"]
+    words = [
+        word for word in inside.words("sh", "-c", f"echo through >&{writer}") if word != "--rm"
+    ]
     with shared.start([words[0], *options, *words[1:]], pass_fds=(writer,)) as child:
         os.close(writer)
         with os.fdopen(reader, "rb") as stream:

@@ -226,7 +226,7 @@ class Fault:
     append: bytes = b""  # after the right body, as a part of it
     drop: bool = False  # close the connection without a reply
     reset: bool = False  # the same, with a TCP reset
-    together: threading.Barrier | None = None  # reply when so many requests are waiting for one
+    together: threading.Barrier | None = None  # 500 unless so many ask at the same time
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,6 @@ class FakeRegistry:
         self.blobs: dict[str, Blob] = {}
         self.log: list[Logged] = []
         self.tokens: dict[str, str] = {}  # token -> repository
-        self.busiest = 0  # the most requests that were answered at the same time
-        self._busy = 0
         self.token_numbers = itertools.count()
         self.tls = tls
         self._faults: list[tuple[str, Fault]] = []
@@ -346,18 +344,6 @@ class FakeRegistry:
     def requests(self, part: str) -> list[Logged]:
         """The requests so far whose path contains ``part``."""
         return [logged for logged in list(self.log) if part in logged.path]
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Around a reply, for ``busiest``."""
-        with self._lock:
-            self._busy += 1
-            self.busiest = max(self.busiest, self._busy)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._busy -= 1
 
     def next_fault(self, path: str) -> Fault:
         with self._lock:
@@ -448,10 +434,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): text for name, text in self.headers.items()}
         logged = Logged(self.command, self.path, headers, body)
         registry.log.append(logged)
-        with registry.counted():
-            self._answer_with(registry.next_fault(self.path), logged)
-
-    def _answer_with(self, fault: Fault, logged: Logged) -> None:
+        fault = registry.next_fault(self.path)
         if fault.together is not None and not _met(fault.together):
             self._send(500, b"nobody else came", {}, fault)
         elif fault.drop or fault.reset:
@@ -586,7 +569,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _met(barrier: threading.Barrier) -> bool:
     try:
-        barrier.wait(5)
+        barrier.wait()
     except threading.BrokenBarrierError:
         return False
     return True

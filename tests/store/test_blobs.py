@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from builders.processes import SMALL_DISK, needs_namespaces, python
 
+from builders.processes import SMALL_DISK, needs_namespaces, python
 from udocker.errors import StoreError, StoreUnwritableError, VerificationError
 from udocker.model.oci import Descriptor
 from udocker.model.reference import Digest

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from builders.processes import environment, python, race
 from builders.specs import container as make_container
 from builders.trees import Directory, File, grow
-
 from udocker.errors import (
     ContainerNotFound,
     NameInUse,
@@ -102,7 +102,9 @@ def test_names_ids_and_beginnings(store: Store, text: str) -> None:
     assert store.containers.get("ab").id == B
 
 
-@pytest.mark.parametrize("text", ["", "bo", "BOX", "b", "aaA", "a" * 33, "../" + A, ".", "a/b", "d"])
+@pytest.mark.parametrize(
+    "text", ["", "bo", "BOX", "b", "aaA", "a" * 33, "../" + A, ".", "a/b", "d"]
+)
 def test_texts_that_mean_none(store: Store, text: str) -> None:
     create(store, A, "box")
     assert store.containers.find(text) is None

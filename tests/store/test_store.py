@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from builders.processes import SMALL_DISK, environment, needs_namespaces, python, race
 from builders.trees import Directory, File, grow
-
 from udocker.errors import NoSpaceError, StoreError, StoreUnwritableError
 from udocker.store.store import Store
 
@@ -51,15 +51,19 @@ def test_the_directory_itself_may_be_renamed_away(store: Store, store_path: Path
 
 
 def test_an_error_of_the_block_leaves_nothing_and_passes(store: Store, store_path: Path) -> None:
-    with pytest.raises(KeyError), store.temporary() as directory:
-        grow(Path(directory), {"file": b""})
-        raise KeyError("mine")
+    def fail() -> None:
+        with store.temporary() as directory:
+            grow(Path(directory), {"file": b""})
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fail()
     assert os.listdir(store_path / "tmp") == []
 
 
 def test_an_oserror_of_the_block_becomes_a_store_error(store: Store) -> None:
     with (
-        pytest.raises(NoSpaceError, match="writing to the store: No space left.*: /some/file"),
+        pytest.raises(NoSpaceError, match=r"writing to the store: No space left.*: /some/file"),
         store.temporary(),
     ):
         raise OSError(28, "No space left on device", "/some/file")

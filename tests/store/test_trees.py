@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+
 from builders.processes import race
 from builders.trees import Directory, File, grow
-
 from udocker.errors import StoreError
 from udocker.model.reference import Digest
 from udocker.store.trees import Trees

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from builders.trees import Directory, Link, Same, Whiteout, grow
 
+from builders.trees import Directory, Link, Same, Whiteout, grow
 from udocker.store.view import View
 
 if TYPE_CHECKING:

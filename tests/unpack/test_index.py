@@ -105,8 +105,7 @@ def test_memory_is_given_back() -> None:
         index.drop(b"d")
         index.graft(b"g", filled(b"x", b"y").top)
     with pytest.raises(ArchiveLimitError):
-        for number in range(10):
-            index.entry(b"%d" % number, ONE)
+        filled(*(b"%d" % number for number in range(10)), limit=3000)
 
 
 def test_attributes_count() -> None:

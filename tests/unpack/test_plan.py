@@ -71,7 +71,7 @@ def test_whiteouts_of_no_name(name: bytes) -> None:
 
 
 def test_an_entry_in_a_whiteout() -> None:
-    with pytest.raises(UnpackError, match="'.wh.d/x' is inside a whiteout"):
+    with pytest.raises(UnpackError, match=r"'\.wh\.d/x' is inside a whiteout"):
         plan(named(b".wh.d/x"), 9)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 
 from udocker.engine.base import guest_file
+from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
     READ_ONLY_MOUNTS,
-    USER,
     Launch,
     RemoveTree,
     WriteFile,
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("R1",)
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, USER))
+# No other user than root: of the one id that an ordinary user can map, runc makes root's.
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS))
 
 # Docker's default set: what root in a container may do to what belongs to the user.
 _CAPABILITIES = [
@@ -74,9 +75,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """The runtime runs a bundle that is made for this run and removed after it."""
     runtime = host.program("runc") or host.program("crun") or "runc"
     bundle = f"{spec.directory}/runs/{spec.token}"
-    config = json.dumps(_config(spec, host), indent=1, sort_keys=True).encode(
-        "utf-8", "surrogateescape"
-    )
+    config = _encoded(_config(spec, host))
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
@@ -90,6 +89,17 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         steps=tuple(steps),
         undo=(RemoveTree(bundle),),
     )
+
+
+def _encoded(config: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        # JSON has no other text, and runc would change the bytes without a word.
+        raise UnsupportedFeature(
+            "mode R1 passes on UTF-8 only, and a word, variable or path of this run is not",
+            hint="--execmode=auto or another mode",
+        ) from error
 
 
 def _config(spec: RunSpec, host: Host) -> dict[str, Any]:

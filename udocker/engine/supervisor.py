@@ -16,7 +16,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 # All that ask a program for something; the rest are faults of the process itself, or for it.
 _PASSED_ON = (
@@ -34,6 +34,7 @@ _PASSED_ON = (
 _WATCHED = {*_PASSED_ON, signal.SIGCHLD}
 _FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whole group
 _OUTPUT_LIMIT = 1 << 16
+_LOOK_AGAIN = 0.2  # seconds; nothing tells when a tracer's child has ended
 _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 
 
@@ -92,21 +93,55 @@ def _follow(child: int, target: Callable[[], int], front: int = 0, is_tracer: bo
 
     sent = 0
     while True:
-        pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
-        if pid and not os.WIFSTOPPED(status):
-            code = exit_code(status)
-            return 128 + sent if is_tracer and sent and code == _TRACER_SAYS_SIGNALED else code
-        if pid:
-            # The command was stopped (Ctrl-Z): the shell must see its own child stop.
-            os.kill(os.getpid(), signal.SIGSTOP)
+        for pid, status in _changed():
+            if pid == child and not os.WIFSTOPPED(status):
+                code = exit_code(status)
+                return 128 + sent if is_tracer and sent and code == _TRACER_SAYS_SIGNALED else code
+            if pid == child:
+                # The command was stopped (Ctrl-Z): the shell must see its own child stop.
+                os.kill(os.getpid(), signal.SIGSTOP)
         if front and os.getppid() != front:
             _end_all()
             return 128 + signal.SIGKILL
-        info = signal.sigwaitinfo(_WATCHED)
-        if info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
+        if is_tracer:
+            _end_left_behind(child)
+        info = _next_signal(_LOOK_AGAIN if is_tracer else None)
+        if info and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
             sent = info.si_signo
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(target(), sent)
+
+
+def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:
+    if seconds is None:
+        return signal.sigwaitinfo(_WATCHED)
+    return signal.sigtimedwait(_WATCHED, seconds)
+
+
+def _changed() -> Iterator[tuple[int, int]]:
+    """The children that ended or stopped; nobody else would wait for those that were adopted."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            if not pid:
+                return
+            yield pid, status
+
+
+def _end_left_behind(tracer: int) -> None:
+    """End what a command left running, as every other mode does: PRoot would wait for it.
+
+    The command is the tracer's only child. What it leaves is adopted, and so a child of ours.
+    """
+    left = [pid for pid in children(os.getpid()) if pid != tracer]
+    if left and not children(tracer):
+        _kill(left)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _target(child: int, to_grandchild: bool) -> int:
@@ -120,9 +155,7 @@ def _end_all() -> None:
         left = children(os.getpid())
         if not left:
             return
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(left)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, 0)
 

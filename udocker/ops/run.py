@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from udocker.engine import table
-from udocker.errors import ContainerNotFound, UsageError
+from udocker.errors import ContainerNotFound, UdockerError, UsageError
 from udocker.model.container import PLAIN
 from udocker.model.reference import Reference
 from udocker.spec import build, command
@@ -11,9 +13,11 @@ from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from udocker.model.container import Container
     from udocker.model.oci import Platform
-    from udocker.model.run import Launch, RunRequest, RunSpec
+    from udocker.model.run import Launch, Mount, RunRequest, RunSpec
     from udocker.ops.session import Session
 
 # Digits of a container id: with fewer, image names such as "cafe" would mean containers.
@@ -77,6 +81,7 @@ def _prepare(session: Session, request: RunRequest, container: Container) -> Lau
 
         container = private_copy(session, container)
     spec = make_spec(session, request, container, verdict.mode)
+    _check_mounts(spec, container)
     _check_command(session, spec, container)
     return table.find(verdict.mode).engine.launch(spec, session.host, verdict.mode)
 
@@ -108,11 +113,42 @@ def _layers(container: Container) -> tuple[str, ...]:
 
 def _check_command(session: Session, spec: RunSpec, container: Container) -> None:
     """The same answer in every engine to a command that is not there or cannot be run."""
-    host_files = (("/dev", "/dev"), ("/proc", "/proc"), ("/sys", "/sys"))
-    mounts = (*host_files, *((mount.target, mount.source) for mount in spec.mounts))
-    view = View(_layers(container), mounts)
+    view = _view(container, spec.mounts)
+    if _is_directory(view, spec.cwd) is False:
+        raise UdockerError(
+            f"the working directory {spec.cwd} is not a directory", hint="--workdir=/"
+        )
     path = dict(spec.env).get("PATH", "")
     command.check(spec.argv[0], path, spec.cwd, view, session.host.architecture)
+
+
+def _check_mounts(spec: RunSpec, container: Container) -> None:
+    """The same answer in every engine to a directory over a file, or a file over a directory."""
+    for mount in spec.mounts:
+        others = [other for other in spec.mounts if other is not mount]
+        found = _is_directory(_view(container, others), mount.target)
+        if found is not None and found is not mount.is_dir:
+            what = "a directory over a file" if mount.is_dir else "a file over a directory"
+            raise UdockerError(
+                f"volume {mount.source}:{mount.target} would put {what}",
+                hint="choose another path in the container",
+            )
+
+
+def _view(container: Container, mounts: Iterable[Mount]) -> View:
+    host_files = (("/dev", "/dev"), ("/proc", "/proc"), ("/sys", "/sys"))
+    volumes = ((mount.target, mount.source) for mount in mounts)
+    return View(_layers(container), (*host_files, *volumes))
+
+
+def _is_directory(view: View, path: str) -> bool | None:
+    """None: nothing is there."""
+    try:
+        return os.path.isdir(view.locate(path))
+    except NotADirectoryError:
+        return False
+    except OSError:
+        return None
 
 
 def _env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:

@@ -34,7 +34,7 @@ _MACHINES = {
     243: "riscv64",
     258: "loongarch64",
 }
-_MAX_INTERPRETERS = 5
+_MAX_SCRIPTS = 5  # that the kernel follows from one to the next: execve(2)
 
 
 def build(config: ImageConfig, entrypoint: str | None, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def check(argv0: str, path: str, cwd: str, files: Files, architecture: str) -> s
     Raises CommandNotFound or NotExecutable as a shell would, with the cause.
     """
     program = _find(argv0, path, cwd, files)
-    _check_format(program, files, architecture)
+    _check_format(program, cwd, files, architecture)
     return program
 
 
@@ -100,23 +100,28 @@ def _check_mode(candidate: str, files: Files) -> None:
         )
 
 
-def _check_format(program: str, files: Files, architecture: str) -> None:
-    for _ in range(_MAX_INTERPRETERS):
-        head = _head(files.locate(program))
+def _check_format(program: str, cwd: str, files: Files, architecture: str) -> None:
+    place = program
+    for _ in range(_MAX_SCRIPTS + 1):
+        head = _head(files.locate(place))
         if not head.startswith(b"#!"):
-            _check_machine(program, head, architecture)
+            _check_machine(place, head, architecture)
             return
-        words = head[2:].split(b"\n")[0].split()
-        if not words:
+        # Blanks and tabs end the name, nothing else: a carriage return is a part of it.
+        words = head[2:].split(b"\n")[0].replace(b"\t", b" ").split(b" ")
+        interpreter = next((os.fsdecode(word) for word in words if word), "")
+        if not interpreter:
             return
-        interpreter = os.fsdecode(words[0])
+        following = interpreter if interpreter.startswith("/") else f"{cwd}/{interpreter}"
         try:
-            files.locate(interpreter)
+            files.locate(following)
         except OSError:
             raise CommandNotFound(
-                f"cannot execute {program}: its interpreter {interpreter} is not in the container"
+                f"cannot execute {place}: its interpreter {interpreter!r} is not in the container",
+                hint="the script has line ends of Windows" if "\r" in interpreter else None,
             ) from None
-        program = interpreter
+        place = following
+    raise NotExecutable(f"cannot execute {program}: too many interpreters")
 
 
 def _head(place: str) -> bytes:

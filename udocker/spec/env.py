@@ -70,17 +70,19 @@ def parse_file(content: bytes, path: str) -> list[tuple[str, str | None]]:
     Raises UdockerError, naming the line.
     """
     found = []
-    lines = content.decode("utf-8-sig", "surrogateescape").splitlines()
+    lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
     for number, line in enumerate(lines, 1):
-        stripped = line.lstrip()
+        stripped = line.removesuffix("\r").lstrip()
         if not stripped or stripped.startswith("#"):
             continue
         name, equals, given = stripped.partition("=")
-        if not name or name != name.strip() or " " in name:
+        if not name or any(character.isspace() for character in name):
             raise UdockerError(
                 f"{path}, line {number}: not an environment variable: {name!r}",
                 hint="lines look like NAME=value",
             )
+        if "\0" in stripped:
+            raise UdockerError(f"{path}, line {number}: a null character")
         found.append((name, given if equals else None))
     return found
 

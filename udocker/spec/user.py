@@ -7,6 +7,7 @@ from udocker.model.run import User
 from udocker.model.value import value
 
 _MAX_ID = 2**32 - 2  # the last one means "no change" to chown(2)
+_LONGEST = 20  # digits, leading zeros included
 
 
 @value
@@ -19,20 +20,23 @@ class Account:
     home: str
 
 
+_ROOT = Account("root", 0, 0, "/root")
+
+
 def resolve(text: str, passwd: bytes | None, group: bytes | None) -> User:
     """The user that ``text`` names: ``name|uid[:group|gid]``; empty means root.
 
-    A number need not be in the files; a name must be. Raises UdockerError.
+    A number need not be in the files; a name other than root must be. Raises UdockerError.
     """
-    name, colon, group_name = text.partition(":")
+    name, _, group_name = text.partition(":")
     accounts = _accounts(passwd)
     groups = _groups(group)
     account = _account(name or "0", accounts, text)
     gid = account.gid
-    if colon:
+    if group_name:
         gid = _group(group_name, groups, text)
     supplementary = tuple(g for n, g, members in groups if account.name in members and g != gid)
-    return User(account.uid, gid, account.name, account.home, () if colon else supplementary)
+    return User(account.uid, gid, account.name, account.home, () if group_name else supplementary)
 
 
 def passwd_with(passwd: bytes | None, user: User) -> bytes | None:
@@ -61,7 +65,9 @@ def _account(name: str, accounts: list[Account], text: str) -> Account:
     for account in accounts:
         if account.name == name:
             return account
-    if not name.isascii() or not name.isdigit():
+    if name == "root":
+        return _ROOT
+    if not _is_digits(name):
         raise UdockerError(
             f"no user {name!r} in the container's /etc/passwd",
             hint="give a number (--user=1000:1000), or --hostauth to use the host's accounts",
@@ -71,7 +77,7 @@ def _account(name: str, accounts: list[Account], text: str) -> Account:
         if account.uid == uid:
             return account
     if uid == 0:
-        return Account("root", 0, 0, "/root")
+        return _ROOT
     return Account(f"user{uid}", uid, 0, "/")
 
 
@@ -79,7 +85,7 @@ def _group(name: str, groups: list[tuple[str, int, tuple[str, ...]]], text: str)
     for known, gid, _ in groups:
         if known == name:
             return gid
-    if not name.isascii() or not name.isdigit():
+    if not _is_digits(name):
         raise UdockerError(
             f"no group {name!r} in the container's /etc/group (user {text!r})",
             hint="give a number (--user=1000:1000)",
@@ -88,26 +94,40 @@ def _group(name: str, groups: list[tuple[str, int, tuple[str, ...]]], text: str)
 
 
 def _number(digits: str, text: str) -> int:
-    number = int(digits) if len(digits) <= 10 else _MAX_ID + 1
-    if number > _MAX_ID:
+    number = _id(digits)
+    if number is None:
         raise UdockerError(f"user {text!r}: {digits} is not a user or group id")
     return number
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _id(text: str) -> int | None:
+    """The id that a field of these files gives; None when it is none."""
+    if not _is_digits(text) or len(text) > _LONGEST:
+        return None
+    number = int(text)
+    return number if number <= _MAX_ID else None
 
 
 def _accounts(passwd: bytes | None) -> list[Account]:
     found = []
     for fields in _records(passwd, 6):
-        if fields[2].isdigit() and fields[3].isdigit():
-            found.append(Account(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/"))
+        uid, gid = _id(fields[2]), _id(fields[3])
+        if uid is not None and gid is not None:
+            found.append(Account(fields[0], uid, gid, fields[5] or "/"))
     return found
 
 
 def _groups(group: bytes | None) -> list[tuple[str, int, tuple[str, ...]]]:
     found = []
     for fields in _records(group, 3):
-        if fields[2].isdigit():
-            members = tuple(fields[3].split(",")) if len(fields) > 3 else ()
-            found.append((fields[0], int(fields[2]), members))
+        gid = _id(fields[2])
+        if gid is not None:
+            members = tuple(fields[3].strip("\r").split(",")) if len(fields) > 3 else ()
+            found.append((fields[0], gid, members))
     return found
 
 

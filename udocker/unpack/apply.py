@@ -196,19 +196,18 @@ class LayerWriter:
     def _hardlink(self, member: Member, path: bytes, _: Archive) -> None:
         """A second name for what is there: the link's own mode, owner and time say nothing new."""
         tree, target, status = self._link_target(member)
-        record = tree.index.record(target)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            raise UnpackError(f"a hard link to a directory: {_linked(member)}")
         if tree is self._layer and target == path:
             return
+        if tree is self._layer and target.startswith(path + b"/"):
+            raise _no_target(member)  # it goes with what the link replaces
+        record = tree.index.record(target)
         if status is None:
             assert record is not None
             self._record_device(path, record)
             return
-        if stat.S_ISDIR(status.st_mode):
-            raise UnpackError(f"a hard link to a directory: {_linked(member)}")
-        try:
-            self._link(tree.root, target, status, path)
-        except FileNotFoundError:  # it was inside of what the link replaces
-            raise _no_target(member) from None
+        self._link(tree.root, target, status, path)
         self._index.entry(path, record)
 
     def _link_target(self, member: Member) -> tuple[Tree, bytes, os.stat_result | None]:

@@ -1,0 +1,175 @@
+"""What every mode makes of a run, compared with the files in ``golden``.
+
+UPDATE_GOLDEN=1 writes them anew; a change in them is a change of what users run: read the diff.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from builders.hosts import ALL_PROGRAMS, host
+from builders.specs import UNION_ROOT as UNION
+from builders.specs import spec
+
+from udocker.engine import table
+from udocker.errors import UnsupportedFeature
+from udocker.model.run import (
+    FILE_MOUNTS,
+    HOSTNAME,
+    READ_ONLY_MOUNTS,
+    UNION_ROOT,
+    USER,
+    GuestFile,
+    Mount,
+    User,
+)
+from udocker.model.value import replace
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from udocker.model.host import Host
+    from udocker.model.run import Launch, RunSpec
+
+GOLDEN = Path(__file__).parent / "golden"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
+HOST = host(programs=ALL_PROGRAMS)
+ANN = User(1000, 1001, "ann", "/home/ann", (44,))
+VOLUMES = (Mount("/data", "/mnt/data"), Mount("/data/in", "/mnt/data/in"))
+
+# What is run, and the features that a mode must have for it.
+CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
+    "plain-root": (spec(), frozenset()),
+    "union-root": (spec(root=UNION), frozenset((UNION_ROOT,))),
+    "volumes": (spec(mounts=VOLUMES, cwd="/mnt/data/job"), frozenset()),
+    "read-only-volume": (
+        spec(mounts=(Mount("/data", "/mnt/data", True), *VOLUMES[1:])),
+        frozenset((READ_ONLY_MOUNTS,)),
+    ),
+    "file-volume": (
+        spec(mounts=(Mount("/data/file", "/etc/file", is_dir=False),)),
+        frozenset((FILE_MOUNTS,)),
+    ),
+    "optional-volume": (spec(mounts=(Mount("/data", "/data", required=False),)), frozenset()),
+    "user": (spec(user=ANN), frozenset((USER,))),
+    "hostname": (spec(hostname="box"), frozenset((HOSTNAME,))),
+    "guest-files": (
+        spec(
+            files=(
+                GuestFile("/etc/hosts", b"127.0.0.1\tlocalhost\n"),
+                GuestFile("/etc/shadow", b"\xff\n", 0o600),
+            )
+        ),
+        frozenset(),
+    ),
+    "terminal": (spec(tty=True), frozenset()),
+    "system-cwd": (spec(cwd="/proc/self"), frozenset()),
+    "odd-names": (
+        spec(
+            argv=("/bin/odd prog", "a=b", "--", "'", "\udcff"),
+            env=(("A B", "x\ny"), ("E", "")),
+            cwd="/odd cwd",
+            mounts=(Mount("/odd, source", "/odd target\udcff"),),
+        ),
+        frozenset(),
+    ),
+}
+HOSTS: dict[str, Host] = {
+    "host-root": replace(HOST, uid=0, gid=0),
+    "crun": replace(HOST, programs=ALL_PROGRAMS[1:]),
+    "bare-host": replace(HOST, programs=(), shared=()),
+}
+
+
+def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
+    """File name -> mode, run, host: all that a mode's features allow."""
+    found = {}
+    for mode in table.MODES:
+        for case, (run, needed) in CASES.items():
+            if needed <= mode.engine.FEATURES:
+                found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
+        for case, other in HOSTS.items():
+            found[f"{mode.name}-{case}"] = (mode.name, spec(), other)
+    return found
+
+
+def shown(launch: Launch) -> dict[str, Any]:
+    """A launch as JSON that people can read."""
+    return {
+        "argv": list(launch.argv),
+        "env": [f"{name}={text}" for name, text in launch.env],
+        "cwd": launch.cwd,
+        "steps": [_step(step) for step in launch.steps],
+        "undo": [_step(step) for step in launch.undo],
+        "signals_to_child": launch.signals_to_child,
+    }
+
+
+def _step(step: Any) -> dict[str, Any]:
+    fields = {name: getattr(step, name) for name in step._fields}
+    for name in fields.keys() & {"mode"}:
+        fields[name] = oct(fields[name])
+    content = fields.get("content")
+    if content is not None:
+        is_config = fields["path"].endswith("/config.json")
+        text = content.decode("utf-8", "surrogateescape")
+        fields["content"] = json.loads(text) if is_config else text
+    return {"step": type(step).__name__, **fields}
+
+
+@pytest.mark.parametrize("name", goldens())
+def test_launch(name: str) -> None:
+    mode, run, on = goldens()[name]
+    found = shown(table.find(mode).engine.launch(run, on, mode))
+    path = GOLDEN / f"{name}.json"
+    if UPDATE:
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
+    assert found == json.loads(path.read_text(encoding="ascii"))
+
+
+def test_every_file_is_used() -> None:
+    present = {path.stem for path in GOLDEN.iterdir()}
+    if UPDATE:
+        for name in present - goldens().keys():
+            (GOLDEN / f"{name}.json").unlink()
+    else:
+        assert present == goldens().keys()
+
+
+@pytest.mark.parametrize("mode", table.names())
+def test_every_mode_has_files(mode: str) -> None:
+    assert len(list(GOLDEN.glob(f"{mode}-*.json"))) >= 4
+
+
+@pytest.mark.parametrize("mode", table.names())
+def test_planning_changes_nothing_and_is_repeatable(mode: str) -> None:
+    engine = table.find(mode).engine
+    assert engine.launch(spec(), HOST, mode) == engine.launch(spec(), HOST, mode)
+
+
+@pytest.mark.parametrize("mode", ["P1", "P2"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mounts": (Mount("/a:b", "/x"),)},
+        {"mounts": (Mount("/a", "/x:y"),)},
+        {"directory": "/st:ore/c", "files": (GuestFile("/etc/hosts", b""),)},
+    ],
+)
+def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any]) -> None:
+    """It would take what follows for the target, and bind something else."""
+    with pytest.raises(UnsupportedFeature, match="PRoot cannot bind a path with a colon: /"):
+        table.find(mode).engine.launch(spec(**changes), HOST, mode)
+
+
+def test_two_files_of_one_content_have_two_places() -> None:
+    """Their modes may differ."""
+    files = (GuestFile("/etc/a", b"x"), GuestFile("/etc/b", b"x", 0o600), GuestFile("/etc/a", b"y"))
+    for mode in table.names():
+        launch = table.find(mode).engine.launch(spec(files=files), HOST, mode)
+        places = [step.path for step in launch.steps if hasattr(step, "content")]
+        assert len(set(places)) == len(places) >= 3

@@ -1,0 +1,63 @@
+"""What engines say of hosts that lack something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from builders.hosts import ALL_PROGRAMS, host
+
+from udocker.engine import table
+
+if TYPE_CHECKING:
+    from typing import Any
+
+NO_NAMESPACES = "this kernel has no user namespaces"
+OFF = "user namespaces are switched off here (user.max_user_namespaces is 0)"
+APPARMOR = (
+    "AppArmor restricts user namespaces here (kernel.apparmor_restrict_unprivileged_userns is 1)"
+)
+RUNTIME_OFF = "runc and crun need user namespaces, which are switched off here"
+NO_RUNTIME = "neither runc nor crun is in PATH"
+HYBRID = "crun refuses a host with both versions of cgroups (hybrid mode)"
+NO_PROOT = "the proot program is not in PATH"
+NO_PTRACE = "ptrace is switched off here (kernel.yama.ptrace_scope is 3)"
+NO_SECCOMP = "this kernel has no seccomp filters"
+RUNC, CRUN, PROOT = ((entry,) for entry in ALL_PROGRAMS)
+
+
+@pytest.mark.parametrize(
+    ("mode", "facts", "reason"),
+    [
+        ("N1", {"max_user_namespaces": None}, NO_NAMESPACES),
+        ("N1", {"max_user_namespaces": 0}, OFF),
+        ("N1", {"max_user_namespaces": 1}, ""),
+        ("N1", {"apparmor_restricts_userns": True}, APPARMOR),
+        ("N1", {"apparmor_restricts_userns": True, "uid": 0}, ""),
+        ("N1", {"programs": (), "ptrace_scope": 3, "seccomp": False, "cgroup": "none"}, ""),
+        ("R1", {"max_user_namespaces": None}, RUNTIME_OFF),
+        ("R1", {"max_user_namespaces": 0}, RUNTIME_OFF),
+        ("R1", {"programs": PROOT}, NO_RUNTIME),
+        ("R1", {"programs": ()}, NO_RUNTIME),
+        ("R1", {"programs": RUNC, "cgroup": "hybrid"}, ""),
+        ("R1", {"programs": CRUN, "cgroup": "hybrid"}, HYBRID),
+        ("R1", {"programs": CRUN, "cgroup": "v2"}, ""),
+        ("R1", {"programs": CRUN, "cgroup": "v1"}, ""),
+        ("R1", {"apparmor_restricts_userns": True}, APPARMOR),
+        ("R1", {"apparmor_restricts_userns": True, "uid": 0}, ""),
+        ("P1", {"programs": RUNC + CRUN}, NO_PROOT),
+        ("P2", {"programs": ()}, NO_PROOT),
+        ("P1", {"ptrace_scope": 2}, ""),
+        ("P1", {"ptrace_scope": 3}, NO_PTRACE),
+        ("P2", {"ptrace_scope": 3}, NO_PTRACE),
+        ("P1", {"seccomp": False}, NO_SECCOMP),
+        ("P2", {"seccomp": False}, ""),
+        ("P1", {"programs": PROOT, "max_user_namespaces": None}, ""),
+    ],
+)
+def test_refusals(mode: str, facts: dict[str, Any], reason: str) -> None:
+    support = table.find(mode).engine.probe(host(**{"programs": ALL_PROGRAMS, **facts}), mode)
+    assert support.reason == reason
+    assert support.ok == (not reason)
+    assert bool(support.hint) == bool(reason)
+    assert "\n" not in support.reason + support.hint

@@ -1,0 +1,132 @@
+"""Facts about this host."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+import pytest
+from builders.hosts import host as make_host
+from builders.processes import environment, python
+
+from udocker import host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A directory for programs that are found by their names."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    return folder
+
+
+def install(folder: Path, *names: str, mode: int = 0o755) -> None:
+    for name in names:
+        (folder / name).write_bytes(b"#!/bin/true\n")
+        (folder / name).chmod(mode)
+
+
+def test_facts_are_those_of_the_kernel_and_the_user() -> None:
+    found = host.probe({"PATH": "/nowhere"})
+    system = os.uname()
+    assert found.architecture == system.machine
+    assert found.hostname == system.nodename
+    assert ".".join(map(str, found.kernel)) in system.release
+    assert (found.uid, found.gid) == (os.getuid(), os.getgid())
+    assert found.groups == tuple(sorted(set(os.getgroups())))
+    entry = pwd.getpwuid(os.getuid())
+    assert (found.username, found.home) == (entry.pw_name, entry.pw_dir)
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        assert found.boot_id == stream.read().strip()
+    assert found.cgroup in ("v1", "v2", "hybrid", "none")
+    assert all(os.path.isdir(path) for path in found.shared)
+    assert found.ptrace_scope in range(4)
+
+
+def test_home_is_what_the_environment_says() -> None:
+    assert host.probe({"HOME": "/elsewhere"}).home == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [
+        ("5.15.0-generic", (5, 15)),
+        ("6.1", (6, 1)),
+        ("3.10.0-1160.el7.x86_64", (3, 10)),
+        ("112+", (112, 0)),
+        ("4.x-odd", (4, 0)),
+        ("", (0, 0)),
+        ("odd", (0, 0)),
+    ],
+)
+def test_kernels_of_any_name(release: str, version: tuple[int, int]) -> None:
+    assert host._version(release) == version
+
+
+def test_programs_are_found_in_the_path(programs: Path) -> None:
+    install(programs, "runc", "proot")
+    found = host.probe({"PATH": f"/nowhere:relative::{programs}"})
+    assert found.program("runc") == f"{programs}/runc"
+    assert found.program("proot") == f"{programs}/proot"
+    assert found.program("no such program") is None
+
+
+def test_the_first_in_the_path_is_taken(programs: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    install(programs, "proot")
+    install(other, "proot")
+    assert host.probe({"PATH": f"{other}:{programs}"}).program("proot") == f"{other}/proot"
+
+
+def test_what_cannot_be_executed_is_no_program(programs: Path, tmp_path: Path) -> None:
+    install(programs, "proot", mode=0o644)
+    (programs / "runc").mkdir()
+    good = tmp_path / "good"
+    good.mkdir()
+    install(good, "proot", "runc")
+    found = host.probe({"PATH": f"{programs}:{good}"})
+    assert found.program("proot") == f"{good}/proot"
+    assert found.program("runc") == f"{good}/runc"
+
+
+def test_the_current_directory_is_never_asked(programs: Path) -> None:
+    install(programs, "proot", "runc", "crun")
+    code = (
+        "import os, sys; os.chdir(sys.argv[1]); from udocker import host\n"
+        "print([p for _, p in host.probe({'PATH': ':.:' + sys.argv[1][1:]}).programs])"
+    )
+    places = python(code, programs).stdout
+    assert str(programs) not in places
+    assert "'.'" not in places
+    assert "'./" not in places
+    assert "'/proot'" not in places
+
+
+def test_a_program_of_the_users_choice_goes_before_the_path(programs: Path) -> None:
+    install(programs, "proot", "runc", "crun")
+    found = host.probe({"PATH": str(programs)}, proot="/own/proot-5", runc="/own/runc-1.2")
+    assert found.programs == (("runc", "/own/runc-1.2"), ("proot", "/own/proot-5"))
+    found = host.probe({"PATH": str(programs)}, runc="/own/crun-static")
+    assert found.programs == (("crun", "/own/crun-static"), ("proot", f"{programs}/proot"))
+
+
+def test_a_user_without_an_account(tmp_path: Path) -> None:
+    """Batch systems and pods run numbers that passwd(5) does not know."""
+    code = (
+        "from udocker import host\n"
+        "import sys; found = host._account(2**31 - 7, dict([w.split('=') for w in sys.argv[1:]]))\n"
+        "print(*found)"
+    )
+    assert python(code, "USER=ann", "HOME=/h", env=environment()).stdout == "ann /h\n"
+    assert python(code, env=environment()).stdout == "2147483641 /\n"
+
+
+def test_facts_can_be_asked_by_name() -> None:
+    made = make_host(programs=(("runc", "/r"), ("proot", "/p")))
+    assert made.program("proot") == "/p"
+    assert made.program("crun") is None
