@@ -16,8 +16,8 @@
  * every architecture, and the structure is that of mount_setattr(2).
  */
 enum { NR_MOUNT_SETATTR = 442 };
-enum { RECURSIVE = 0x8000 };                   /* AT_RECURSIVE */
-static const uint64_t ATTRIBUTE_READONLY = 1;  /* MOUNT_ATTR_RDONLY */
+enum { RECURSIVE = 0x8000 };                  /* AT_RECURSIVE */
+static const uint64_t ATTRIBUTE_READONLY = 1; /* MOUNT_ATTR_RDONLY */
 
 struct mount_attributes {
     uint64_t set;

@@ -1,0 +1,39 @@
+/* What a guest's system call becomes on the host. */
+#ifndef UDOCKER_CALLS_H
+#define UDOCKER_CALLS_H
+
+#include "guest.h"
+#include "path.h"
+
+/* struct sigaction of the kernel on 64-bit machines; not that of a libc. */
+struct action {
+    uintptr_t handler;
+    unsigned long flags;
+    uintptr_t restorer;
+    uint64_t mask;
+};
+
+/* Once per process, shared by its threads. */
+struct process {
+    struct guest guest;
+    struct action sigsys; /* what the guest believes to have set for SIGSYS */
+    /* execve(2) as the front does it. path is the guest's, as given. */
+    long (*execute)(struct process *process, long dirfd, const char *path, char *const *arguments,
+                    char *const *environment, long flags);
+};
+
+/*
+ * Carry out a call, and give its result. mask: where the signal mask is kept that will be in force
+ * when the caller goes on; NULL if that is the present one.
+ */
+long calls_carry_out(struct process *process, const struct call *call, uint64_t *mask);
+
+/* Memory for resolving; to be given back. NULL when there is none. */
+struct workspace *workspace_take(void);
+void workspace_give_back(struct workspace *space);
+
+/* path_resolve, and /proc/self/exe is the program of the guest. */
+long calls_resolve(const struct process *process, long dirfd, const char *path, enum last last,
+                   struct workspace *space);
+
+#endif

@@ -1,0 +1,152 @@
+#include "guest.h"
+
+/* One string of the description; NULL at its end, or when the NUL is missing. */
+static const char *next_string(const char **text, const char *end) {
+    const char *start = *text;
+    const char *byte = start;
+    while (byte < end && *byte != '\0') {
+        byte++;
+    }
+    if (byte == end) {
+        return NULL;
+    }
+    *text = byte + 1;
+    return start;
+}
+
+static bool read_number(const char *text, unsigned *number) {
+    unsigned value = 0;
+    if (*text == '\0') {
+        return false;
+    }
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9') {
+            return false;
+        }
+        value = value * 10 + (unsigned)(*text - '0');
+    }
+    *number = value;
+    return true;
+}
+
+/* "/" as a source and as a target is "": what follows begins with a slash. */
+static const char *without_slash(const char *path) {
+    return same_text(path, "/") ? "" : path;
+}
+
+static bool add_mount(struct guest *guest, const char *target, const char *source, bool readonly) {
+    if (guest->mount_count == MAX_MOUNTS || source == NULL || target == NULL) {
+        return false;
+    }
+    struct mount mount = {.target = without_slash(target), .source = without_slash(source)};
+    mount.target_size = length_of(mount.target);
+    mount.source_size = length_of(mount.source);
+    mount.readonly = readonly;
+    size_t place = guest->mount_count++;
+    while (place > 0 && guest->mounts[place - 1].target_size < mount.target_size) {
+        guest->mounts[place] = guest->mounts[place - 1];
+        place--;
+    }
+    guest->mounts[place] = mount;
+    return true;
+}
+
+static void sort_by_source(struct guest *guest) {
+    for (size_t index = 0; index < guest->mount_count; index++) {
+        size_t place = index;
+        while (place > 0 &&
+               guest->by_source[place - 1]->source_size < guest->mounts[index].source_size) {
+            guest->by_source[place] = guest->by_source[place - 1];
+            place--;
+        }
+        guest->by_source[place] = &guest->mounts[index];
+    }
+}
+
+bool guest_read(struct guest *guest, const char *text, size_t size) {
+    const char *end = text + size;
+    bool has_root = false;
+    guest->mount_count = 0;
+    while (text < end) {
+        const char *word = next_string(&text, end);
+        const char *value = word == NULL ? NULL : next_string(&text, end);
+        if (value == NULL) {
+            return false;
+        }
+        bool good;
+        if (same_text(word, "root")) {
+            good = !has_root && add_mount(guest, "/", value, false);
+            has_root = true;
+        } else if (same_text(word, "rw") || same_text(word, "ro")) {
+            good =
+                value[0] == '/' && add_mount(guest, value, next_string(&text, end), word[1] == 'o');
+        } else if (same_text(word, "uid")) {
+            good = read_number(value, &guest->uid);
+        } else {
+            good = same_text(word, "gid") && read_number(value, &guest->gid);
+        }
+        if (!good) {
+            return false;
+        }
+    }
+    sort_by_source(guest);
+    return has_root;
+}
+
+/* Whether path is prefix, or lies below it. */
+static bool is_below(const char *path, size_t size, const char *prefix, size_t prefix_size) {
+    return size >= prefix_size && same_bytes(path, prefix, prefix_size) &&
+           (size == prefix_size || path[prefix_size] == '/');
+}
+
+const struct mount *guest_mount(const struct guest *guest, const char *path, size_t size) {
+    size_t index = 0;
+    while (index + 1 < guest->mount_count &&
+           !is_below(path, size, guest->mounts[index].target, guest->mounts[index].target_size)) {
+        index++;
+    }
+    return &guest->mounts[index];
+}
+
+static long join(char *out, const char *head, size_t head_size, const char *tail,
+                 size_t tail_size) {
+    size_t size = head_size + tail_size;
+    if (size + 2 > PATH_SIZE) {
+        return -ENAMETOOLONG;
+    }
+    copy_bytes(out, head, head_size);
+    copy_bytes(out + head_size, tail, tail_size);
+    if (size == 0) {
+        out[size++] = '/';
+    }
+    out[size] = '\0';
+    return (long)size;
+}
+
+long guest_to_host(const struct guest *guest, const char *path, size_t size, char *host) {
+    if (size == 1 && path[0] == '/') {
+        size = 0;
+    }
+    const struct mount *mount = guest_mount(guest, path, size);
+    return join(host, mount->source, mount->source_size, path + mount->target_size,
+                size - mount->target_size);
+}
+
+long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path) {
+    if (size == 1 && host[0] == '/') {
+        size = 0;
+    }
+    for (size_t index = 0; index < guest->mount_count; index++) {
+        const struct mount *mount = guest->by_source[index];
+        if (!is_below(host, size, mount->source, mount->source_size)) {
+            continue;
+        }
+        long written = join(path, mount->target, mount->target_size, host + mount->source_size,
+                            size - mount->source_size);
+        /* Another mount may hide this place from the guest. */
+        if (written > 0 && guest_mount(guest, path, written == 1 ? 0 : (size_t)written) == mount) {
+            return written;
+        }
+    }
+    return -ENOENT;
+}

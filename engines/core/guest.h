@@ -1,0 +1,43 @@
+/* What a guest is: which host path each part of its file tree has. Never changed once it is read.
+ */
+#ifndef UDOCKER_GUEST_H
+#define UDOCKER_GUEST_H
+
+#include "base.h"
+
+enum { MAX_MOUNTS = 256 };
+
+/* A host file or directory that the guest sees at target. */
+struct mount {
+    const char *target; /* guest path, canonical; "" is the root */
+    const char *source; /* host path, canonical, without a slash at its end */
+    size_t target_size;
+    size_t source_size;
+    bool readonly;
+};
+
+struct guest {
+    struct mount mounts[MAX_MOUNTS];     /* longest target first; the last one is the root */
+    struct mount *by_source[MAX_MOUNTS]; /* the same, longest source first */
+    size_t mount_count;
+    const char *executable; /* guest path of the program that runs */
+    unsigned uid;           /* who the guest is to itself */
+    unsigned gid;
+};
+
+/*
+ * Read a description: strings, each with its NUL. "root" PATH, "uid" N, "gid" N, and for each mount
+ * "rw" or "ro", TARGET, SOURCE. The strings are used in place. False when it is not one.
+ */
+bool guest_read(struct guest *guest, const char *text, size_t size);
+
+/* The mount that guest path (canonical, of that size) belongs to. */
+const struct mount *guest_mount(const struct guest *guest, const char *path, size_t size);
+
+/* Write the host path of a canonical guest path to host, PATH_SIZE bytes. Its size, or -errno. */
+long guest_to_host(const struct guest *guest, const char *path, size_t size, char *host);
+
+/* Write the guest path of a host path to path, PATH_SIZE bytes. Its size, or -ENOENT. */
+long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path);
+
+#endif

@@ -1,0 +1,19 @@
+/* The calls of the table that have a function of their own. */
+#ifndef UDOCKER_OWN_H
+#define UDOCKER_OWN_H
+
+#include "calls.h"
+
+long own_carry_out(struct process *process, const struct call *call, uint64_t *mask);
+
+/* From calls.c: whether host is the link to this process's program in /proc. */
+bool own_program(const char *host);
+
+/* From calls.c: whether what was resolved last lies on a read-only mount. */
+bool on_readonly_mount(const struct process *process, const struct workspace *space);
+
+/* From own_signals.c and own_sockets.c. */
+long own_signal_call(struct process *process, const struct call *call, uint64_t *mask);
+long own_socket_call(struct process *process, const struct call *call, struct workspace *space);
+
+#endif

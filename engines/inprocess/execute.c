@@ -1,0 +1,219 @@
+#include "engine.h"
+
+enum {
+    X_OK = 1,
+    HEAD = 256, /* BINPRM_BUF_SIZE of <linux/binfmts.h> */
+    MAX_SCRIPTS = 5,
+    ON_STACK = 1024, /* arguments; more go to memory of their own */
+    OWN_WORDS = 4,   /* the engine, "exec", the description, the program */
+    SCRIPT_WORDS = 2 * MAX_SCRIPTS + 2,
+    PROT_READ_WRITE = 3,
+    MAP_PRIVATE_ANONYMOUS = 0x22,
+    S_IFMT = 0170000,
+    S_IFREG = 0100000,
+};
+
+/* The program that is to run, after the scripts in front of it. */
+struct target {
+    char heads[MAX_SCRIPTS][HEAD + 1];
+    const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
+    size_t word_count;
+    const char *path; /* of the ELF file, for the guest */
+    long dirfd;
+};
+
+/* The first bytes of an executable file; -errno if it is none. */
+static long read_head(struct process *process, long dirfd, const char *path, enum last last,
+                      char *head) {
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return -ENOMEM;
+    }
+    long result = calls_resolve(process, dirfd, path, last, space);
+    if (result == 0) {
+        result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
+    }
+    if (result == 0) {
+        result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    }
+    workspace_give_back(space);
+    if (result < 0) {
+        return result;
+    }
+    long descriptor = result;
+    result = kernel(NR_pread64, descriptor, (long)head, HEAD, 0, 0, 0);
+    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    if (result >= 0) {
+        head[result] = '\0';
+        return result;
+    }
+    return result == -21 /* EISDIR */ ? -EACCES : result;
+}
+
+static bool is_blank(char byte) {
+    return byte == ' ' || byte == '\t';
+}
+
+/* Split "#! interpreter argument": the interpreter, or NULL; argument is NULL if there is none. */
+static char *read_script(char *head, char **argument) {
+    char *interpreter = head + 2;
+    while (is_blank(*interpreter)) {
+        interpreter++;
+    }
+    char *end = interpreter;
+    while (*end != '\0' && *end != '\n' && !is_blank(*end)) {
+        end++;
+    }
+    *argument = NULL;
+    if (end == interpreter) {
+        return NULL;
+    }
+    if (is_blank(*end)) {
+        char *text = end;
+        while (is_blank(*text)) {
+            text++;
+        }
+        char *last = text;
+        while (*last != '\0' && *last != '\n') {
+            last++;
+        }
+        while (last > text && is_blank(last[-1])) {
+            last--;
+        }
+        if (last > text) {
+            *last = '\0';
+            *argument = text;
+        }
+    }
+    *end = '\0';
+    return interpreter;
+}
+
+/* Put words in front of those that are there. */
+static void put_first(struct target *target, const char *word) {
+    for (size_t index = target->word_count; index > 0; index--) {
+        target->words[index] = target->words[index - 1];
+    }
+    target->words[0] = word;
+    target->word_count++;
+}
+
+/* Whether head begins a program of this machine. */
+static long check_elf(const char *head, long size) {
+    if (size < 20 || !same_bytes(head,
+                                 "\x7f"
+                                 "ELF",
+                                 4)) {
+        return -ENOEXEC;
+    }
+    unsigned machine = (unsigned char)head[18] | (unsigned)(unsigned char)head[19] << 8;
+    return head[4] == 2 && machine == ARCH_ELF_MACHINE ? 0 : -ENOEXEC;
+}
+
+/* Follow "#!" lines to the program. */
+static long find_program(struct process *process, struct target *target, enum last last) {
+    for (int depth = 0; depth < MAX_SCRIPTS; depth++) {
+        char *head = target->heads[depth];
+        long size = read_head(process, target->dirfd, target->path, last, head);
+        if (size < 0) {
+            return size;
+        }
+        if (size < 2 || head[0] != '#' || head[1] != '!') {
+            return check_elf(head, size);
+        }
+        char *argument;
+        char *interpreter = read_script(head, &argument);
+        if (interpreter == NULL) {
+            return -ENOEXEC;
+        }
+        if (target->word_count == 0) {
+            put_first(target, target->path);
+        } else {
+            target->words[0] = target->path;
+        }
+        if (argument != NULL) {
+            put_first(target, argument);
+        }
+        put_first(target, interpreter);
+        target->path = interpreter;
+        target->dirfd = AT_FDCWD;
+        last = FOLLOW;
+    }
+    return -ELOOP;
+}
+
+static size_t count_of(char *const *words) {
+    size_t count = 0;
+    while (words != NULL && words[count] != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static long start(struct engine *engine, const struct target *target, char *const *arguments,
+                  size_t count, char *const *environment, const char **room) {
+    size_t used = 0;
+    room[used++] = engine->program;
+    room[used++] = "exec";
+    room[used++] = engine->description;
+    room[used++] = target->path;
+    size_t skipped = 0;
+    if (target->word_count > 0) {
+        for (size_t index = 0; index < target->word_count; index++) {
+            room[used++] = target->words[index];
+        }
+        skipped = count > 0 ? 1 : 0;
+    }
+    for (size_t index = skipped; index < count; index++) {
+        room[used++] = arguments[index];
+    }
+    if (count == 0 && target->word_count == 0) {
+        room[used++] = ""; /* as Linux does since 5.18 */
+    }
+    room[used] = NULL;
+    return kernel(NR_execve, (long)engine->program, (long)room, (long)environment, 0, 0, 0);
+}
+
+static long start_with_room(struct engine *engine, const struct target *target,
+                            char *const *arguments, char *const *environment) {
+    size_t count = count_of(arguments);
+    size_t words = count + OWN_WORDS + SCRIPT_WORDS + 2;
+    if (words <= ON_STACK) {
+        const char *room[words];
+        return start(engine, target, arguments, count, environment, room);
+    }
+    long address = kernel(NR_mmap, 0, (long)(words * sizeof(char *)), PROT_READ_WRITE,
+                          MAP_PRIVATE_ANONYMOUS, -1, 0);
+    if (failed(address)) {
+        return address;
+    }
+    long result = start(engine, target, arguments, count, environment, (const char **)address);
+    kernel(NR_munmap, address, (long)(words * sizeof(char *)), 0, 0, 0, 0);
+    return result;
+}
+
+long execute(struct process *process, long dirfd, const char *path, char *const *arguments,
+             char *const *environment, long flags) {
+    struct engine *engine = (struct engine *)process;
+    struct target target = {.path = path, .dirfd = dirfd};
+    enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
+    char descriptor[48];
+    if (!memory_is_there(path, 1)) {
+        return -EFAULT;
+    }
+    if (path[0] == '\0' && flags & AT_EMPTY_PATH) {
+        /* By descriptor: fexecve(3), memfd_create(2). */
+        copy_bytes(descriptor, "/proc/self/fd/", 14);
+        write_number(descriptor + 14, (unsigned long)dirfd);
+        target.path = descriptor;
+        target.dirfd = AT_FDCWD;
+    }
+    long result = find_program(process, &target, last);
+    if (result < 0) {
+        return result;
+    }
+    if (target.dirfd != AT_FDCWD && target.path[0] != '/') {
+        return -ENOSYS; /* the new process would read the path from another place */
+    }
+    return start_with_room(engine, &target, arguments, environment);
+}
