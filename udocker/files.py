@@ -58,15 +58,18 @@ def translate(error: OSError, action: str) -> StoreError:
     return StoreError(text)
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
+def write_atomic(path: str, data: bytes, mode: int = 0o644, aside: str = "") -> None:
     """Put ``data`` at ``path`` so that a reader sees the old bytes or the new ones.
 
-    The parents are made. Raises OSError, and then nothing has changed.
+    It is made in the directory ``aside`` of the same filesystem, where a sweep finds what a
+    killed process leaves, or else beside ``path``. The parents are made. Raises OSError, and then
+    nothing has changed.
     """
     directory = os.path.dirname(path)
-    os.makedirs(directory, exist_ok=True)
+    for folder in filter(None, (directory, aside)):
+        os.makedirs(folder, exist_ok=True)
     # Not made of the name: that may be as long as a name can be.
-    temporary = os.path.join(directory, f".{unique_name()}.tmp")
+    temporary = os.path.join(aside or directory, f".{unique_name()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:

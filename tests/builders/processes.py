@@ -110,6 +110,20 @@ def _ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def state(pid: int) -> str:
+    """The letter that proc(5) has for a process; empty when it is gone, or only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
+            letter = stream.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return letter.strip("ZX")
+
+
+def is_alive(pid: int) -> bool:
+    return bool(state(pid))
+
+
 def wait_for(condition: Callable[[], Any]) -> Any:
     """Wait until ``condition()`` is true, and give what it gave. Fails when it never is."""
     deadline = time.monotonic() + PATIENCE

@@ -70,14 +70,17 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
     "system-cwd": (spec(cwd="/proc/self"), frozenset()),
     "odd-names": (
         spec(
-            argv=("/bin/odd prog", "a=b", "--", "'", "\udcff"),
+            argv=("/bin/odd prog", "a=b", "--", "'", "ü"),
             env=(("A B", "x\ny"), ("E", "")),
             cwd="/odd cwd",
-            mounts=(Mount("/odd, source", "/odd target\udcff"),),
+            mounts=(Mount("/odd, source", "/odd target ü"),),
         ),
         frozenset(),
     ),
 }
+# A name of bytes that are not UTF-8, and a mode that cannot pass it on.
+BYTES = spec(argv=("/bin/\udcff", "\udcfe"), mounts=(Mount("/\udcfd", "/\udcfc"),))
+UTF8_ONLY = ("R1",)
 HOSTS: dict[str, Host] = {
     "host-root": replace(HOST, uid=0, gid=0),
     "crun": replace(HOST, programs=ALL_PROGRAMS[1:]),
@@ -92,6 +95,8 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
         for case, (run, needed) in CASES.items():
             if needed <= mode.engine.FEATURES:
                 found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
+        if mode.name not in UTF8_ONLY:
+            found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
         for case, other in HOSTS.items():
             found[f"{mode.name}-{case}"] = (mode.name, spec(), other)
     return found
@@ -149,6 +154,14 @@ def test_every_mode_has_files(mode: str) -> None:
 def test_planning_changes_nothing_and_is_repeatable(mode: str) -> None:
     engine = table.find(mode).engine
     assert engine.launch(spec(), HOST, mode) == engine.launch(spec(), HOST, mode)
+
+
+@pytest.mark.parametrize("mode", UTF8_ONLY)
+@pytest.mark.parametrize("name", ["argv", "mounts"])
+def test_bytes_are_refused_where_they_would_be_changed(mode: str, name: str) -> None:
+    run = spec(**{name: getattr(BYTES, name)})
+    with pytest.raises(UnsupportedFeature, match="mode R1 passes on UTF-8 only"):
+        table.find(mode).engine.launch(run, HOST, mode)
 
 
 @pytest.mark.parametrize("mode", ["P1", "P2"])

@@ -43,8 +43,7 @@ RUNC, CRUN, PROOT = ((entry,) for entry in ALL_PROGRAMS)
         ("R1", {"programs": CRUN, "cgroup": "hybrid"}, HYBRID),
         ("R1", {"programs": CRUN, "cgroup": "v2"}, ""),
         ("R1", {"programs": CRUN, "cgroup": "v1"}, ""),
-        ("R1", {"apparmor_restricts_userns": True}, APPARMOR),
-        ("R1", {"apparmor_restricts_userns": True, "uid": 0}, ""),
+        ("R1", {"apparmor_restricts_userns": True}, ""),  # it has profiles for both
         ("P1", {"programs": RUNC + CRUN}, NO_PROOT),
         ("P2", {"programs": ()}, NO_PROOT),
         ("P1", {"ptrace_scope": 2}, ""),

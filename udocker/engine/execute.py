@@ -27,6 +27,7 @@ _SIGNALED = 128
 def execute(launch: Launch, clean: Callable[[], None] | None = None) -> int:
     """Run ``launch``. Returns the exit code only where a parent stays: to ``clean``, for example.
 
+    ``clean`` is called once, after the end, in another process; it raises nothing.
     Raises EngineError when a step fails, CommandNotFound or NotExecutable for the command.
     """
     if not (clean or launch.undo or launch.signals_to_child):
@@ -153,8 +154,11 @@ def _exec(launch: Launch) -> NoReturn:
         try:
             os.execve(f"{folder or '.'}/{program}", launch.argv, environment)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            # As execvp(3): what cannot be executed may be elsewhere too, other errors stay.
+            if error.errno == errno.EACCES:
                 refused = refused or error
+            elif error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
 
 

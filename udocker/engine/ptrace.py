@@ -72,9 +72,14 @@ def _options(spec: RunSpec) -> list[str]:
     for path in _SYSTEM:
         options += ["-b", path]
     for file in spec.files:
-        options += ["-b", f"{guest_file(spec, file)}:{file.target}"]
+        options += _bind(guest_file(spec, file), file.target)
     for mount in spec.mounts:
-        if ":" in mount.source + mount.target:
-            raise UnsupportedFeature(f"PRoot cannot bind a path with a colon: {mount.source}")
-        options += ["-b", f"{mount.source}:{mount.target}"]
+        options += _bind(mount.source, mount.target)
     return options
+
+
+def _bind(source: str, target: str) -> list[str]:
+    for path in (source, target):
+        if ":" in path:
+            raise UnsupportedFeature(f"PRoot cannot bind a path with a colon: {path}")
+    return ["-b", f"{source}:{target}"]

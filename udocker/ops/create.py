@@ -41,11 +41,11 @@ def create(
     while True:
         record = ensure_image(session, reference, pull, platform)
         with session.store.temporary() as directory, session.store.references():
-            if session.store.trees.has(record.chain_id):
+            is_here = session.store.trees.has(record.chain_id)
+            if is_here and session.store.images.get(reference) == record:
                 container = _new(session, record)
                 return containers.create(directory, container, name, remove=remove)
-        # Its tree was removed by another process after the image had been found.
-        pull = ALWAYS if pull == MISSING else pull
+        # Another process has removed or replaced the image after it had been found: once more.
 
 
 def ensure_image(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from udocker.errors import BadReference, ImageNotFound
+import contextlib
+
+from udocker.errors import BadReference, ImageNotFound, StoreError, VerificationError
 from udocker.model.oci import Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
@@ -63,11 +65,22 @@ def list_images(session: Session) -> list[ListedImage]:
     """Every image in the store, by name."""
     found = []
     for record in session.store.images.all():
-        reference = Reference.parse(record.reference)
-        ending = f":{reference.tag}" if reference.tag else f"@{reference.digest}"
-        size = sum(layer.size for layer in _manifest(session, record).layers)
-        found.append(ListedImage(reference.familiar + ending, record, size))
+        try:
+            found.append(_listed(session, record))
+        except StoreError:
+            # Perhaps it is being removed. Nobody does that while we hold the references.
+            with session.store.references():
+                now = session.store.images.get(Reference.parse(record.reference))
+                if now is not None:
+                    found.append(_listed(session, now))
     return found
+
+
+def _listed(session: Session, record: ImageRecord) -> ListedImage:
+    reference = Reference.parse(record.reference)
+    ending = f":{reference.tag}" if reference.tag else f"@{reference.digest}"
+    size = sum(layer.size for layer in _manifest(session, record).layers)
+    return ListedImage(reference.familiar + ending, record, size)
 
 
 def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
@@ -76,21 +89,22 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     Containers keep their trees. ``force``: no error when the image is not there. Raises
     ImageNotFound, StoreError.
     """
+    store = session.store
     try:
-        record = get_image(session, text)
+        get_image(session, text)  # nothing is written for an image that is not there
+        with store.temporary() as temporary, store.references():
+            record = get_image(session, text)
+            blobs = _blobs_of_one(session, record)
+            store.images.remove(Reference.parse(record.reference))
+            doomed = _unreferred(session)
+            for chain_id in doomed:
+                store.trees.remove(chain_id, temporary)
+            for digest in blobs:
+                store.blobs.remove(digest)
     except ImageNotFound:
         if force:
             return []
         raise
-    reference = Reference.parse(record.reference)
-    manifest = _manifest(session, record)
-    store = session.store
-    with store.temporary() as temporary, store.references():
-        store.images.remove(reference)
-        doomed = _unreferred(session)
-        for chain_id in doomed:
-            store.trees.remove(chain_id, temporary)
-        _remove_blobs(session, record, manifest)
     return [f"Untagged: {record.reference}", *(f"Deleted: {chain_id}" for chain_id in doomed)]
 
 
@@ -100,7 +114,9 @@ def _by_id(session: Session, text: str) -> ImageRecord | None:
         return None
     matching = [r for r in session.store.images.all() if r.config.hex.startswith(wanted)]
     if len({record.config for record in matching}) > 1:
-        raise ImageNotFound(f"{text} is the beginning of several image ids")
+        raise ImageNotFound(
+            f"{text} is the beginning of several image ids", hint="give more digits of it"
+        )
     return matching[0] if matching else None
 
 
@@ -110,17 +126,26 @@ def _manifest(session: Session, record: ImageRecord) -> Manifest:
 
 
 def _unreferred(session: Session) -> list[Digest]:
+    from udocker.ops.embedded import chain_id
+
     store = session.store
-    wanted = {record.chain_id for record in store.images.all()}
+    wanted = {chain_id(), *(record.chain_id for record in store.images.all())}
     used = {container.tree for container in store.containers.all()}
     return [c for c in store.trees.all() if c not in wanted and store.trees.root(c) not in used]
 
 
-def _remove_blobs(session: Session, record: ImageRecord, manifest: Manifest) -> None:
-    """Remove the blobs of ``record`` that no other image needs; a pull's new ones are not ours."""
-    mine = {record.manifest, record.config, *(layer.digest for layer in manifest.layers)}
+def _blobs_of_one(session: Session, record: ImageRecord) -> set[Digest]:
+    """The blobs that no image but ``record`` needs; what a pull has just brought is not ours."""
+    mine = _blobs(session, record)
     for other in session.store.images.all():
-        mine -= {other.manifest, other.config}
-        mine -= {layer.digest for layer in _manifest(session, other).layers}
-    for digest in mine:
-        session.store.blobs.remove(digest)
+        if other.reference != record.reference:
+            mine -= _blobs(session, other)
+    return mine
+
+
+def _blobs(session: Session, record: ImageRecord) -> set[Digest]:
+    """As far as is known: a damaged manifest names no layers, and can still be removed."""
+    found = {record.manifest, record.config}
+    with contextlib.suppress(StoreError, VerificationError):
+        found.update(layer.digest for layer in _manifest(session, record).layers)
+    return found

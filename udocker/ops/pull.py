@@ -50,15 +50,30 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
         registry = _registry(session)
         remote = registry.resolve(reference, wanted)
         _check(remote.manifest, remote.config, str(reference))
-        known = session.store.images.get(reference)
-        if (
-            known is not None
-            and known.manifest == remote.manifest.digest
-            and session.store.trees.has(known.chain_id)
-        ):
+        if not wanted.accepts(remote.config.platform):
+            report.warn(f"{reference} is made for {remote.config.platform}, not for {wanted}")
+        known = _known(session, reference, remote)
+        if known is not None:
             report.info(f"{reference} is up to date ({known.config.short})")
             return known
         return _fetch(session, registry, reference, remote)
+
+
+def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:
+    """The record of what ``remote`` is, if all of it is here; a damaged document is mended."""
+    store = session.store
+    with store.references(), store_errors("storing the image"):
+        try:
+            known = store.images.get(reference)
+        except StoreError:  # it is damaged, and will be replaced
+            return None
+        if known is None or known.manifest != remote.manifest.digest:
+            return None
+        if not store.trees.has(known.chain_id):
+            return None
+        store.blobs.put(remote.config.raw)
+        store.blobs.put(remote.manifest.raw)
+        return known
 
 
 def native_platform(session: Session) -> Platform:
@@ -138,19 +153,26 @@ def _fetch(
 ) -> ImageRecord:
     blobs = session.store.blobs
     unique = {layer.digest: layer for layer in remote.manifest.layers}
-    tree_is_here = session.store.trees.has(remote.config.chain_id)
-    missing = [layer for layer in unique.values() if not blobs.has(layer)]
-    if missing and not tree_is_here:
-        with store_errors("storing a layer"):
-            registry.download(reference, missing, blobs.sink)
     layers = [
         StoredLayer(blobs, descriptor, diff_id)
         for descriptor, diff_id in zip(remote.manifest.layers, remote.config.diff_ids)
     ]
     index = None if remote.digest == remote.manifest.digest else remote.digest
-    record = install(session, reference, remote.manifest, remote.config, layers, index=index)
-    session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
-    return record
+    while True:
+        missing = [layer for layer in unique.values() if not blobs.has(layer)]
+        if missing and not session.store.trees.has(remote.config.chain_id):
+            with store_errors("storing a layer"):
+                registry.download(reference, missing, blobs.sink)
+        try:
+            record = install(
+                session, reference, remote.manifest, remote.config, layers, index=index
+            )
+        except (StoreError, VerificationError) as error:
+            if not _are_doubtful(blobs, [each for each in unique.values() if each not in missing], error):
+                raise
+        else:
+            session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
+            return record
 
 
 def _check(manifest: Manifest, config: ImageConfig, name: str) -> None:

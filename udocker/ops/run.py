@@ -37,7 +37,15 @@ def run(session: Session, request: RunRequest) -> int:
     if not request.remove:
         return execute(launch)
     session.store.containers.hold(container)
-    return execute(launch, clean=lambda: session.store.containers.delete(container.id))
+    return execute(launch, clean=lambda: _remove(session, container))
+
+
+def _remove(session: Session, container: Container) -> None:
+    """After the run: that it fails is no reason to lose the command's status."""
+    try:
+        session.store.containers.delete(container.id)
+    except UdockerError as error:
+        session.report.warn(error.message)
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:

@@ -59,7 +59,7 @@ class Blobs:
         with contextlib.suppress(OSError), open(self.path(digest), "rb") as stream:
             if stream.read() == data:
                 return digest
-        files.write_atomic(self.path(digest), data)
+        files.write_atomic(self.path(digest), data, aside=self._temporary)
         return digest
 
     def sink(self, descriptor: Descriptor) -> FileSink:

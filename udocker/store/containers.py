@@ -192,7 +192,8 @@ class Containers:
         """Under the lease: a name whose container is gone is free."""
         self.check_name(name)
         os.makedirs(self._names, exist_ok=True)
-        temporary = f"{self._names}/.{files.unique_name()}"
+        os.makedirs(self._temporary, exist_ok=True)
+        temporary = f"{self._temporary}/{files.unique_name()}"
         os.symlink(identity, temporary)
         os.rename(temporary, f"{self._names}/{name}")
 
@@ -215,7 +216,9 @@ class Containers:
             return None
         matches = [identity for identity in self._ids() if identity.startswith(text)]
         if len(matches) > 1:
-            raise ContainerNotFound(f"{text} is the beginning of several container ids")
+            raise ContainerNotFound(
+                f"{text} is the beginning of several container ids", hint="give more digits of it"
+            )
         return matches[0] if matches else None
 
     def _ids(self) -> list[str]:

@@ -36,8 +36,9 @@ class Images:
     No part of a repository may begin with an underscore, so the two never meet.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, temporary: str = "") -> None:
         self._directory = directory
+        self._temporary = temporary
 
     def get(self, reference: Reference) -> ImageRecord | None:
         """What ``reference`` means here. Raises StoreError when the record is damaged."""
@@ -56,7 +57,7 @@ class Images:
         }
         with store_errors("storing the image"):
             text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-            files.write_atomic(self._path(reference), text.encode())
+            files.write_atomic(self._path(reference), text.encode(), aside=self._temporary)
 
     def remove(self, reference: Reference) -> bool:
         """Forget ``reference``; False when it was not known. Raises StoreError."""

@@ -23,7 +23,7 @@ class Store:
     def __init__(self, topdir: str) -> None:
         self.topdir = topdir
         self.blobs = Blobs(topdir)
-        self.images = Images(f"{topdir}/images")
+        self.images = Images(f"{topdir}/images", f"{topdir}/tmp")
         self.trees = Trees(f"{topdir}/trees")
         self.containers = Containers(topdir)
 

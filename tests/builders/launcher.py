@@ -1,0 +1,36 @@
+"""``python -m builders.launcher HOW LAUNCH``: carries out a Launch, given as its repr.
+
+HOW is ``execute``, ``clean=FILE`` (FILE gets a line after the run) or ``capture=SECONDS`` (the
+output is printed as a repr). What fails is printed as a user would be told.
+"""
+
+from __future__ import annotations
+
+import sys
+from udocker.engine.execute import capture, execute
+from udocker.errors import UdockerError
+from udocker.model import run
+
+
+def main(how: str, launch: run.Launch) -> int:
+    way, _, value = how.partition("=")
+    if way == "execute":
+        return execute(launch)
+    if way == "clean":
+        return execute(launch, clean=lambda: _note(value))
+    code, output = capture(launch, float(value))
+    print(repr(output))
+    return code
+
+
+def _note(path: str) -> None:
+    with open(path, "a", encoding="ascii") as stream:
+        stream.write("cleaned\n")
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1], eval(sys.argv[2], vars(run))))
+    except UdockerError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error.message}\nhint: {error.hint}\n")
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,392 @@
+"""The parents of a command: signals to it, no orphans, and somebody left to clean up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from builders.processes import PATIENCE, environment, is_alive, state, wait_for
+
+from udocker.engine.supervisor import _children_by_search, children
+from udocker.model.run import Launch, RemoveTree, WriteFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
+PATH = "/usr/bin:/bin"
+# Says which signals it gets, one a line, until SIGUSR1; then it ends with status 33.
+LISTENER = """
+import os, signal, sys
+got = []
+def note(number, frame):
+    got.append(number)
+    print(signal.Signals(number).name, flush=True)
+names = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2", "SIGALRM", "SIGWINCH", "SIGCONT"]
+for name in names:
+    signal.signal(getattr(signal, name), note)
+signal.signal(signal.SIGUSR1, lambda number, frame: sys.exit(33))
+print("ready", os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+# A tracer, as far as signals go: it heeds none, and gives the status of its only child.
+GO_BETWEEN = """
+import signal, subprocess, sys
+for number in (1, 2, 3, 10, 12, 14, 15, 28):
+    signal.signal(number, lambda number, frame: None)
+code = subprocess.call(sys.argv[1:])
+sys.exit(255 if code < 0 else code)
+"""
+WAYS = ("clean", "tracer")
+
+
+class Running:
+    """A launch that goes on in a process of its own, the front."""
+
+    def __init__(self, launch: Launch, how: str, **options: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "builders.launcher", how, repr(launch)],
+            env=environment(),
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def pid(self) -> int:
+        """The process id at the end of a line."""
+        return int(self.line().split()[-1])
+
+    def send(self, *numbers: int) -> None:
+        for number in numbers:
+            self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        rest, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, rest
+
+
+class Start:
+    """Starts launches; what is left of them at the end of the test is killed."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.cleaned = tmp_path / "cleaned"
+        self.made = tmp_path / "made"
+        self.running: list[Running] = []
+
+    def __call__(self, *argv: str, way: str = "clean", **options: Any) -> Running:
+        tracer = way == "tracer"
+        if tracer:
+            argv = (sys.executable, "-c", GO_BETWEEN, *argv)
+        launch = Launch(
+            argv=argv,
+            env=(("PATH", PATH),),
+            cwd="/",
+            steps=(WriteFile(f"{self.made}/file", b""),),
+            undo=(RemoveTree(str(self.made)),),
+            signals_to_child=tracer,
+        )
+        started = Running(launch, f"clean={self.cleaned}", **options)
+        self.running.append(started)
+        return started
+
+    def is_clean(self) -> bool:
+        return self.cleaned.exists() and not self.made.exists()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    starter = Start(tmp_path)
+    yield starter
+    for running in starter.running:
+        running.process.kill()
+        running.process.communicate()
+
+
+# Signals
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2", "SIGALRM", "SIGWINCH", "SIGCONT"]
+)
+def test_signals_to_the_front_reach_the_command_once(start: Start, way: str, name: str) -> None:
+    running = start(sys.executable, "-c", LISTENER, way=way)
+    assert running.line().startswith("ready")
+    running.send(getattr(signal, name))
+    assert running.line() == name
+    running.send(signal.SIGUSR1)
+    assert running.end() == (33, "")
+    assert start.is_clean()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_signal_that_the_command_does_not_handle(
+    start: Start, way: str, number: int, code: int
+) -> None:
+    running = start("sh", "-c", "echo $$; exec sleep 1000", way=way)
+    pid = running.pid()
+    wait_for(lambda: command_line(pid).startswith(b"sleep"))
+    running.send(number)
+    assert running.end() == (code, "")
+    assert start.is_clean()
+
+
+def command_line(pid: int) -> bytes:
+    with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/cmdline", "rb") as stream:
+        return stream.read()
+    return b""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_command_may_survive_a_signal(start: Start, way: str) -> None:
+    text = "trap 'echo caught' TERM; echo ready; while ! test -e $0; do sleep 0.02; done; exit 5"
+    stop = start.cleaned.parent / "stop"
+    running = start("sh", "-c", text, str(stop), way=way)
+    assert running.line() == "ready"
+    running.send(signal.SIGTERM)
+    assert running.line() == "caught"
+    stop.write_bytes(b"")
+    assert running.end() == (5, "")
+
+
+def test_a_status_of_255_is_no_signal(start: Start) -> None:
+    """PRoot says 255 for a command that a signal ended, and a command may say it too."""
+    assert start("sh", "-c", "exit 255", way="tracer").end() == (255, "")
+    running = start(
+        sys.executable, "-c", LISTENER.replace("sys.exit(33)", "os._exit(255)"), way="tracer"
+    )
+    assert running.line().startswith("ready")
+    running.send(signal.SIGWINCH)
+    assert running.line() == "SIGWINCH"
+    running.send(signal.SIGCONT)
+    assert running.line() == "SIGCONT"
+    os.kill(children(children_of_front(running)[0])[0], signal.SIGUSR1)
+    assert running.end()[0] == 255
+
+
+def children_of_front(running: Running) -> list[int]:
+    """The command, or the go-between: the children of the keeper."""
+    [keeper] = children(running.process.pid)
+    return children(keeper)
+
+
+# Orphans
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sigkill_of_the_front_leaves_nothing(start: Start, way: str) -> None:
+    text = "sleep 1000 & echo $!; (setsid sleep 1000 & echo $!); echo $$; sleep 1000; true"
+    running = start("sh", "-c", text, way=way)
+    pids = [running.pid() for _ in range(3)]
+    assert all(is_alive(pid) for pid in pids)
+    running.process.kill()
+    assert running.process.wait() == -9
+    for pid in pids:
+        wait_for(lambda pid=pid: not is_alive(pid))
+    wait_for(start.is_clean)
+    assert start.cleaned.read_text() == "cleaned\n"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sigkill_of_the_keeper_ends_the_command(start: Start, way: str) -> None:
+    running = start("sh", "-c", "echo $$; exec sleep 1000", way=way)
+    pid = running.pid()
+    [keeper] = children(running.process.pid)
+    [child] = children(keeper)
+    os.kill(keeper, signal.SIGKILL)
+    assert running.process.wait(PATIENCE) == 137
+    wait_for(lambda: not is_alive(child))
+    if way == "clean":
+        assert pid == child
+    else:
+        with contextlib.suppress(ProcessLookupError):  # PRoot would take it along
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sleep 1000 & echo $!",
+        "(sleep 1000 & echo $!) &  wait",
+        "setsid sh -c 'sleep 1000 & echo $!'",
+        "nohup sleep 1000 2>&1 & echo $!",
+        "(trap '' TERM HUP INT; echo $(sh -c 'echo $PPID'); exec sleep 1000) & sleep 0.1",
+    ],
+)
+def test_what_a_command_leaves_behind_is_ended(start: Start, text: str) -> None:
+    running = start("sh", "-c", f"{text}; exit 4")
+    assert running.process.wait(PATIENCE) == 4
+    assert not is_alive(running.pid())
+    assert start.is_clean()
+
+
+def test_orphans_that_end_are_not_left_as_zombies(start: Start) -> None:
+    text = "for i in 1 2 3 4 5; do (sh -c 'true' &); done; echo done; read x < $0"
+    fifo = start.cleaned.parent / "fifo"
+    os.mkfifo(fifo)
+    running = start("sh", "-c", text, str(fifo))
+    assert running.line() == "done"
+    [keeper] = children(running.process.pid)
+    wait_for(lambda: len(children(keeper)) == 1)
+    fifo.write_text("go\n")
+    assert running.end()[0] == 0
+
+
+# Stop and continue
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stopped_front_stops_the_command_and_continues_it(start: Start, way: str) -> None:
+    if way == "tracer":
+        pytest.skip("host: only a real tracer passes its child's stop on")
+    running = start(sys.executable, "-c", LISTENER, way=way)
+    pid = running.pid()
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: state(running.process.pid) == "T")
+    assert state(pid) == "T"
+    running.send(signal.SIGCONT)
+    assert running.line() == "SIGCONT"
+    running.send(signal.SIGUSR1)
+    assert running.end() == (33, "")
+
+
+# A shell with job control: runs its arguments in the foreground, and says how they change.
+SHELL = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = os.fork()
+if job == 0:
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    _, status = os.waitpid(job, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        break
+    os.tcsetpgrp(0, os.getpid())
+    print("stopped", flush=True)
+    os.tcsetpgrp(0, job)
+    os.killpg(job, signal.SIGCONT)
+print("status", os.WTERMSIG(status) + 128 if os.WIFSIGNALED(status) else status >> 8, flush=True)
+"""
+
+
+class Terminal:
+    """A terminal with that shell in it."""
+
+    def __init__(self, *argv: str, tmp_path: Path) -> None:
+        self.master, self._slave = pty.openpty()
+        launch = Launch(argv=argv, env=(("PATH", PATH),), cwd="/")
+        front = [sys.executable, "-m", "builders.launcher", f"clean={tmp_path}/cleaned"]
+        self.shell = subprocess.Popen(
+            [sys.executable, "-c", SHELL, *front, repr(launch)],
+            env=environment(),
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            start_new_session=True,
+        )
+        self._received = b""
+
+    def until(self, word: bytes) -> bytes:
+        """What appears up to and with ``word``."""
+        while word not in self._received:
+            data = os.read(self.master, 1024)
+            self._received += data
+        seen, _, rest = self._received.partition(word)
+        self._received = rest
+        return seen + word
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def close(self) -> None:
+        self.shell.kill()
+        self.shell.wait()
+        os.close(self.master)
+        os.close(self._slave)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    opened = Terminal(sys.executable, "-c", LISTENER, tmp_path=tmp_path)
+    yield opened
+    opened.close()
+
+
+def listener(terminal: Terminal) -> int:
+    """Wait until the command listens; its process id."""
+    terminal.until(b"ready ")
+    return int(terminal.until(b"\n"))
+
+
+def test_keys_reach_the_command_once(terminal: Terminal) -> None:
+    """The terminal sends Ctrl-C to the whole group: passing it on would double it."""
+    pid = listener(terminal)
+    terminal.press(b"\x03")
+    terminal.until(b"SIGINT")
+    terminal.press(b"\x1c")
+    seen = terminal.until(b"SIGQUIT")
+    assert b"SIGINT" not in seen
+    # The front hears this one alone: had it passed the keys on, the command would know by now.
+    keeper = parent(pid)
+    os.kill(parent(keeper), signal.SIGUSR1)
+    seen = terminal.until(b"status 33")
+    assert b"SIG" not in seen
+
+
+def test_a_job_can_be_stopped_and_continued(terminal: Terminal) -> None:
+    pid = listener(terminal)
+    terminal.press(b"\x1a")
+    terminal.until(b"stopped")
+    terminal.until(b"SIGCONT")
+    wait_for(lambda: state(pid) == "S")
+    terminal.press(b"\x03")
+    terminal.until(b"SIGINT")
+    os.kill(parent(parent(pid)), signal.SIGUSR1)
+    terminal.until(b"status 33")
+
+
+def parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
+        return int(stream.read().rpartition(")")[2].split()[1])
+
+
+# Looking for children
+
+
+def test_children_are_found_either_way() -> None:
+    processes = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
+    try:
+        pids = [process.pid for process in processes]
+        assert set(pids) <= set(children(os.getpid()))
+        assert _children_by_search(os.getpid()) == sorted(children(os.getpid()))
+        assert children(pids[0]) == []
+        assert _children_by_search(pids[0]) == []
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_process_that_is_gone_has_no_children() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert children(process.pid) == []
