@@ -13,9 +13,16 @@ struct action {
     uint64_t mask;
 };
 
+/* credentials(7), as the guest believes them to be: the kernel knows of one user only. */
+struct identity {
+    unsigned real, effective, saved, filesystem;
+};
+
 /* Once per process, shared by its threads. */
 struct process {
     struct guest guest;
+    struct identity user;
+    struct identity group;
     struct action sigsys; /* what the guest believes to have set for SIGSYS */
     /* execve(2) as the front does it. path is the guest's, as given. */
     long (*execute)(struct process *process, long dirfd, const char *path, char *const *arguments,

@@ -67,6 +67,9 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     const char *end = text + size;
     bool has_root = false;
     guest->mount_count = 0;
+    guest->directory = "/";
+    guest->host_uid = (unsigned)kernel(NR_getuid, 0, 0, 0, 0, 0, 0);
+    guest->host_gid = (unsigned)kernel(NR_getgid, 0, 0, 0, 0, 0, 0);
     while (text < end) {
         const char *word = next_string(&text, end);
         const char *value = word == NULL ? NULL : next_string(&text, end);
@@ -80,6 +83,9 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
         } else if (same_text(word, "rw") || same_text(word, "ro")) {
             good =
                 value[0] == '/' && add_mount(guest, value, next_string(&text, end), word[1] == 'o');
+        } else if (same_text(word, "directory")) {
+            guest->directory = value;
+            good = value[0] == '/';
         } else if (same_text(word, "uid")) {
             good = read_number(value, &guest->uid);
         } else {

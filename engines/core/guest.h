@@ -21,13 +21,17 @@ struct guest {
     struct mount *by_source[MAX_MOUNTS]; /* the same, longest source first */
     size_t mount_count;
     const char *executable; /* guest path of the program that runs */
-    unsigned uid;           /* who the guest is to itself */
+    unsigned uid;           /* to the guest, the owner of what the user owns on the host */
     unsigned gid;
+    unsigned host_uid;
+    unsigned host_gid;
+    const char *directory; /* guest path to start in */
 };
 
 /*
- * Read a description: strings, each with its NUL. "root" PATH, "uid" N, "gid" N, and for each mount
- * "rw" or "ro", TARGET, SOURCE. The strings are used in place. False when it is not one.
+ * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N,
+ * and for each mount "rw" or "ro", TARGET, SOURCE. The strings are used in place. False when it is
+ * not one.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 

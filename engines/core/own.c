@@ -146,7 +146,7 @@ static long call_chroot(struct process *process, const struct call *call, struct
     if (result < 0) {
         return result;
     }
-    return same_text(space->guest, "/") && process->guest.uid == 0 ? 0 : -EPERM;
+    return same_text(space->guest, "/") && process->user.effective == 0 ? 0 : -EPERM;
 }
 
 /* A filter of the guest's would meet the engine's calls as well: it is taken and not obeyed. */
@@ -188,6 +188,18 @@ static long with_space(struct process *process, const struct call *call, struct 
         return call_getcwd(process, call, space);
     case NR_chroot:
         return call_chroot(process, call, space);
+#ifdef ARCH_HAS_LEGACY
+    case NR_stat:
+    case NR_lstat:
+    case NR_chown:
+    case NR_lchown:
+#endif
+    case NR_fstat:
+    case NR_newfstatat:
+    case NR_statx:
+    case NR_fchown:
+    case NR_fchownat:
+        return own_owner_call(process, call, space);
     default:
         return own_socket_call(process, call, space);
     }
@@ -206,6 +218,22 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
         return call_prctl(call);
     case NR_seccomp:
         return call_seccomp(call);
+    case NR_getuid:
+    case NR_getgid:
+    case NR_geteuid:
+    case NR_getegid:
+    case NR_setuid:
+    case NR_setgid:
+    case NR_setreuid:
+    case NR_setregid:
+    case NR_setgroups:
+    case NR_setresuid:
+    case NR_getresuid:
+    case NR_setresgid:
+    case NR_getresgid:
+    case NR_setfsuid:
+    case NR_setfsgid:
+        return own_identity_call(process, call);
     case NR_rt_sigaction:
     case NR_rt_sigprocmask:
     case NR_rt_sigsuspend:

@@ -12,7 +12,9 @@ bool own_program(const char *host);
 /* From calls.c: whether what was resolved last lies on a read-only mount. */
 bool on_readonly_mount(const struct process *process, const struct workspace *space);
 
-/* From own_signals.c and own_sockets.c. */
+/* From own_signals.c, own_sockets.c, own_identity.c and own_owner.c. */
+long own_identity_call(struct process *process, const struct call *call);
+long own_owner_call(struct process *process, const struct call *call, struct workspace *space);
 long own_signal_call(struct process *process, const struct call *call, uint64_t *mask);
 long own_socket_call(struct process *process, const struct call *call, struct workspace *space);
 

@@ -24,6 +24,9 @@ long trap_install(struct engine *engine);
 long execute(struct process *process, long dirfd, const char *path, char *const *arguments,
              char *const *environment, long flags);
 
+/* Take over who the guest was before execve(2): what execute writes as the engine's first word. */
+void identity_read(struct process *process, const char *text);
+
 /* A program in memory. */
 struct image {
     uintptr_t bias; /* added to its addresses */

@@ -9,8 +9,8 @@ enum {
     SCRIPT_WORDS = 2 * MAX_SCRIPTS + 2,
     PROT_READ_WRITE = 3,
     MAP_PRIVATE_ANONYMOUS = 0x22,
-    S_IFMT = 0170000,
-    S_IFREG = 0100000,
+    IDENTITY_COUNT = 6,
+    IDENTITY_SIZE = 5 + IDENTITY_COUNT * 24,
 };
 
 /* The program that is to run, after the scripts in front of it. */
@@ -150,11 +150,44 @@ static size_t count_of(char *const *words) {
     return count;
 }
 
+/* "exec" and the six numbers that identity_read takes. */
+static void write_identity(const struct process *process, char *text) {
+    const unsigned ids[IDENTITY_COUNT] = {
+        process->user.real,  process->user.effective,  process->user.saved,
+        process->group.real, process->group.effective, process->group.saved,
+    };
+    copy_bytes(text, "exec", 5);
+    size_t used = 4;
+    for (size_t index = 0; index < IDENTITY_COUNT; index++) {
+        text[used++] = ' ';
+        used += write_number(text + used, ids[index]);
+    }
+}
+
+void identity_read(struct process *process, const char *text) {
+    unsigned *const ids[IDENTITY_COUNT] = {
+        &process->user.real,  &process->user.effective,  &process->user.saved,
+        &process->group.real, &process->group.effective, &process->group.saved,
+    };
+    text += 4;
+    for (size_t index = 0; index < IDENTITY_COUNT && *text == ' '; index++) {
+        unsigned number = 0;
+        for (text++; *text >= '0' && *text <= '9'; text++) {
+            number = number * 10 + (unsigned)(*text - '0');
+        }
+        *ids[index] = number;
+    }
+    process->user.filesystem = process->user.effective;
+    process->group.filesystem = process->group.effective;
+}
+
 static long start(struct engine *engine, const struct target *target, char *const *arguments,
                   size_t count, char *const *environment, const char **room) {
+    char identity[IDENTITY_SIZE];
     size_t used = 0;
+    write_identity(&engine->process, identity);
     room[used++] = engine->program;
-    room[used++] = "exec";
+    room[used++] = identity;
     room[used++] = engine->description;
     room[used++] = target->path;
     size_t skipped = 0;

@@ -2,9 +2,10 @@
  * The program that the kernel starts in place of every program of the guest:
  *
  *   engine start DESCRIPTION PROGRAM ARGUMENT...    the first one: installs the filter
- *   engine exec DESCRIPTION PROGRAM ARGUMENT...     after an execve(2) of the guest
+ *   engine "exec N..." DESCRIPTION PROGRAM ARGUMENT...    after an execve(2) of the guest
  *
- * It reads the guest's description, takes SIGSYS, maps PROGRAM and its interpreter, and jumps.
+ * The first one enters the guest's directory and executes PROGRAM, which may be a script. The
+ * others read the guest's description, take SIGSYS, map PROGRAM and its interpreter, and jump.
  */
 #include "engine.h"
 
@@ -19,7 +20,8 @@ enum {
     PR_SET_NAME = 15,
     PROT_READ = 1,
     MAP_PRIVATE = 2,
-    STATUS = 126,
+    NOT_EXECUTABLE = 126,
+    NOT_FOUND = 127,
 };
 
 static struct engine engine;
@@ -35,7 +37,7 @@ _Noreturn void give_up(const char *what, const char *on, long error) {
         kernel(NR_write, 2, (long)parts[index], (long)length_of(parts[index]), 0, 0, 0);
     }
     for (;;) {
-        kernel(NR_exit_group, STATUS, 0, 0, 0, 0, 0);
+        kernel(NR_exit_group, error == -ENOENT ? NOT_FOUND : NOT_EXECUTABLE, 0, 0, 0, 0, 0);
     }
 }
 
@@ -128,6 +130,27 @@ static unsigned long *without_own_words(unsigned long *stack) {
     return stack;
 }
 
+/* The first program: the filter, the directory, and then as the guest itself would execute it. */
+static _Noreturn void enter_guest(char **words, size_t count) {
+    struct process *process = &engine.process;
+    process->user =
+        (struct identity){process->guest.uid, process->guest.uid, process->guest.uid, 0};
+    process->group =
+        (struct identity){process->guest.gid, process->guest.gid, process->guest.gid, 0};
+    long result = filter_install();
+    if (result < 0) {
+        give_up("install", "the seccomp filter", result);
+    }
+    struct call enter = {NR_chdir, {(long)process->guest.directory}};
+    result = calls_carry_out(process, &enter, NULL);
+    if (result < 0) {
+        give_up("enter", process->guest.directory, result);
+    }
+    char **environment = words + count + 1;
+    result = execute(process, AT_FDCWD, words[3], words + OWN_WORDS, environment, 0);
+    give_up("execute", words[3], result);
+}
+
 /* Everything until the jump: gives the stack pointer, and where to jump to in *entry. */
 unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry);
 
@@ -141,16 +164,14 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     engine.process.guest.executable = executable;
     engine.process.execute = execute;
     read_description(words[2]);
-    if (same_text(words[1], "start")) {
-        long result = filter_install();
-        if (result < 0) {
-            give_up("install", "the seccomp filter", result);
-        }
-    }
     long result = trap_install(&engine);
     if (result < 0) {
         give_up("take", "SIGSYS", result);
     }
+    if (same_text(words[1], "start")) {
+        enter_guest(words, stack[0]);
+    }
+    identity_read(&engine.process, words[1]);
     map(words[3], &image, executable);
     if (image.interpreter[0] != '\0') {
         map(image.interpreter, &interpreter, NULL);

@@ -1,0 +1,130 @@
+/* Who the guest believes to be. The kernel is never asked: to it the user is always the same. */
+#include "own.h"
+
+enum { UNCHANGED = -1 };
+
+static bool is_root(const struct process *process) {
+    return process->user.effective == 0;
+}
+
+static bool may_become(const struct process *process, const struct identity *identity,
+                       unsigned id) {
+    return is_root(process) || id == identity->real || id == identity->effective ||
+           id == identity->saved;
+}
+
+static void set_effective(struct identity *identity, unsigned id) {
+    identity->effective = id;
+    identity->filesystem = id;
+}
+
+/* setuid(2), setgid(2) */
+static long set_one(const struct process *process, struct identity *identity, unsigned id) {
+    if (!may_become(process, identity, id)) {
+        return -EPERM;
+    }
+    if (is_root(process)) {
+        identity->real = id;
+        identity->saved = id;
+    }
+    set_effective(identity, id);
+    return 0;
+}
+
+/* setreuid(2), setregid(2) */
+static long set_two(const struct process *process, struct identity *identity, int real,
+                    int effective) {
+    bool may_real = real == UNCHANGED || is_root(process) || (unsigned)real == identity->real ||
+                    (unsigned)real == identity->effective;
+    if (!may_real ||
+        (effective != UNCHANGED && !may_become(process, identity, (unsigned)effective))) {
+        return -EPERM;
+    }
+    unsigned before = identity->real;
+    if (real != UNCHANGED) {
+        identity->real = (unsigned)real;
+    }
+    if (effective != UNCHANGED) {
+        set_effective(identity, (unsigned)effective);
+    }
+    if (real != UNCHANGED || (effective != UNCHANGED && (unsigned)effective != before)) {
+        identity->saved = identity->effective;
+    }
+    return 0;
+}
+
+/* setresuid(2), setresgid(2) */
+static long set_three(const struct process *process, struct identity *identity, const long *ids) {
+    for (int index = 0; index < 3; index++) {
+        if ((int)ids[index] != UNCHANGED && !may_become(process, identity, (unsigned)ids[index])) {
+            return -EPERM;
+        }
+    }
+    if ((int)ids[0] != UNCHANGED) {
+        identity->real = (unsigned)ids[0];
+    }
+    if ((int)ids[1] != UNCHANGED) {
+        set_effective(identity, (unsigned)ids[1]);
+    }
+    if ((int)ids[2] != UNCHANGED) {
+        identity->saved = (unsigned)ids[2];
+    }
+    return 0;
+}
+
+static long get_three(const struct identity *identity, const long *addresses) {
+    for (int index = 0; index < 3; index++) {
+        if (!memory_is_there((const void *)addresses[index], sizeof(unsigned))) {
+            return -EFAULT;
+        }
+    }
+    *(unsigned *)addresses[0] = identity->real;
+    *(unsigned *)addresses[1] = identity->effective;
+    *(unsigned *)addresses[2] = identity->saved;
+    return 0;
+}
+
+/* setfsuid(2), setfsgid(2): the one before is given back, changed or not. */
+static long set_filesystem(const struct process *process, struct identity *identity, unsigned id) {
+    unsigned before = identity->filesystem;
+    if (id != (unsigned)UNCHANGED && may_become(process, identity, id)) {
+        identity->filesystem = id;
+    }
+    return before;
+}
+
+long own_identity_call(struct process *process, const struct call *call) {
+    const long *a = call->argument;
+    switch (call->number) {
+    case NR_getuid:
+        return process->user.real;
+    case NR_geteuid:
+        return process->user.effective;
+    case NR_getgid:
+        return process->group.real;
+    case NR_getegid:
+        return process->group.effective;
+    case NR_setuid:
+        return set_one(process, &process->user, (unsigned)a[0]);
+    case NR_setgid:
+        return set_one(process, &process->group, (unsigned)a[0]);
+    case NR_setreuid:
+        return set_two(process, &process->user, (int)a[0], (int)a[1]);
+    case NR_setregid:
+        return set_two(process, &process->group, (int)a[0], (int)a[1]);
+    case NR_setresuid:
+        return set_three(process, &process->user, a);
+    case NR_setresgid:
+        return set_three(process, &process->group, a);
+    case NR_getresuid:
+        return get_three(&process->user, a);
+    case NR_getresgid:
+        return get_three(&process->group, a);
+    case NR_setfsuid:
+        return set_filesystem(process, &process->user, (unsigned)a[0]);
+    case NR_setfsgid:
+        return set_filesystem(process, &process->group, (unsigned)a[0]);
+    default: /* setgroups: the kernel's stay, and are not missed */
+        return is_root(process) ? 0 : -EPERM;
+    }
+}
