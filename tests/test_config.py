@@ -236,31 +236,34 @@ class TestFile:
     def test_no_text_raises_anything_else(self, tmp_path_factory, text):
         path = tmp_path_factory.getbasetemp() / "any.conf"
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        refused = None
         try:
             config.load({"HOME": "/nowhere"}, {}, str(path))
         except ConfigError as error:
-            assert "\n" not in error.message
-            assert str(path) in error.message
+            refused = error
+        assert refused is None or str(path) in refused.message
+        assert refused is None or "\n" not in refused.message
+
+
+VARIABLES = [
+    ("UDOCKER_DIR", "/store", "topdir", "/store"),
+    ("UDOCKER_DIR", "/a/../store/", "topdir", "/store"),
+    ("UDOCKER_DEFAULT_EXECUTION_MODE", "P2", "execution_mode", "P2"),
+    ("UDOCKER_REGISTRY", "https://quay.io/", "registry", "quay.io"),
+    ("UDOCKER_INSECURE_REGISTRIES", "a b:1", "insecure_registries", ("a", "b:1")),
+    ("UDOCKER_JOBS", "3", "jobs", 3),
+    ("UDOCKER_CONNECT_TIMEOUT", "4", "connect_timeout", 4),
+    ("UDOCKER_STALL_TIMEOUT", "5", "stall_timeout", 5),
+    ("UDOCKER_LOGLEVEL", "5", "verbosity", 5),
+    ("UDOCKER_USE_PROOT_EXECUTABLE", "/p", "proot", "/p"),
+    ("UDOCKER_USE_RUNC_EXECUTABLE", "/r", "runc", "/r"),
+    ("UDOCKER_MAX_UNPACKED_BYTES", "9", "max_unpacked_bytes", 9),
+]
 
 
 class TestEnvironment:
-    VARIABLES = [
-        ("UDOCKER_DIR", "/store", "topdir", "/store"),
-        ("UDOCKER_DIR", "/a/../store/", "topdir", "/store"),
-        ("UDOCKER_DEFAULT_EXECUTION_MODE", "P2", "execution_mode", "P2"),
-        ("UDOCKER_REGISTRY", "https://quay.io/", "registry", "quay.io"),
-        ("UDOCKER_INSECURE_REGISTRIES", "a b:1", "insecure_registries", ("a", "b:1")),
-        ("UDOCKER_JOBS", "3", "jobs", 3),
-        ("UDOCKER_CONNECT_TIMEOUT", "4", "connect_timeout", 4),
-        ("UDOCKER_STALL_TIMEOUT", "5", "stall_timeout", 5),
-        ("UDOCKER_LOGLEVEL", "5", "verbosity", 5),
-        ("UDOCKER_USE_PROOT_EXECUTABLE", "/p", "proot", "/p"),
-        ("UDOCKER_USE_RUNC_EXECUTABLE", "/r", "runc", "/r"),
-        ("UDOCKER_MAX_UNPACKED_BYTES", "9", "max_unpacked_bytes", 9),
-    ]
-
     def test_all_are_tried(self):
-        tried = {variable for variable, *_ in self.VARIABLES}
+        tried = {variable for variable, *_ in VARIABLES}
         assert tried == {name for setting in config.SETTINGS for name in setting.variables}
 
     @pytest.mark.parametrize(("variable", "text", "field", "value"), VARIABLES)

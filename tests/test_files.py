@@ -201,7 +201,8 @@ class TestRemoveTree:
             (root / str(number) / "x").mkdir(parents=True)
             (root / str(number) / "f").write_bytes(b"")
         code = (
-            "import sys; from udocker import files\nsys.stdin.read(1)\nfiles.remove_tree(sys.argv[1])"
+            "import sys; from udocker import files\n"
+            "sys.stdin.read(1); files.remove_tree(sys.argv[1])"
         )
         processes = [run(code, root) for _ in range(4)]
         for process in processes:

@@ -656,7 +656,8 @@ for _ in range({times}):
     workers = []
     try:
         for number in range(3):
-            workers.append(threading.Thread(target=work, args=(reporter.task(f"t{{number}}", 10**9),)))
+            task = reporter.task(f"t{{number}}", 10**9)
+            workers.append(threading.Thread(target=work, args=(task,)))
             workers[-1].start()
         until_drawn("t2 ")
         os.kill(os.getpid(), signal.SIGINT)

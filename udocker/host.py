@@ -37,8 +37,14 @@ def probe(environ: Mapping[str, str], proot: str = "", runc: str = "") -> Host:
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         cgroup=_cgroup(),
         shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
+        inprocess=_inprocess(),
         programs=_programs(environ.get("PATH", os.defpath), proot, runc),
     )
+
+
+def _inprocess() -> str:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data/engine/inprocess")
+    return path if os.access(path, os.X_OK) else ""
 
 
 def _account(uid: int, environ: Mapping[str, str]) -> tuple[str, str]:

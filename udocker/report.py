@@ -168,7 +168,7 @@ class BarReporter(LineReporter):
                 try:
                     self._bars = _Bars(self._output, self._environ)
                     self._bars.start()
-                except (ImportError, RuntimeError):  # no rich, or no thread: lines will do
+                except Exception:  # noqa: BLE001 - no rich, or no thread: lines will do
                     self._bars = None
                     self._closed = True
             return self._bars

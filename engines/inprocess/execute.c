@@ -22,14 +22,40 @@ struct target {
     long dirfd;
 };
 
-/* The first bytes of an executable file; -errno if it is none. */
-static long read_head(struct process *process, long dirfd, const char *path, enum last last,
-                      char *head) {
+/* A path below a descriptor, which may close at the exec, or below /proc/self becomes absolute. */
+static long keep_path(struct process *process, struct target *target,
+                      const struct workspace *space) {
+    bool is_relative = (int)target->dirfd != AT_FDCWD && target->path[0] != '/';
+    if (!is_relative && !same_bytes(target->path, "/proc/", 6)) {
+        return 0;
+    }
+    target->dirfd = AT_FDCWD;
+    if (same_text(space->guest, process->guest.executable)) {
+        target->path = process->guest.executable;
+        return 0;
+    }
+    long address = kernel(NR_mmap, 0, PATH_SIZE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+    if (failed(address)) {
+        return address;
+    }
+    copy_bytes((char *)address, space->guest, length_of(space->guest) + 1);
+    target->path = (const char *)address;
+    return 0;
+}
+
+/*
+ * The first bytes of an executable file; -errno if it is none. The new process finds the program by
+ * its path: where that would mean something else to it, target gets another one.
+ */
+static long read_head(struct process *process, struct target *target, enum last last, char *head) {
     struct workspace *space = workspace_take();
     if (space == NULL) {
         return -ENOMEM;
     }
-    long result = calls_resolve(process, dirfd, path, last, space);
+    long result = calls_resolve(process, target->dirfd, target->path, last, space);
+    if (result == 0) {
+        result = keep_path(process, target, space);
+    }
     if (result == 0) {
         result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
     }
@@ -114,7 +140,7 @@ static long check_elf(const char *head, long size) {
 static long find_program(struct process *process, struct target *target, enum last last) {
     for (int depth = 0; depth < MAX_SCRIPTS; depth++) {
         char *head = target->heads[depth];
-        long size = read_head(process, target->dirfd, target->path, last, head);
+        long size = read_head(process, target, last, head);
         if (size < 0) {
             return size;
         }
@@ -244,9 +270,6 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
     long result = find_program(process, &target, last);
     if (result < 0) {
         return result;
-    }
-    if (target.dirfd != AT_FDCWD && target.path[0] != '/') {
-        return -ENOSYS; /* the new process would read the path from another place */
     }
     return start_with_room(engine, &target, arguments, environment);
 }

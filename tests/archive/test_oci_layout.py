@@ -244,7 +244,7 @@ class TestLayout:
         maker.write(maker.manifest())
         path = maker.path / missing
         path.rename(maker.path.parent / "elsewhere")
-        with pytest.raises(ImageNotFound, match="not an OCI image layout: .*missing"):
+        with pytest.raises(ImageNotFound, match=r"not an OCI image layout: .*missing"):
             OciLayout(str(maker.path)).image()
         with pytest.raises(ImageNotFound):
             OciLayout(str(maker.path)).names()
@@ -352,7 +352,7 @@ class TestBlobs:
         return contents(layout.image())
 
     def test_missing(self, maker, part):
-        with pytest.raises(BadReplyError, match="sha256/.* is missing") as caught:
+        with pytest.raises(BadReplyError, match=r"sha256/.* is missing") as caught:
             self.spoiled(maker, part, lambda file: file.unlink())
         assert "incomplete" in caught.value.hint
 
@@ -369,7 +369,7 @@ class TestBlobs:
             data = file.read_bytes()
             file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
-        with pytest.raises(VerificationError, match="sha256:.* is damaged"):
+        with pytest.raises(VerificationError, match=r"sha256:.* is damaged"):
             self.spoiled(maker, part, spoil)
 
     def test_a_link(self, maker, part):

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,16 +63,11 @@ def python(
     return done
 
 
-@cache
-def _namespaces_work() -> bool:
-    return python(_ENTER, check=False).returncode == 0
-
-
-def needs_namespaces(function: Any) -> Any:
-    """Marks a test that makes a user namespace."""
-    return pytest.mark.skipif(
-        not _namespaces_work(), reason="host: this user may not make user namespaces"
-    )(function)
+# Marks a test that makes a user namespace.
+needs_namespaces = pytest.mark.skipif(
+    python(_ENTER, check=False).returncode != 0,
+    reason="host: this user may not make user namespaces",
+)
 
 
 def race(code: str, count: int, *arguments: object) -> list[subprocess.CompletedProcess[str]]:

@@ -210,11 +210,12 @@ NOT_DOCUMENTS = [
 ]
 
 
-class TestManifest:
-    GOOD = {"schemaVersion": 2, "config": BLOB, "layers": [BLOB, {**BLOB, "digest": B}]}
+GOOD = {"schemaVersion": 2, "config": BLOB, "layers": [BLOB, {**BLOB, "digest": B}]}
 
+
+class TestManifest:
     def test_keeps_the_bytes(self):
-        raw = b" " + encoded(self.GOOD) + b"\n"
+        raw = b" " + encoded(GOOD) + b"\n"
         found = Manifest.parse(raw, OCI_MANIFEST, WHERE)
         assert found.raw == raw
         assert found.digest == Digest.of(raw)
@@ -222,10 +223,10 @@ class TestManifest:
         assert found.media_type == OCI_MANIFEST
 
     def test_no_layers(self):
-        assert Manifest.parse(encoded({**self.GOOD, "layers": []}), "", WHERE).layers == ()
+        assert Manifest.parse(encoded({**GOOD, "layers": []}), "", WHERE).layers == ()
 
     def test_byte_order_mark(self):
-        raw = b"\xef\xbb\xbf" + encoded(self.GOOD)
+        raw = b"\xef\xbb\xbf" + encoded(GOOD)
         assert Manifest.parse(raw, OCI_MANIFEST, WHERE).digest == Digest.of(raw)
 
     @pytest.mark.parametrize("raw", NOT_DOCUMENTS)
@@ -248,7 +249,7 @@ class TestManifest:
     )
     def test_not_a_manifest(self, change):
         with pytest.raises(BadReplyError, match=WHERE):
-            Manifest.parse(encoded({**self.GOOD, **change}), OCI_MANIFEST, WHERE)
+            Manifest.parse(encoded({**GOOD, **change}), OCI_MANIFEST, WHERE)
 
     def test_schema_1(self):
         old = {"schemaVersion": 1, "fsLayers": [{"blobSum": A}], "history": []}
@@ -437,15 +438,14 @@ class TestImageConfig:
         assert config(rootfs={"diff_ids": []}).chain_id.hex == "0" * 64
 
 
+KEYS = ("config", "rootfs", "diff_ids", "layers", "manifests", "digest", "size", "mediaType")
+KEYS += ("platform", "architecture", "os", "variant", "urls", "Env", "Cmd", "User", "Labels")
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.just(A)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(
-            st.sampled_from(
-                "config rootfs diff_ids layers manifests digest size mediaType platform "
-                "architecture os variant urls Env Cmd User Labels Volumes created".split()
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=5,
         ),
@@ -462,7 +462,9 @@ def test_no_document_raises_anything_else(raw):
         lambda: Index.parse(raw, OCI_INDEX, WHERE),
         lambda: ImageConfig.parse(raw, WHERE),
     ):
+        refused = None
         try:
             assert read().raw == raw
         except BadReplyError as error:
-            assert WHERE in error.message
+            refused = error
+        assert refused is None or WHERE in refused.message

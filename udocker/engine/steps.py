@@ -9,6 +9,7 @@ import stat
 import sys
 
 from udocker import files
+from udocker.engine import workdirs
 from udocker.errors import EngineError
 from udocker.model.run import (
     Bind,
@@ -51,6 +52,7 @@ class Steps:
         self._lib = lib
         self._ffi = ffi
         self._old_root = -1
+        self._work = ""
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
             MountUnion: self._mount_union,
@@ -63,9 +65,10 @@ class Steps:
 
     def run(self, launch: Launch) -> None:
         """All steps in order, then the working directory. Raises EngineError."""
-        for step in launch.steps:
-            with _told(step):
-                self._carry_out[type(step)](step)
+        with self._union(launch):
+            for step in launch.steps:
+                with _told(step):
+                    self._carry_out[type(step)](step)
         if self._old_root >= 0:
             os.fchdir(self._old_root)
             self._check(self._lib.udocker_unmount(b"."), "the old root")
@@ -78,6 +81,16 @@ class Steps:
                 hint="choose another one: --workdir=/",
             ) from error
 
+    @contextlib.contextmanager
+    def _union(self, launch: Launch) -> Iterator[None]:
+        """While the union is mounted, if there is one, it has its work directory for itself."""
+        with contextlib.ExitStack() as stack:
+            for step in launch.steps:
+                if isinstance(step, MountUnion):
+                    with _told(step):
+                        self._work = stack.enter_context(workdirs.free(step.work))
+            yield
+
     def _unshare(self, step: Unshare) -> None:
         flags = _NEWUSER | _NEWNS | (_NEWUTS if step.uts else 0)
         self._check(self._lib.udocker_unshare(flags), "user namespace")
@@ -88,14 +101,20 @@ class Steps:
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
 
     def _mount_union(self, step: MountUnion) -> None:
+        if os.listdir(step.target):
+            raise EngineError(
+                "the container was given a root directory of its own at this very moment",
+                hint="run it once more",
+            )
         # Paths by descriptor: overlayfs splits its options at commas and colons, and the
         # escapes for them changed between kernels.
-        folders = (step.lower, step.upper, step.work)
+        folders = (step.lower, step.upper, self._work)
         opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in folders]
         try:
             lower, upper, work = (f"/proc/self/fd/{descriptor}" for descriptor in opened)
             options = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
             self._mount("overlay", step.target, "overlay", 0, options)
+            workdirs.claim(self._work)
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -112,14 +131,18 @@ class Steps:
         # With the old root as working directory its files have relative paths, and absolute
         # ones mean the container: symbolic links of the image cannot lead out.
         os.fchdir(self._old_root)
+        is_mounted = False
         try:
             _make_point(step.target, step.is_dir)
             self._mount(step.source.lstrip("/") or ".", step.target, None, _MS_BIND | _MS_REC)
+            is_mounted = True
             if step.readonly:
                 self._make_readonly(step.target, step.shallow)
         except OSError:
             if step.required:
                 raise
+            if is_mounted:  # better not there than writable
+                self._lib.udocker_unmount(os.fsencode(step.target))
 
     def _make_readonly(self, target: str, shallow: bool) -> None:
         if not shallow:
@@ -131,7 +154,10 @@ class Steps:
             self._remount_readonly(point)
 
     def _remount_readonly(self, target: str) -> None:
-        flags = os.statvfs(target).f_flag
+        try:
+            flags = os.statvfs(target).f_flag
+        except PermissionError:
+            return  # who cannot get there cannot write there
         kept = flags & _MS_KEPT | (_MS_RELATIME if flags & _ST_RELATIME else 0)
         self._mount(None, target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
 

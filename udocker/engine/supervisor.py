@@ -31,6 +31,7 @@ _PASSED_ON = (
     signal.SIGCONT,
     signal.SIGTSTP,
 )
+_HARMLESS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)  # end nobody
 _WATCHED = {*_PASSED_ON, signal.SIGCHLD}
 _FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whole group
 _OUTPUT_LIMIT = 1 << 16
@@ -44,11 +45,12 @@ def supervise(begin: Callable[[], None], clean: Callable[[], None], to_grandchil
     Returns the command's exit code. With ``to_grandchild`` the child is a go-between that heeds
     no signals itself (a tracer): they go to its first child, the command.
     """
+    front = os.getpid()  # asked before the fork: it may be killed at any moment
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     try:
         keeper = os.fork()
         if keeper == 0:
-            _leave(_keep, begin, clean, to_grandchild, old)
+            _leave(_keep, front, begin, clean, to_grandchild, old)
         return _follow(keeper, lambda: keeper)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
@@ -64,6 +66,7 @@ def _leave(function: Callable[..., int | None], *arguments: object) -> None:
 
 
 def _keep(
+    front: int,
     begin: Callable[[], None],
     clean: Callable[[], None],
     to_grandchild: bool,
@@ -71,7 +74,6 @@ def _keep(
 ) -> int:
     from udocker._native import lib
 
-    front = os.getppid()
     lib.udocker_become_subreaper()
     lib.udocker_set_parent_death_signal(signal.SIGTERM)
     try:
@@ -107,9 +109,10 @@ def _follow(child: int, target: Callable[[], int], front: int = 0, is_tracer: bo
             _end_left_behind(child)
         info = _next_signal(_LOOK_AGAIN if is_tracer else None)
         if info and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
-            sent = info.si_signo
+            if info.si_signo not in _HARMLESS:
+                sent = info.si_signo
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(target(), sent)
+                os.kill(target(), info.si_signo)
 
 
 def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:

@@ -121,6 +121,7 @@ class RunSpec:
     hostname: Optional[str]
     tty: bool
     features: frozenset[str]
+    program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 
 # Set-up steps of a Launch, carried out in order by engine/execute.py.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.errors import ImageNotFound
+from udocker.errors import EngineError, ImageNotFound
 from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.oci import ImageConfig
@@ -68,17 +68,25 @@ def private_copy(session: Session, container: Container) -> Container:
     """The container with a root directory of its own, for engines that cannot show a union.
 
     Made once, by copying the image's tree and what the container wrote; it stays. Raises
-    StoreError; then the container is as it was.
+    StoreError, or EngineError while something runs on the union: what that wrote from now on
+    would be lost. Then the container is as it was.
     """
+    from udocker.engine import workdirs
     from udocker.model.value import replace
     from udocker.store.copy import copy_container
 
     if container.form == PLAIN:
         return container
-    with session.store.containers.lease(container):
+    with session.store.containers.lease(container), workdirs.unused(container.work) as unused:
         current = session.store.containers.get(container.id)
         if current.form == PLAIN:
             return current
+        if not unused:
+            raise EngineError(
+                f"container {current.short_id} is running without a copy of the image, "
+                "and cannot be given one now",
+                hint="wait until that has ended, or run in the same mode: --execmode=N1",
+            )
         session.report.info("making the container's own copy of the image for this mode")
         copy_container(current, session.store.temporary)
         plain = replace(current, form=PLAIN)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from udocker.errors import BadReplyError
+import contextlib
+
+from udocker.errors import BadReplyError, StoreError, UnpackError, VerificationError
 from udocker.files import store_errors
 from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
 from udocker.model.reference import Digest, Reference
@@ -11,7 +13,7 @@ from udocker.store.images import ImageRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import BinaryIO
 
     from udocker.model.image import Layer
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from udocker.registry.remote import Registry, RemoteImage
     from udocker.report import Reporter
     from udocker.store.blobs import Blobs
+
+_CHUNK = 1 << 20  # bytes
 
 
 @value
@@ -123,7 +127,8 @@ def ensure_tree(
 ) -> str:
     """The root of the image's unpacked tree, unpacked now if it is not here.
 
-    ``report`` is told of the progress in place of the session's. Raises UnpackError, VerificationError, StoreError; then nothing is left behind.
+    ``report`` is told of the progress in place of the session's. Raises UnpackError,
+    VerificationError, StoreError; then nothing is left behind.
     """
     trees = session.store.trees
     chain_id = config.chain_id
@@ -134,9 +139,7 @@ def ensure_tree(
     return trees.root(chain_id)
 
 
-def _unpack(
-    session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter
-) -> None:
+def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter) -> None:
     from udocker.unpack.tree import Limits, build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
@@ -167,12 +170,34 @@ def _fetch(
             record = install(
                 session, reference, remote.manifest, remote.config, layers, index=index
             )
-        except (StoreError, VerificationError) as error:
-            if not _are_doubtful(blobs, [each for each in unique.values() if each not in missing], error):
+        except (VerificationError, UnpackError):
+            if not _remove_damaged(blobs, unique.values()):
+                raise
+        except StoreError:
+            # Another process may have removed an image that had layers in common with ours.
+            if all(map(blobs.has, unique.values())):
                 raise
         else:
             session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
             return record
+
+
+def _remove_damaged(blobs: Blobs, layers: Iterable[Descriptor]) -> bool:
+    """Remove the layers that are no longer what they were when they came; whether some were."""
+    damaged = [layer.digest for layer in layers if not _is_sound(blobs, layer)]
+    for digest in damaged:
+        blobs.remove(digest)
+    return bool(damaged)
+
+
+def _is_sound(blobs: Blobs, layer: Descriptor) -> bool:
+    try:
+        with contextlib.closing(blobs.open(layer)) as stream:
+            while stream.read(_CHUNK):
+                pass
+    except (VerificationError, StoreError):
+        return False
+    return True
 
 
 def _check(manifest: Manifest, config: ImageConfig, name: str) -> None:

@@ -8,6 +8,7 @@ from udocker.engine import table
 from udocker.errors import ContainerNotFound, UdockerError, UsageError
 from udocker.model.container import PLAIN
 from udocker.model.reference import Reference
+from udocker.model.value import replace
 from udocker.spec import build, command
 from udocker.store.view import View
 
@@ -90,7 +91,7 @@ def _prepare(session: Session, request: RunRequest, container: Container) -> Lau
         container = private_copy(session, container)
     spec = make_spec(session, request, container, verdict.mode)
     _check_mounts(spec, container)
-    _check_command(session, spec, container)
+    spec = _settled(spec, container, _check_command(session, spec, container))
     return table.find(verdict.mode).engine.launch(spec, session.host, verdict.mode)
 
 
@@ -119,15 +120,23 @@ def _layers(container: Container) -> tuple[str, ...]:
     return container.upper, container.tree
 
 
-def _check_command(session: Session, spec: RunSpec, container: Container) -> None:
-    """The same answer in every engine to a command that is not there or cannot be run."""
+def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
+    """The program found, and mounts where the links of the image lead."""
+    view = View(_layers(container))
+    mounts = tuple(replace(mount, target=view.canonical(mount.target)) for mount in spec.mounts)
+    files = tuple(replace(file, target=view.canonical(file.target)) for file in spec.files)
+    return replace(spec, mounts=mounts, files=files, program=program)
+
+
+def _check_command(session: Session, spec: RunSpec, container: Container) -> str:
+    """The guest path of the command; the same answer in every engine when there is none."""
     view = _view(container, spec.mounts)
     if _is_directory(view, spec.cwd) is False:
         raise UdockerError(
             f"the working directory {spec.cwd} is not a directory", hint="--workdir=/"
         )
     path = dict(spec.env).get("PATH", "")
-    command.check(spec.argv[0], path, spec.cwd, view, session.host.architecture)
+    return command.check(spec.argv[0], path, spec.cwd, view, session.host.architecture)
 
 
 def _check_mounts(spec: RunSpec, container: Container) -> None:

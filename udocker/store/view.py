@@ -52,6 +52,17 @@ class View:
         """Guest ``path`` with all links followed. Raises as ``locate``."""
         return self._walk(path)[1]
 
+    def canonical(self, path: str) -> str:
+        """``path`` with the links followed of as much of it as exists."""
+        missing = ""
+        while path not in ("", "/"):
+            try:
+                return self.resolve(path).rstrip("/") + missing
+            except OSError:
+                path, _, name = path.rpartition("/")
+                missing = f"/{name}{missing}"
+        return missing or "/"
+
     def read(self, path: str) -> bytes | None:
         """The content of a small regular file, None when there is none to read."""
         try:
