@@ -7,6 +7,7 @@ output is printed as a repr). What fails is printed as a user would be told.
 from __future__ import annotations
 
 import sys
+
 from udocker.engine.execute import capture, execute
 from udocker.errors import UdockerError
 from udocker.model import run

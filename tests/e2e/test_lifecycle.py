@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.checks import is_told
 from e2e.engines import BUSYBOX, PATIENCE
-from udocker.engine import ptrace, runc
+from udocker.engine import ptrace, runc, table
+from udocker.model.run import UNION_ROOT
 
 if TYPE_CHECKING:
     import subprocess
@@ -81,7 +83,7 @@ def is_gone(marker: str) -> bool:
 
 
 def unique(inside: Inside) -> str:
-    """A number of seconds that no other process of this host sleeps."""
+    """A number of seconds that no other process of this host sleeps, by any mode's test."""
     return f"{100000 + time.monotonic_ns() % 900000}.{os.getpid()}"
 
 
@@ -296,9 +298,8 @@ def test_no_run_leaves_anything_in_the_store_or_in_tmp(
             shared(*words, check=False, env={"TMPDIR": str(scratch)})
     assert os.listdir(shared.store / "tmp") == []
     assert sorted(os.listdir(directory)) == before
-    for name in ("runs", "work/work"):
-        if (directory / name).is_dir():
-            assert os.listdir(directory / name) == []
+    if (directory / "runs").is_dir():
+        assert os.listdir(directory / "runs") == []
     assert os.listdir(scratch) == []
 
 
@@ -343,3 +344,47 @@ def test_eight_runs_of_one_container_at_once(inside: Inside, shared: Shared) -> 
         assert shared(*words, "cat /srv-*").out == "0\n1\n2\n3\n4\n5\n6\n7\n"
     finally:
         shared("rm", name)
+
+
+def test_a_second_run_does_not_disturb_the_first(inside: Inside, shared: Shared) -> None:
+    """Copying up, removing, renaming: what needs overlayfs to have a place to work in."""
+    name = f"second-{inside.mode.lower()}"
+    shared("create", f"--name={name}", shared.image(BUSYBOX))
+    script = """
+        echo ready; read line
+        echo x >>/etc/passwd && rm /bin/cal && mkdir /home/user/x && mv /etc/os-release /etc/moved
+        rm -r /home && mkdir /home && ls -A /home && tail -n1 /etc/passwd; ls /etc/moved /bin/cal
+    """
+    run = ("run", "-q", f"--execmode={inside.mode}", name, "sh", "-c")
+    try:
+        with running(inside, name, "kept", script) as child:
+            shared(*run, "echo y >/etc/new; rm /bin/cat; mkdir /srv /home/user/y")
+            out, err = child.communicate(b"go\n", timeout=PATIENCE)
+        assert (out, err) == (b"x\n/etc/moved\n", b"ls: /bin/cal: No such file or directory\n")
+        shown = shared(*run, "cd /; ls -d bin/c?t etc/new etc/moved srv home/* 2>/dev/null; exit 0")
+        assert shown.out == "bin/cut\netc/moved\netc/new\nsrv\n"
+    finally:
+        shared("rm", name)
+
+
+def test_a_running_container_does_not_change_its_form(
+    shared: Shared, works: tuple[str, ...]
+) -> None:
+    """What the first run would write into the union from then on would be lost."""
+    unions = [mode for mode in works if UNION_ROOT in table.find(mode).engine.FEATURES]
+    others = [mode for mode in works if mode not in unions]
+    if not unions or not others:
+        pytest.skip("host: no two modes that work here differ in the form they need")
+    shared("create", "--name=form", shared.image(BUSYBOX))
+    try:
+        words = ("run", "-q", f"--execmode={unions[0]}", "form", "sh", "-c", "echo 1; cat >/last")
+        with shared.start(words) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"1\n"
+            for asked in (["run", f"--execmode={others[0]}", "form"], ["inspect", "-p", "form"]):
+                is_told(shared(*asked, check=False), 125, "is running", "wait")
+            child.communicate(b"kept\n", timeout=PATIENCE)
+        words = ("run", "-q", f"--execmode={others[0]}", "form", "cat", "/last")
+        assert shared(*words).out == "kept\n"
+    finally:
+        shared("rm", "form")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from builders.processes import PATIENCE, environment, is_alive, python, wait_for
 
+from builders.processes import PATIENCE, environment, is_alive, python, wait_for
 from udocker.engine.execute import exit_code
 from udocker.model.run import Launch, MakeDirectory, RemoveTree, WriteFile
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import UNION_ROOT as UNION
 from builders.specs import spec
-
 from udocker.engine import table
 from udocker.errors import UnsupportedFeature
 from udocker.model.run import (

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from builders.processes import SOURCE, environment, needs_namespaces, python
 from builders.trees import Directory, Link, contents, grow
 
@@ -329,6 +330,8 @@ def test_a_directory_over_a_file_and_a_file_over_a_directory(top: Path) -> None:
         ("/relative", "not/here"),
         ("/chain", "not/there"),
         ("/a/../b", "b"),
+        ("/var/run/x", "run/x"),
+        ("/var/run", "run"),
     ],
 )
 def test_mount_points_are_made_where_links_lead_inside(top: Path, target: str, inside: str) -> None:
@@ -342,6 +345,8 @@ def test_mount_points_are_made_where_links_lead_inside(top: Path, target: str, i
             "dangling": Link("/not/there"),
             "relative": Link("../not/here"),
             "chain": Link("dangling"),
+            "run": Directory(),
+            "var/run": Link("../run"),  # as Alpine and Fedora have it
         },
     )
     before = sorted(os.listdir("/"))
@@ -377,20 +382,21 @@ def test_directories_are_made_inside(top: Path) -> None:
         top / "root",
         {
             "out": Link("/../../../not/there"),
-            "tmp": Directory(0o700),
+            "run": Directory(0o700),
             "file": b"",
-            "l": Link("tmp"),
+            "var/run": Link("../run"),
         },
     )
     code = """
 go(BEGIN, ENTER, MakeDirectory("/new/deep", 0o1777), MakeDirectory("/out"),
-   MakeDirectory("/tmp", 0o1777), MakeDirectory("/l", 0o1777))
+   MakeDirectory("/run", 0o1777), MakeDirectory("/var/run", 0o1777), MakeDirectory("/var/run/x"))
 """
     child(top, code)
     found = contents(top / "root")
     assert found["new/deep"] == ("directory", "0o1777")
     assert found["not/there"] == ("directory", "0o755")
-    assert found["tmp"] == ("directory", "0o700")
+    assert found["run"] == ("directory", "0o700")
+    assert found["run/x"] == ("directory", "0o755")
     for path in ("/file", "/file/x"):
         [line] = child(top, "told(BEGIN, ENTER, MakeDirectory(sys.argv[2]))", path)
         assert line.startswith(f"cannot make the directory {path}: ")
@@ -400,14 +406,14 @@ go(BEGIN, ENTER, MakeDirectory("/new/deep", 0o1777), MakeDirectory("/out"),
 
 
 def test_the_union_keeps_changes_in_the_upper_directory(top: Path) -> None:
-    names = {"lower": "l,o:w er", "upper": "u=p\\per", "work": "w:o,rk"}
+    names = {"lower": "l,o:w er", "upper": "u=p\\per", "work": "w:o,rk", "union": "u,n:i on"}
     grow(top / names["lower"], {"etc/hosts": b"lower", "gone": b"", "dir/old": b""})
-    for name in ("upper", "work"):
+    for name in ("upper", "work", "union"):
         (top / names[name]).mkdir()
     code = """
-lower, upper, work = (f"{top}/{name}" for name in sys.argv[2:])
+lower, upper, work, union = (f"{top}/{name}" for name in sys.argv[2:])
 try:
-    go(BEGIN, MountUnion(lower, upper, work, root), ENTER)
+    go(BEGIN, MountUnion(lower, upper, work, union), EnterRoot(union))
 except EngineError as error:
     print(error.message)
 else:
@@ -432,7 +438,19 @@ else:
 
 
 def test_a_union_that_cannot_be(top: Path) -> None:
-    code = 'told(BEGIN, MountUnion(top + "/no", top + "/u", top + "/w", root))'
+    grow(top / "work", {})
+    grow(top / "union", {})
+    code = 'told(BEGIN, MountUnion(top + "/no", top + "/u", top + "/work", top + "/union"))'
     [line] = child(top, code)
-    assert line.startswith(f"cannot mount overlayfs on {top}/root (lower {top}/no, upper {top}/u)")
+    assert line.startswith(f"cannot mount overlayfs on {top}/union (lower {top}/no, upper {top}/u)")
     assert "No such file" in line
+
+
+def test_no_union_over_a_root_that_has_files(top: Path) -> None:
+    """Another process has just given the container a plain root."""
+    for name in ("lower", "upper", "work"):
+        (top / name).mkdir()
+    code = 'told(BEGIN, MountUnion(top + "/lower", top + "/upper", top + "/work", root))'
+    assert child(top, code) == [
+        "the container was given a root directory of its own at this very moment"
+    ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from builders.hosts import ALL_PROGRAMS, host
 
+from builders.hosts import ALL_PROGRAMS, host
 from udocker.engine import table
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from builders.trees import Directory, File, Link, contents, grow
 
+from builders.trees import Directory, File, Link, contents, grow
 from udocker.engine.steps import Steps, describe, make_inside
 from udocker.errors import EngineError
 from udocker.model.run import (

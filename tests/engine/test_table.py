@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import spec
-
 from udocker.engine import table
 from udocker.errors import UsageError
 from udocker.model.host import Support

@@ -129,20 +129,22 @@ class Steps:
 
     def _bind(self, step: Bind) -> None:
         # With the old root as working directory its files have relative paths, and absolute
-        # ones mean the container: symbolic links of the image cannot lead out.
+        # ones mean the container: symbolic links of the image cannot lead out. No ".." may be
+        # left to the kernel: the old root lies over the new one, and is what it would find.
         os.fchdir(self._old_root)
+        target = os.path.realpath(step.target)
         is_mounted = False
         try:
-            _make_point(step.target, step.is_dir)
-            self._mount(step.source.lstrip("/") or ".", step.target, None, _MS_BIND | _MS_REC)
+            _make_point(target, step.is_dir)
+            self._mount(step.source.lstrip("/") or ".", target, None, _MS_BIND | _MS_REC)
             is_mounted = True
             if step.readonly:
-                self._make_readonly(step.target, step.shallow)
+                self._make_readonly(target, step.shallow)
         except OSError:
             if step.required:
                 raise
             if is_mounted:  # better not there than writable
-                self._lib.udocker_unmount(os.fsencode(step.target))
+                self._lib.udocker_unmount(os.fsencode(target))
 
     def _make_readonly(self, target: str, shallow: bool) -> None:
         if not shallow:
@@ -150,7 +152,7 @@ class Steps:
                 return
             if self._ffi.errno not in (errno.ENOSYS, errno.EPERM):
                 self._check(-1, target)
-        for point in [target] if shallow else _mounts_below(os.path.realpath(target)):
+        for point in [target] if shallow else _mounts_below(target):
             self._remount_readonly(point)
 
     def _remount_readonly(self, target: str) -> None:
@@ -165,8 +167,8 @@ class Steps:
         if step.root:
             make_inside(step.root, step.path, step.mode)
             return
-        if not os.path.isdir(step.path):
-            path = os.path.realpath(step.path)
+        path = os.path.realpath(step.path)  # as for binds
+        if not os.path.isdir(path):
             os.makedirs(path, exist_ok=True)
             os.chmod(path, step.mode)
 
@@ -246,15 +248,14 @@ def _write(path: str, text: str) -> None:
 
 
 def _make_point(target: str, is_dir: bool) -> None:
-    """A file or directory to mount on, made where a link at ``target`` leads."""
+    """A file or directory to mount on, made if it is missing; no part is a link."""
     if os.path.exists(target):
         return
-    path = os.path.realpath(target)
     if is_dir:
-        os.makedirs(path, exist_ok=True)
+        os.makedirs(target, exist_ok=True)
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 
 def make_inside(root: str, path: str, mode: int) -> None:

@@ -1,0 +1,231 @@
+"""``kill -9`` at any moment: the store shows nothing or the whole thing, and the same works again.
+
+The moments are random within the time that the command takes here, from a fixed seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from e2e import checks
+from fakes.registry import FakeRegistry, make_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fakes.registry import MadeImage
+
+pytestmark = pytest.mark.e2e
+
+_NAME = "test/killed"
+_COUNT = 60
+_PATIENCE = 100  # tenths of a second
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def image(fake: FakeRegistry) -> MadeImage:
+    layers = [checks.busybox_layer()]
+    layers += [checks.file_layer(name, 60, 3000) for name in ("one", "two", "three")]
+    return make_image(fake, _NAME, "latest", layers, {"Cmd": ["cat", "/etc/group"]})
+
+
+@pytest.fixture
+def name(fake: FakeRegistry) -> str:
+    return f"{fake.host}/{_NAME}"
+
+
+@pytest.fixture
+def caller(tmp_path: Path, store_path: Path) -> checks.Caller:
+    return checks.Caller(store_path, tmp_path / "home")
+
+
+def killed(caller: checks.Caller, words: list[str], delay: float) -> bool:
+    """Start the command and kill it after ``delay`` seconds; false if it was over by then."""
+    process = caller.start(*words)
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.communicate()
+    return process.returncode < 0
+
+
+def delays(seconds: float, seed: str) -> list[float]:
+    """Moments at which to kill a command that takes ``seconds``."""
+    source = random.Random(seed+'b')
+    return [source.uniform(0, seconds) for _ in range(_COUNT)]
+
+
+def duration(caller: checks.Caller, *words: str) -> float:
+    begun = time.monotonic()
+    caller(*words)
+    return time.monotonic() - begun
+
+
+def swept(caller: checks.Caller, name: str) -> None:
+    """What killed commands left goes once it is old enough."""
+    checks.age(caller.store / "tmp", caller.store / "containers")
+    caller("create", "--name=swept", name)
+    caller("rm", "swept")
+    assert checks.left(caller.store) == []
+
+
+def test_pull(caller: checks.Caller, image: MadeImage, name: str) -> None:
+    seconds = duration(caller, "pull", name)
+    whole = checks.blobs(caller.store)
+    caller("rmi", name)
+    count = 0
+    for delay in delays(seconds, "pull"):
+        count += killed(caller, ["pull", name], delay)
+        assert checks.images(caller) in ([], [f"{name}:latest"])
+        if checks.images(caller):
+            assert "root:x:0:" in caller("run", "--rm", "--pull=never", name).out
+        assert checks.containers(caller) == []
+        caller("pull", name)
+        assert checks.images(caller) == [f"{name}:latest"]
+        assert "root:x:0:" in caller("run", "--rm", "--pull=never", name).out
+        assert checks.blobs(caller.store) == whole
+        caller("rmi", name)
+        assert checks.blobs(caller.store) == []
+    assert count
+    caller("pull", name)
+    swept(caller, name)
+
+
+def test_create(caller: checks.Caller, image: MadeImage, name: str) -> None:
+    caller("pull", name)
+    seconds = duration(caller, "create", "--name=x", name)
+    caller("rm", "x")
+    count = 0
+    for delay in delays(seconds, "create"):
+        count += killed(caller, ["create", "--name=x", name], delay)
+        made = checks.containers(caller)
+        assert len(made) <= 1
+        if made:
+            assert "root:x:0:" in caller("run", "x").out
+            caller("rm", "x")
+        caller("create", "--name=x", name)
+        assert "root:x:0:" in caller("run", "x").out
+        caller("rm", "x")
+    assert count
+    assert checks.containers(caller) == []
+    swept(caller, name)
+
+
+def test_run_of_an_image(caller: checks.Caller, image: MadeImage, name: str) -> None:
+    """The container of a killed run stays, whole, unless it was to be removed."""
+    caller("pull", name)
+    seconds = duration(caller, "run", name)
+    count = 0
+    for delay in delays(seconds, "run"):
+        for identity in checks.containers(caller):
+            caller("rm", identity)
+        count += killed(caller, ["run", "--name=x", name], delay)
+        made = checks.containers(caller)
+        assert len(made) <= 1
+        if made:
+            assert "root:x:0:" in caller("run", "x").out
+            caller("rm", "x")
+        assert "root:x:0:" in caller("run", "--name=x", name).out
+    assert count
+    swept(caller, name)
+
+
+def test_run_of_a_container(
+    caller: checks.Caller, image: MadeImage, name: str, modes: tuple[str, ...]
+) -> None:
+    """In every mode, the first run and later ones: those that copy the image, and those not."""
+    caller("pull", name)
+    count = 0
+    for mode in modes:
+        words = ["run", f"--execmode={mode}", "x"]
+        caller("create", "--name=x", name)
+        seconds = duration(caller, *words)
+        for number, delay in enumerate(delays(seconds, mode)[:40]):
+            if number % 2:
+                caller("rm", "x")
+                caller("create", "--name=x", name)
+            count += killed(caller, words, delay)
+            assert len(checks.containers(caller)) == 1
+            assert "root:x:0:" in caller(*words).out
+        caller("rm", "x")
+    assert count
+    swept(caller, name)
+
+
+def running(word: str) -> list[int]:
+    """The processes that have ``word`` in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def ends(word: str) -> bool:
+    """Whether every process with ``word`` in its command line ends soon."""
+    for _ in range(_PATIENCE):
+        if not running(word):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_nothing_of_a_killed_run_goes_on(
+    caller: checks.Caller, image: MadeImage, name: str, modes: tuple[str, ...]
+) -> None:
+    """In every mode, with a parent that stays and without one."""
+    caller("pull", name)
+    for mode in modes:
+        for options in ([], ["--rm"]):
+            word = f"{os.getpid()}{random.randrange(10**6):06}"  # seconds, and a mark
+            script = f"echo begun; sleep {word}"
+            words = ["run", *options, f"--execmode={mode}", name, "sh", "-c", script]
+            process = caller.start(*words)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            process.kill()
+            process.wait()
+            if mode != "N1" or options:  # else the command itself was killed
+                assert ends(word), (mode, options)
+            for pid in running(word):
+                os.kill(pid, 9)
+            process.communicate()
+    swept(caller, name)
+    left = checks.containers(caller)
+    assert len(left) == len(modes)
+    for identity in left:
+        assert not (caller.store / "containers" / identity / "runs").exists() or not any(
+            (caller.store / "containers" / identity / "runs").iterdir()
+        )
+
+
+def test_run_that_removes_its_container(
+    caller: checks.Caller, image: MadeImage, name: str, modes: tuple[str, ...]
+) -> None:
+    caller("pull", name)
+    count = 0
+    for mode in modes:
+        words = ["run", "--rm", f"--execmode={mode}", name]
+        seconds = duration(caller, *words)
+        for delay in delays(seconds, f"rm {mode}")[:40]:
+            count += killed(caller, words, delay)
+    assert count
+    assert "root:x:0:" in caller("run", "--rm", name).out
+    swept(caller, name)
+    assert checks.containers(caller) == []
