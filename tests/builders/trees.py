@@ -83,9 +83,9 @@ def _make(top: Path, path: Path, node: Node) -> None:
         path.write_bytes(node.content)
 
 
-def contents(top: Path) -> dict[str, object]:
+def contents(top: Path) -> dict[str, tuple[object, ...]]:
     """All below ``top``: what is needed to compare two trees, times aside."""
-    found: dict[str, object] = {}
+    found: dict[str, tuple[object, ...]] = {}
     for folder, folders, names in os.walk(top):
         for name in sorted((*folders, *names)):
             path = os.path.join(folder, name)

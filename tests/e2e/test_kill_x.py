@@ -64,7 +64,7 @@ def killed(caller: checks.Caller, words: list[str], delay: float) -> bool:
 
 def delays(seconds: float, seed: str) -> list[float]:
     """Moments at which to kill a command that takes ``seconds``."""
-    source = random.Random(seed+'b')
+    source = random.Random(seed+'c')
     return [source.uniform(0, seconds) for _ in range(_COUNT)]
 
 

@@ -26,6 +26,7 @@ from udocker.model.run import (
     GuestFile,
     Mount,
     User,
+    WriteFile,
 )
 from udocker.model.value import replace
 
@@ -184,5 +185,5 @@ def test_two_files_of_one_content_have_two_places() -> None:
     files = (GuestFile("/etc/a", b"x"), GuestFile("/etc/b", b"x", 0o600), GuestFile("/etc/a", b"y"))
     for mode in table.names():
         launch = table.find(mode).engine.launch(spec(files=files), HOST, mode)
-        places = [step.path for step in launch.steps if hasattr(step, "content")]
+        places = [step.path for step in launch.steps if isinstance(step, WriteFile)]
         assert len(set(places)) == len(places) >= 3

@@ -64,7 +64,7 @@ class Running:
 
     def line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n")
+        return str(self.process.stdout.readline()).rstrip("\n")
 
     def pid(self) -> int:
         """The process id at the end of a line."""
@@ -196,8 +196,7 @@ def test_sigkill_of_the_front_leaves_nothing(start: Start, way: str) -> None:
     assert all(is_alive(pid) for pid in pids)
     running.process.kill()
     assert running.process.wait() == -9
-    for pid in pids:
-        wait_for(lambda pid=pid: not is_alive(pid))
+    wait_for(lambda: not any(map(is_alive, pids)))
     wait_for(start.is_clean)
     assert start.cleaned.read_text() == "cleaned\n"
 

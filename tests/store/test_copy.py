@@ -335,9 +335,9 @@ def table(entry: Dir, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def modelled(entry: Dir) -> dict[str, object]:
+def modelled(entry: Dir) -> dict[str, tuple[object, ...]]:
     """What ``contents`` says of a copy that is right."""
-    described: dict[str, object] = {}
+    described: dict[str, tuple[object, ...]] = {}
     for name, node in table(entry).items():
         if isinstance(node, Directory):
             described[name] = ("directory", oct(node.mode))

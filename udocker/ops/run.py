@@ -8,6 +8,7 @@ from udocker.engine import table
 from udocker.errors import ContainerNotFound, UdockerError, UsageError
 from udocker.model.container import PLAIN
 from udocker.model.reference import Reference
+from udocker.model.run import Root
 from udocker.model.value import replace
 from udocker.spec import build, command
 from udocker.store.view import View
@@ -50,14 +51,18 @@ def _remove(session: Session, container: Container) -> None:
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
-    """What ``run`` would do, line by line, for --dry-run. A new container is removed again."""
+    """What ``run`` would do, line by line, for --dry-run.
+
+    Nothing changes: a new container is removed again, none is given a copy of its image, and no
+    image is pulled. Raises as ``run``, and ImageNotFound.
+    """
     import shlex
 
     from udocker.engine.steps import describe
 
-    container, is_new = _container(session, request)
+    container, is_new = _container(session, replace(request, pull="never"))
     try:
-        launch = prepare(session, request, container, is_new)
+        launch = _prepare(session, request, container, dry=True)
     finally:
         if is_new:
             session.store.containers.delete(container.id)
@@ -79,19 +84,23 @@ def prepare(session: Session, request: RunRequest, container: Container, is_new:
         raise
 
 
-def _prepare(session: Session, request: RunRequest, container: Container) -> Launch:
+def _prepare(
+    session: Session, request: RunRequest, container: Container, dry: bool = False
+) -> Launch:
     from udocker.ops.modes import choose
 
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
     verdict = choose(session, wanted, features)
-    if not verdict.union:
+    if not verdict.union and not dry:
         from udocker.ops.create import private_copy
 
         container = private_copy(session, container)
     spec = make_spec(session, request, container, verdict.mode)
     _check_mounts(spec, container)
     spec = _settled(spec, container, _check_command(session, spec, container))
+    if not verdict.union:
+        spec = replace(spec, root=Root(container.root))
     return table.find(verdict.mode).engine.launch(spec, session.host, verdict.mode)
 
 

@@ -1,0 +1,292 @@
+"""Which mode a run gets, what is remembered of a first try, and the refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from builders.hosts import ALL_PROGRAMS, host
+from builders.processes import needs_namespaces
+from builders.sessions import session as make_session
+from builders.sessions import trust
+
+from udocker.engine import table
+from udocker.errors import EngineUnavailable, UnsupportedFeature, UsageError
+from udocker.model.run import FILE_MOUNTS, HOSTNAME, READ_ONLY_MOUNTS, USER
+from udocker.ops import doctor, embedded
+from udocker.ops.modes import Verdict, choose, examine
+
+if TYPE_CHECKING:
+    from builders.sessions import TestSession
+
+NONE: frozenset[str] = frozenset()
+EVERYTHING = host(programs=ALL_PROGRAMS)
+NOTHING = host(max_user_namespaces=0)
+needs_embedded = pytest.mark.skipif(
+    embedded.chain_id() is None, reason="the embedded image is not built: setup.py build_ext"
+)
+
+
+@pytest.fixture
+def session(store_path: Path) -> TestSession:
+    """On a host where every mode works."""
+    made = make_session(store_path, EVERYTHING)
+    trust(made, *table.names())
+    return made
+
+
+def memory(session: TestSession, mode: str) -> Path:
+    return Path(session.store.topdir, f"cache/modes/{mode}.json")
+
+
+# Choosing
+
+
+def test_auto_takes_the_first_that_works(session: TestSession) -> None:
+    assert choose(session, "auto", NONE).mode == "N1"
+    trust(session, "N1", reason="it failed")
+    assert choose(session, "auto", NONE).mode == "R1"
+    trust(session, "R1", reason="it failed")
+    assert choose(session, "auto", NONE).mode == "P1"
+    assert session.report.warnings == []
+
+
+def test_auto_takes_the_first_that_has_what_is_needed(session: TestSession) -> None:
+    trust(session, "N1", reason="it failed")
+    needed = frozenset((USER, FILE_MOUNTS))
+    first = next(m.name for m in table.MODES[1:] if needed <= m.engine.FEATURES)
+    assert choose(session, "auto", needed).mode == first
+    assert choose(session, "auto", frozenset((READ_ONLY_MOUNTS,))).mode == "R1"
+
+
+def test_auto_without_any(session: TestSession) -> None:
+    trust(session, *table.names(), reason="a first run failed")
+    with pytest.raises(EngineUnavailable) as caught:
+        choose(session, "auto", NONE)
+    assert caught.value.message == (
+        "no execution mode works on this host "
+        "(N1: a first run failed; R1: a first run failed; P1: a first run failed; "
+        "P2: a first run failed)"
+    )
+    assert caught.value.hint == "udocker doctor"
+
+
+def test_every_reason_is_told(store_path: Path) -> None:
+    session = make_session(store_path, NOTHING)
+    with pytest.raises(EngineUnavailable) as caught:
+        choose(session, "auto", frozenset((READ_ONLY_MOUNTS,)))
+    message = caught.value.message
+    assert "N1: user namespaces are switched off here" in message
+    assert "R1: runc and crun need user namespaces" in message
+    assert "P1: it has no read-only volumes" in message
+    assert "P2: it has no read-only volumes" in message
+
+
+@pytest.mark.parametrize("mode", table.names())
+def test_a_mode_that_is_asked_for(session: TestSession, mode: str) -> None:
+    assert choose(session, mode, NONE) == examine(session, table.find(mode))
+    assert choose(session, mode, NONE).mode == mode
+
+
+def test_unknown_modes(session: TestSession) -> None:
+    with pytest.raises(UsageError, match="unknown execution mode 'Z1'"):
+        choose(session, "Z1", NONE)
+
+
+def test_a_mode_that_does_not_work(store_path: Path) -> None:
+    session = make_session(store_path, NOTHING)
+    with pytest.raises(EngineUnavailable) as caught:
+        choose(session, "P1", NONE)
+    assert caught.value.message == "mode P1 does not work here: the proot program is not in PATH"
+    assert caught.value.hint == "install proot, or name it: UDOCKER_USE_PROOT_EXECUTABLE"
+
+
+def test_a_mode_that_failed_at_first(session: TestSession) -> None:
+    trust(session, "N1", reason="a first run ended with status 1: oh")
+    with pytest.raises(EngineUnavailable) as caught:
+        choose(session, "N1", NONE)
+    assert caught.value.message.endswith(": a first run ended with status 1: oh")
+    assert caught.value.hint == "hint of a first run"
+
+
+def test_what_an_asked_mode_lacks(session: TestSession) -> None:
+    with pytest.raises(UnsupportedFeature) as caught:
+        choose(session, "P1", frozenset((READ_ONLY_MOUNTS, USER)))
+    assert caught.value.message == "mode P1 has no read-only volumes"
+    able = [m.name for m in table.MODES if READ_ONLY_MOUNTS in m.engine.FEATURES]
+    assert caught.value.hint == f"--execmode={' or '.join(able)}"
+    with pytest.raises(UnsupportedFeature) as caught:
+        choose(session, "N1", frozenset(("teleport",)) - NONE) if False else choose(
+            session, "P2", frozenset((READ_ONLY_MOUNTS,))
+        )
+
+
+def test_a_host_name_can_be_done_without(session: TestSession) -> None:
+    assert choose(session, "P1", frozenset((HOSTNAME,))).mode == "P1"
+    [warning] = session.report.warnings
+    assert warning == "mode P1 has no hostname of its own: going on without"
+    trust(session, "N1", "R1", reason="it failed")
+    assert choose(session, "auto", frozenset((HOSTNAME,))).mode == "P1"
+    assert len(session.report.warnings) == 2
+    trust(session, "N1")
+    assert choose(session, "auto", frozenset((HOSTNAME,))).mode == "N1"
+    assert len(session.report.warnings) == 2
+
+
+# Remembering. What was remembered says that N1 fails for a reason that no try would give.
+
+REMEMBERED = "so it was remembered"
+
+
+@pytest.fixture
+def real(store_path: Path) -> TestSession:
+    """On this host, with a memory of N1."""
+    made = make_session(store_path, None, {"PATH": "/nowhere"})
+    trust(made, "N1", reason=REMEMBERED)
+    return made
+
+
+def is_remembered(session: TestSession) -> bool:
+    return examine(session, table.find("N1")).support.reason == REMEMBERED
+
+
+def change(session: TestSession, **data: object) -> None:
+    place = memory(session, "N1")
+    remembered = json.loads(place.read_bytes())
+    place.write_bytes(json.dumps({**remembered, **data}).encode())
+
+
+def test_a_verdict_is_remembered(real: TestSession) -> None:
+    assert is_remembered(real)
+    assert is_remembered(make_session(Path(real.store.topdir), None, {"PATH": "/nowhere"}))
+
+
+def test_a_refusal_is_tried_again_after_an_hour(real: TestSession) -> None:
+    remembered = json.loads(memory(real, "N1").read_bytes())
+    change(real, time=remembered["time"] - 3000)
+    assert is_remembered(real)
+    change(real, time=remembered["time"] - 4000)
+    assert not is_remembered(real)
+
+
+def test_success_does_not_age(session: TestSession) -> None:
+    change(session, time=0)
+    assert examine(session, table.find("N1")).support.ok
+
+
+@pytest.mark.parametrize("name", ["version", "boot", "kernel", "uid", "device", "programs"])
+def test_another_host_or_store_is_tried_anew(real: TestSession, name: str) -> None:
+    remembered = json.loads(memory(real, "N1").read_bytes())
+    change(real, key={**remembered["key"], name: "another"})
+    assert not is_remembered(real)
+
+
+def test_a_program_that_was_replaced_is_tried_anew(store_path: Path, tmp_path: Path) -> None:
+    proot = tmp_path / "proot"
+    proot.write_text("#!/bin/sh\nexit 1\n")
+    proot.chmod(0o755)
+    given = {"PATH": str(tmp_path)}
+    session = make_session(store_path, None, given)
+    trust(session, "P1", reason=REMEMBERED)
+    assert examine(session, table.find("P1")).support.reason == REMEMBERED
+    os.utime(proot, ns=(1, 1))
+    assert examine(make_session(store_path, None, given), table.find("P1")).support.reason != (
+        REMEMBERED
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"key": 1}'])
+def test_a_damaged_memory_is_no_memory(real: TestSession, content: bytes) -> None:
+    memory(real, "N1").write_bytes(content)
+    assert not is_remembered(real)
+
+
+def test_facts_go_before_memory(store_path: Path) -> None:
+    session = make_session(store_path, EVERYTHING)
+    trust(session, "N1")
+    session = make_session(store_path, NOTHING)
+    assert "switched off" in examine(session, table.find("N1")).support.reason
+
+
+def test_doctor_tries_anew(real: TestSession) -> None:
+    assert examine(real, table.find("N1"), fresh=True).support.reason != REMEMBERED
+    assert not is_remembered(real)
+
+
+def test_a_store_that_may_not_be_written_is_no_error(store_path: Path) -> None:
+    store_path.mkdir()
+    session = make_session(store_path, NOTHING)
+    store_path.chmod(0o500)
+    assert not examine(session, table.find("P1")).support.ok
+    session = make_session(store_path, EVERYTHING)
+    assert "Permission denied" in examine(session, table.find("N1")).support.reason
+
+
+# Trying
+
+
+@needs_embedded
+@needs_namespaces
+def test_a_first_run_decides(store_path: Path) -> None:
+    session = make_session(store_path, None, {"PATH": "/nowhere"})
+    verdict = examine(session, table.find("N1"))
+    assert verdict.support.ok, verdict
+    assert "Hello from udocker" in verdict.output
+    assert os.listdir(store_path / "tmp") == []
+    assert list(session.store.containers.all()) == []
+    again = examine(session, table.find("N1"))
+    assert again == Verdict("N1", verdict.support, verdict.union)
+
+
+@needs_embedded
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 3", "a first run ended with status 3: no output"),
+        ("echo some; echo words >&2; exit 1", "a first run ended with status 1: words"),
+        ("kill -9 $$", "a first run ended with status 137: no output"),
+    ],
+)
+def test_an_engine_that_fails_says_how(
+    store_path: Path, tmp_path: Path, script: str, reason: str
+) -> None:
+    proot = tmp_path / "proot"
+    proot.write_text(f"#!/bin/sh\n{script}\n")
+    proot.chmod(0o755)
+    session = make_session(store_path, host(programs=(("proot", str(proot)),)))
+    verdict = examine(session, table.find("P1"))
+    assert verdict.support.reason == reason
+    assert verdict.support.hint == "udocker --debug doctor"
+    assert os.listdir(store_path / "tmp") == []
+
+
+@needs_embedded
+def test_an_engine_that_is_no_program(store_path: Path, tmp_path: Path) -> None:
+    session = make_session(store_path, host(programs=(("proot", f"{tmp_path}/none"),)))
+    verdict = examine(session, table.find("P1"))
+    assert f"cannot execute {tmp_path}/none" in verdict.support.reason
+
+
+# doctor
+
+
+def test_doctor_tells_of_every_mode(store_path: Path) -> None:
+    session = make_session(store_path, NOTHING)
+    findings = doctor.examine_host(session)
+    assert [row.name for row in findings.modes] == list(table.names())
+    assert not any(row.ok for row in findings.modes)
+    assert all(row.reason and row.hint for row in findings.modes)
+    assert findings.chosen == ""
+    assert findings.as_json()["chosen"] == ""
+    json.dumps(findings.as_json())
+    assert any("ann (uid 1000, gid 1001)" in line for line in findings.host)
+    assert any("user namespaces: 0" in line for line in findings.host)
+    assert str(store_path) in findings.store[0]
+
+
+def test_filesystems_are_named_as_the_kernel_does() -> None:
+    assert doctor.filesystem("/proc") == "proc"
+    assert doctor.filesystem("/not/there") == "unknown filesystem"
