@@ -5,7 +5,7 @@
 
 #include "base.h"
 
-enum { MAX_MOUNTS = 256 };
+enum { MAX_MOUNTS = 256, MAX_COPIES = 64 };
 
 /* A host file or directory that the guest sees at target. */
 struct mount {
@@ -16,10 +16,18 @@ struct mount {
     bool readonly;
 };
 
+/* A file of the host, and the copy of it whose system calls are patched. */
+struct copy {
+    uint64_t device, inode, size, seconds, nanoseconds; /* as long as these are, it is the file */
+    const char *path;
+};
+
 struct guest {
     struct mount mounts[MAX_MOUNTS];     /* longest target first; the last one is the root */
     struct mount *by_source[MAX_MOUNTS]; /* the same, longest source first */
     size_t mount_count;
+    struct copy copies[MAX_COPIES];
+    size_t copy_count;
     const char *executable; /* guest path of the program that runs */
     unsigned uid;           /* to the guest, the owner of what the user owns on the host */
     unsigned gid;
@@ -29,9 +37,9 @@ struct guest {
 };
 
 /*
- * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N,
- * and for each mount "rw" or "ro", TARGET, SOURCE. The strings are used in place. False when it is
- * not one.
+ * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N;
+ * for each mount "rw" or "ro", TARGET, SOURCE; for each patched copy "copy", its five numbers,
+ * PATH. The strings are used in place. False when it is not one.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 

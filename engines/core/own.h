@@ -12,7 +12,11 @@ bool own_program(const char *host);
 /* From calls.c: whether what was resolved last lies on a read-only mount. */
 bool on_readonly_mount(const struct process *process, const struct workspace *space);
 
-/* From own_signals.c, own_sockets.c, own_identity.c and own_owner.c. */
+/* From own_mappings.c: mmap(2) of a file, executable, or of its patched copy. */
+long map_file(const struct guest *guest, const long *argument);
+
+/* From own_mappings.c, own_signals.c, own_sockets.c, own_identity.c and own_owner.c. */
+long own_map_call(struct process *process, const struct call *call);
 long own_identity_call(struct process *process, const struct call *call);
 long own_owner_call(struct process *process, const struct call *call, struct workspace *space);
 long own_signal_call(struct process *process, const struct call *call, uint64_t *mask);

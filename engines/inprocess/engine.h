@@ -14,6 +14,9 @@ struct engine {
     const char *description; /* host path of the guest's description */
 };
 
+/* The one of this process: neither a signal handler nor a patched place is given it. */
+extern struct engine *the_engine;
+
 /* Install the filter: from then on, and in every descendant, calls of the guest are trapped. */
 long filter_install(void);
 
@@ -37,7 +40,7 @@ struct image {
 };
 
 /* Map the program that descriptor is open on. 0 or -errno. */
-long image_map(long descriptor, struct image *image);
+long image_map(const struct guest *guest, long descriptor, struct image *image);
 
 /* End, with a message, what cannot go on. */
 _Noreturn void give_up(const char *what, const char *on, long error);

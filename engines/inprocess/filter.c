@@ -18,11 +18,14 @@ enum {
     LOAD = 0x20,
     JUMP_EQUAL = 0x15,
     JUMP_AT_LEAST = 0x35,
+    JUMP_IF_SET = 0x45,
     RETURN = 0x06,
     OF_NUMBER = 0, /* struct seccomp_data */
     OF_ARCHITECTURE = 4,
     OF_POINTER_LOW = 8,
     OF_POINTER_HIGH = 12,
+    OF_THIRD_ARGUMENT = 32, /* its lower half */
+    PROT_EXEC = 4,
     MOST = 1600,
     PR_SET_NO_NEW_PRIVS = 38,
     SET_MODE_FILTER = 1,
@@ -89,6 +92,15 @@ static void put_own(struct writer *writer) {
     put(writer, RETURN, 0, 0, ALLOW);
 }
 
+/* Of the mappings only executable ones may have to be of another file. */
+static void put_mappings(struct writer *writer) {
+    put(writer, JUMP_EQUAL, 0, 4, NR_mmap);
+    put(writer, LOAD, 0, 0, OF_THIRD_ARGUMENT);
+    put(writer, JUMP_IF_SET, 1, 0, PROT_EXEC);
+    put(writer, RETURN, 0, 0, ALLOW);
+    put(writer, RETURN, 0, 0, TRAP);
+}
+
 long filter_install(void) {
     static struct writer writer;
     put(&writer, LOAD, 0, 0, OF_ARCHITECTURE);
@@ -96,6 +108,7 @@ long filter_install(void) {
     put(&writer, RETURN, 0, 0, KILL); /* 32-bit calls have other numbers */
     put_own(&writer);
     put(&writer, LOAD, 0, 0, OF_NUMBER);
+    put_mappings(&writer);
     put_ranges(&writer);
     struct program program = {(uint16_t)writer.size, writer.out};
     long result = kernel(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);

@@ -1,5 +1,6 @@
 /* Programs in the ELF format, mapped as the kernel maps them: elf(5). */
 #include "engine.h"
+#include "own.h"
 
 enum {
     PAGE = 4096,
@@ -122,8 +123,12 @@ static long reserve(const struct extent *extent) {
     return (long)(wanted - extent->begin);
 }
 
-static long map_segment(long descriptor, const struct segment *segment, uintptr_t bias,
-                        int placement) {
+static long map_plain(const long *a) {
+    return kernel(NR_mmap, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static long map_segment(const struct guest *guest, long descriptor, const struct segment *segment,
+                        uintptr_t bias, int placement) {
     uintptr_t begin = page_down(bias + segment->address);
     uintptr_t file_end = bias + segment->address + segment->file_size;
     uintptr_t end = page_up(bias + segment->address + segment->memory_size);
@@ -131,8 +136,11 @@ static long map_segment(long descriptor, const struct segment *segment, uintptr_
     uintptr_t mapped_end = begin;
     if (segment->file_size > 0) {
         size_t skew = (bias + segment->address) - begin;
-        long result = kernel(NR_mmap, (long)begin, (long)(segment->file_size + skew), access,
-                             MAP_PRIVATE | placement, descriptor, (long)(segment->offset - skew));
+        const long argument[] = {
+            (long)begin, (long)(segment->file_size + skew), access, MAP_PRIVATE | placement,
+            descriptor,  (long)(segment->offset - skew),
+        };
+        long result = access & PROT_EXEC ? map_file(guest, argument) : map_plain(argument);
         if (failed(result)) {
             return result;
         }
@@ -162,7 +170,7 @@ static long read_interpreter(long descriptor, const struct segment *segment, cha
     return result;
 }
 
-long image_map(long descriptor, struct image *image) {
+long image_map(const struct guest *guest, long descriptor, struct image *image) {
     struct header header;
     struct segment segments[MOST_SEGMENTS];
     struct extent extent;
@@ -191,7 +199,7 @@ long image_map(long descriptor, struct image *image) {
         if (segment->type == SEGMENT_INTERPRETER) {
             result = read_interpreter(descriptor, segment, image->interpreter);
         } else if (segment->type == SEGMENT_LOAD) {
-            result = map_segment(descriptor, segment, image->bias, placement);
+            result = map_segment(guest, descriptor, segment, image->bias, placement);
             if (header.segment_offset >= segment->offset &&
                 header.segment_offset < segment->offset + segment->file_size) {
                 image->headers =

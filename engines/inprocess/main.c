@@ -78,7 +78,7 @@ static void map(const char *path, struct image *target, char *name) {
     if (descriptor < 0) {
         give_up("open", path, descriptor);
     }
-    long result = image_map(descriptor, target);
+    long result = image_map(&engine.process.guest, descriptor, target);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     if (result < 0) {
         give_up("load", path, result);

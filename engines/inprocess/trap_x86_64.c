@@ -31,7 +31,7 @@ struct context {
     uint64_t mask;
 };
 
-static struct engine *the_engine; /* a handler is given nothing else */
+struct engine *the_engine;
 
 void restore_context(void);
 __asm__(".text\n"
