@@ -24,6 +24,7 @@ def run(code, *arguments, **options):
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         **options,
     )
 
@@ -225,9 +226,10 @@ class TestRemoveTree:
 
 
 HOLD = (
-    "import sys; from udocker import files\n"
+    "import os, sys, time; from udocker import files\n"
     "with files.lease(sys.argv[1]):\n"
-    "    print('held', flush=True); sys.stdin.read(1)"
+    "    print('held', flush=True); sys.stdin.read(1); time.sleep(0.2)\n"
+    "    open(os.path.dirname(sys.argv[1]) + '/done', 'w').close()"
 )
 
 
@@ -249,6 +251,7 @@ class TestLease:
         with run(HOLD, path) as holder:
             assert holder.stdout.readline() == b"held\n"
             told = []
+            assert not (tmp_path / "done").exists()
 
             def waiting():
                 told.append(holder.poll())
@@ -256,7 +259,7 @@ class TestLease:
                 holder.stdin.flush()
 
             with files.lease(str(path), waiting):
-                assert holder.wait() == 0
+                assert (tmp_path / "done").exists()
             assert told == [None]
 
     def test_without_anybody_to_tell(self, tmp_path):
@@ -266,7 +269,7 @@ class TestLease:
             holder.stdin.write(b"x")
             holder.stdin.flush()
             with files.lease(str(path)):
-                pass
+                assert (tmp_path / "done").exists()
 
     def test_another_path_is_another_lease(self, tmp_path):
         with files.lease(str(tmp_path / "one")), run(HOLD, tmp_path / "two") as other:

@@ -373,7 +373,7 @@ class Pump:
 
     def wait_for(self, text):
         with self._news:
-            self._news.wait_for(lambda: text.encode() in self.raw or self._over, 120)
+            self._news.wait_for(lambda: text.encode() in self.raw or self._over, 60)
             assert text.encode() in self.raw, self.raw
 
     def finish(self):
@@ -568,6 +568,8 @@ reporter.close()
             """
 task = reporter.task("[red]a[/red] :smile:\\x1b[2J{x}\\n", 10)
 until_drawn("[red]a[/red] :smile:?[2J{x}")
+reporter.info("[b]note[/b] :smile:")
+until_drawn("[b]note[/b] :smile:")
 reporter.info("[/nothing] [link=http://x]y[/link]\\x1b]0;title\\x07")
 task.done("[b]done[/b]")
 reporter.close()
@@ -575,6 +577,7 @@ reporter.close()
         )
         assert "\x1b[2J" not in outcome.raw
         assert outcome.lines() == [
+            "[b]note[/b] :smile:",
             "[/nothing] [link=http://x]y[/link]?]0;title?",
             "[red]a[/red] :smile:?[2J{x} : [b]done[/b]",
         ]

@@ -153,6 +153,12 @@ class TestWrong:
             messages.add(caught.value.message)
         assert len(messages) == 1
 
+    def test_one_byte_too_many_stays_too_many(self):
+        stream = reader(DATA + b"x", promised(DATA))
+        for _ in range(2):
+            with pytest.raises(VerificationError, match="longer"):
+                stream.read()
+
     def test_an_endless_source_is_left_alone(self):
         source = Source(bytes(1 << 20))
         stream = VerifiedReader(source, promised(bytes(1000)))

@@ -317,7 +317,7 @@ class _Bars:
     def _update(self, bars: dict[_CountedTask, TaskID]) -> None:
         with self._lock:
             tasks = self._tasks.copy()
-            lines, self._lines = self._lines, []
+            lines = self._lines.copy()
         progress = self._progress
         for task in bars.keys() - tasks:
             progress.remove_task(bars.pop(task))
@@ -331,6 +331,8 @@ class _Bars:
         if lines:
             text = "\n".join(lines)
             progress.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+            with self._lock:
+                del self._lines[: len(lines)]
 
 
 def _rich_progress(output: _Output, environ: Mapping[str, str]) -> Progress:

@@ -71,6 +71,7 @@ static bool add_mount(struct guest *guest, const char *target, const char *sourc
     mount.target_size = length_of(mount.target);
     mount.source_size = length_of(mount.source);
     mount.readonly = readonly;
+    guest->has_readonly = guest->has_readonly || readonly;
     size_t place = guest->mount_count++;
     while (place > 0 && guest->mounts[place - 1].target_size < mount.target_size) {
         guest->mounts[place] = guest->mounts[place - 1];
@@ -96,6 +97,7 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     const char *end = text + size;
     bool has_root = false;
     guest->mount_count = 0;
+    guest->has_readonly = false;
     guest->copy_count = 0;
     guest->directory = "/";
     guest->host_uid = (unsigned)kernel(NR_getuid, 0, 0, 0, 0, 0, 0);

@@ -26,6 +26,7 @@ struct guest {
     struct mount mounts[MAX_MOUNTS];     /* longest target first; the last one is the root */
     struct mount *by_source[MAX_MOUNTS]; /* the same, longest source first */
     size_t mount_count;
+    bool has_readonly; /* one of the mounts is */
     struct copy copies[MAX_COPIES];
     size_t copy_count;
     const char *executable; /* guest path of the program that runs */

@@ -1,5 +1,7 @@
 #include "own.h"
 
+#include "quick.h"
+
 enum {
     O_NOFOLLOW = 0400000,
     RESOLVE_NO_SYMLINKS = 4,
@@ -24,8 +26,29 @@ static long open_readonly(long flags, long mode, const char *host) {
     return result == -ENOENT && flags & O_CREAT ? -EROFS : result;
 }
 
+/* Without the walk, where there are no links; -ENOSYS where it is needed. */
+static long quick_open_at(struct process *process, long dirfd, const char *path, long flags,
+                          long mode) {
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT);
+    struct shape shape;
+    if ((writes && process->guest.has_readonly) || !quick_shape(&process->guest, path, &shape)) {
+        return -ENOSYS;
+    }
+    long result;
+    if (shape.is_single && !(flags & O_PATH)) {
+        result = kernel(NR_openat, dirfd, (long)path, flags | O_NOFOLLOW, mode, 0, 0);
+    } else {
+        result = quick_open(&process->guest, dirfd, path, &shape, flags, mode);
+    }
+    return result == -ELOOP && !(flags & O_NOFOLLOW) ? -ENOSYS : result;
+}
+
 static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
                     struct workspace *space) {
+    long quick = quick_open_at(process, dirfd, path, flags, mode);
+    if (quick != -ENOSYS) {
+        return quick;
+    }
     bool exclusive = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
     enum last last = flags & O_NOFOLLOW || exclusive ? KEEP : FOLLOW;
     long result = calls_resolve(process, dirfd, path, last, space);

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from builders.hosts import host
 from builders.processes import race
 from builders.sessions import session as make_session
 from builders.stores import add_image
 from builders.trees import Whiteout, contents, grow
 from fakes.registry import FakeRegistry, make_image, make_layer
-
 from udocker.errors import (
     ContainerNotFound,
     ImageNotFound,

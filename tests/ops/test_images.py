@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from builders.hosts import host
 from builders.sessions import session as make_session
 from builders.stores import add_image
-
 from udocker.errors import ImageNotFound, StoreError
 from udocker.model.oci import Platform
 from udocker.model.reference import Digest, Reference

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from builders.hosts import host
 from builders.processes import race
 from builders.sessions import session as make_session
 from fakes.registry import (
     OCI_MANIFEST,
-    Fault,
     FakeRegistry,
+    Fault,
     directory,
     make_image,
     make_index,
@@ -23,7 +24,6 @@ from fakes.registry import (
     program,
     symlink,
 )
-
 from udocker.errors import (
     ArchiveLimitError,
     BadReplyError,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from builders.sessions import TestSession
-
     from udocker.store.images import ImageRecord
 
 BASE = make_layer({"bin": directory(), "bin/prog": program(b"#!"), "etc/motd": b"base"})

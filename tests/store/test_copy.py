@@ -268,6 +268,17 @@ def test_an_error_leaves_the_container_as_it_was(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "store/tmp") == []
 
 
+def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
+    """The copy was there, and the record did not say so yet."""
+    root = Path(make_container(top=str(tmp_path / "store")).root)
+    grow(root, {"old/locked/x": b"", "old/locked": Directory(0), "old": Directory(0o500)})
+    root.chmod(0o555)
+    store = Store(str(tmp_path / "store"))
+    made = replace(make_container(top=store.topdir), tree=str(grow(tmp_path / "t", {"new": b""})))
+    copy_container(made, store.temporary)
+    assert sorted(contents(root)) == ["new"]
+
+
 @needs_namespaces
 def test_a_full_disk_leaves_the_container_as_it_was(tmp_path: Path) -> None:
     tree = grow(tmp_path / "tree", {f"file{n}": b"x" * 5000 for n in range(30)})

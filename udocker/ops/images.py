@@ -94,9 +94,8 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
         get_image(session, text)  # nothing is written for an image that is not there
         with store.temporary() as temporary, store.references():
             record = get_image(session, text)
-            blobs = _blobs_of_one(session, record)
+            blobs, doomed = _blobs_of_one(session, record), _trees_of_none(session, record)
             store.images.remove(Reference.parse(record.reference))
-            doomed = _unreferred(session)
             for chain_id in doomed:
                 store.trees.remove(chain_id, temporary)
             for digest in blobs:
@@ -125,11 +124,13 @@ def _manifest(session: Session, record: ImageRecord) -> Manifest:
     return Manifest.parse(raw, "", record.reference)
 
 
-def _unreferred(session: Session) -> list[Digest]:
+def _trees_of_none(session: Session, removed: ImageRecord) -> list[Digest]:
+    """The trees that no container and no image but ``removed`` needs."""
     from udocker.ops.embedded import chain_id
 
     store = session.store
-    wanted = {chain_id(), *(record.chain_id for record in store.images.all())}
+    others = (r for r in store.images.all() if r.reference != removed.reference)
+    wanted = {chain_id(), *(record.chain_id for record in others)}
     used = {container.tree for container in store.containers.all()}
     return [c for c in store.trees.all() if c not in wanted and store.trees.root(c) not in used]
 

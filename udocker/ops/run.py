@@ -10,7 +10,7 @@ from udocker.model.container import PLAIN
 from udocker.model.reference import Reference
 from udocker.model.run import Root
 from udocker.model.value import replace
-from udocker.spec import build, command
+from udocker.spec import build, command, mounts
 from udocker.store.view import View
 
 TYPE_CHECKING = False
@@ -132,9 +132,9 @@ def _layers(container: Container) -> tuple[str, ...]:
 def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
     """The program found, and mounts where the links of the image lead."""
     view = View(_layers(container))
-    mounts = tuple(replace(mount, target=view.canonical(mount.target)) for mount in spec.mounts)
+    led = (replace(mount, target=view.canonical(mount.target)) for mount in spec.mounts)
     files = tuple(replace(file, target=view.canonical(file.target)) for file in spec.files)
-    return replace(spec, mounts=mounts, files=files, program=program)
+    return replace(spec, mounts=mounts.ordered(led), files=files, program=program)
 
 
 def _check_command(session: Session, spec: RunSpec, container: Container) -> str:

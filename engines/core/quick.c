@@ -1,0 +1,99 @@
+#include "quick.h"
+
+#include "path.h"
+
+enum {
+    LONGEST = 1024,
+    RESOLVE_NO_SYMLINKS = 4,
+    RESOLVE_BENEATH = 8,
+    MODE_BITS = 07777,
+};
+
+struct open_how {
+    uint64_t flags, mode, resolve;
+};
+
+static bool may_be_mount(const struct guest *guest, const char *name, size_t size) {
+    for (size_t index = 0; index + 1 < guest->mount_count; index++) {
+        const struct mount *mount = &guest->mounts[index];
+        size_t begin = mount->target_size - size;
+        if (mount->target_size > size && mount->target[begin - 1] == '/' &&
+            same_bytes(mount->target + begin, name, size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_dots(const char *name, size_t size) {
+    return name[0] == '.' && (size == 1 || (size == 2 && name[1] == '.'));
+}
+
+/* One part of a path: false when it makes the path one for the walk. */
+static bool take_part(const struct guest *guest, const char *name, size_t size,
+                      struct shape *shape) {
+    if (size == 0 || is_dots(name, size)) {
+        return false;
+    }
+    if (!shape->is_absolute && may_be_mount(guest, name, size)) {
+        shape->is_simple = false;
+    }
+    return true;
+}
+
+bool quick_shape(const struct guest *guest, const char *path, struct shape *shape) {
+    enum { PAGE = 4096 };
+    if (!memory_is_there(path, 1) || path[0] == '\0') {
+        return false;
+    }
+    *shape = (struct shape){.is_simple = true, .is_absolute = path[0] == '/'};
+    size_t begin = shape->is_absolute ? 1 : 0;
+    size_t parts = 0;
+    for (size_t at = begin; at < LONGEST; at++) {
+        if (((uintptr_t)path + at) % PAGE == 0 && !memory_is_there(path + at, 1)) {
+            return false;
+        }
+        if (path[at] != '/' && path[at] != '\0') {
+            continue;
+        }
+        if (!take_part(guest, path + begin, at - begin, shape)) {
+            return false;
+        }
+        parts++;
+        if (path[at] == '\0') {
+            shape->size = at;
+            shape->is_single = parts == 1 && !shape->is_absolute && shape->is_simple;
+            return true;
+        }
+        begin = at + 1;
+    }
+    return false;
+}
+
+long quick_open(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
+                long flags, long mode) {
+    char host[LONGEST];
+    struct open_how how = {.flags = (uint32_t)flags, .resolve = RESOLVE_NO_SYMLINKS};
+    if (flags & (O_CREAT | O_TMPFILE_BIT)) {
+        how.mode = (uint64_t)mode & MODE_BITS;
+    }
+    if (shape->is_absolute) {
+        const struct mount *mount = guest_mount(guest, path, shape->size);
+        size_t left = shape->size - mount->target_size;
+        if (mount->source_size + left + 1 > sizeof host) {
+            return -ENOSYS;
+        }
+        copy_bytes(host, mount->source, mount->source_size);
+        copy_bytes(host + mount->source_size, path + mount->target_size, left);
+        host[mount->source_size + left] = '\0';
+        dirfd = AT_FDCWD;
+        path = host;
+    } else if (shape->is_simple) {
+        how.resolve |= RESOLVE_BENEATH;
+    } else {
+        return -ENOSYS;
+    }
+    long result = kernel(NR_openat2, dirfd, (long)path, (long)&how, sizeof how, 0, 0);
+    /* openat2 minds flags that openat ignores; leaving the directory is a link's work, too. */
+    return result == -EINVAL || result == -18 /* EXDEV */ ? -ENOSYS : result;
+}

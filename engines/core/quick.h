@@ -1,0 +1,28 @@
+/*
+ * Shortcuts past the walk: where the kernel can be trusted to stay inside, because there is one
+ * name only, or because it is told to follow no links.
+ */
+#ifndef UDOCKER_QUICK_H
+#define UDOCKER_QUICK_H
+
+#include "guest.h"
+
+/* What can be said of a path without looking at a file. */
+struct shape {
+    bool is_single;   /* one name, and not "." or ".." */
+    bool is_simple;   /* no "..", and nothing that may be a mount's */
+    bool is_absolute; /* and then only that no part is "..", "." or empty */
+    size_t size;
+};
+
+/* Read a path of the guest's. False when the walk should see to it: it is not there, or long. */
+bool quick_shape(const struct guest *guest, const char *path, struct shape *shape);
+
+/*
+ * Open path following no links. -ELOOP when there are some; -ENOSYS when the kernel cannot, or the
+ * path is none of which this can be told.
+ */
+long quick_open(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
+                long flags, long mode);
+
+#endif
