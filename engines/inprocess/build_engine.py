@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
 
+_NUMBER = re.compile(r"^NUMBER\((\d+), (\w+)\)", re.MULTILINE)
+_TRAPPED = re.compile(r"^(?:ONE|TWO|OWN)\((\w+)", re.MULTILINE)
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE = os.path.join(os.path.dirname(_HERE), "core")
 # Machines that the engine is written for, and the files that are theirs alone.
@@ -46,6 +49,22 @@ def build(destination: str, compiler: str = "cc") -> None:
             objects.append(target)
         script = f"-Wl,-T,{os.path.join(_HERE, 'inprocess.ld')}"
         subprocess.run([*words, *_LINK, script, *objects, "-o", destination], check=True)
+    with open(f"{destination}.numbers", "w", encoding="ascii") as stream:
+        stream.write("".join(f"{number}\n" for number in trapped_numbers()))
+
+
+def trapped_numbers(machine: str | None = None) -> list[int]:
+    """The system calls that stop in the engine, and are worth a patched place.
+
+    Not mmap: it stops only where it maps code.
+    """
+    with open(os.path.join(_CORE, f"numbers_{machine or platform.machine()}.def")) as stream:
+        numbers = {name: int(number) for number, name in _NUMBER.findall(stream.read())}
+    trapped = set()
+    for table in ("table_common.def", "table_legacy.def"):
+        with open(os.path.join(_CORE, table)) as stream:
+            trapped.update(_TRAPPED.findall(stream.read()))
+    return sorted(numbers[name] for name in trapped if name in numbers and name != "mmap")
 
 
 def sources() -> list[str]:

@@ -251,7 +251,7 @@ def test_an_interrupt_leaves_nothing(udocker: Udocker, registry: FakeRegistry) -
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert list(udocker.store.images.all()) == []
-    assert os.listdir(udocker.store_path / "tmp") == []
+    assert not list(udocker.store_path.glob("tmp/*"))
 
 
 # Output

@@ -8,8 +8,9 @@ import sys
 from udocker.cli import commands
 from udocker.cli.context import Context
 from udocker.cli.parser import FLAG, TEXT, Option, Parsed, Syntax, help_text, parse
-from udocker.errors import UdockerError
+from udocker.errors import UdockerError, UsageError
 from udocker.files import translate
+from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from udocker.model.config import Config
     from udocker.report import Reporter
 
+_HELP = Option(("--help", "-h"), FLAG, "show help")
 GENERAL = Syntax(
     usage="[OPTIONS] COMMAND …",
     summary="Run Docker and OCI images without privileges.",
     options=(
-        Option(("--help", "-h"), FLAG, "show help"),
+        _HELP,
         Option(("--version", "-V"), FLAG, "show the version"),
         Option(("--debug", "-D"), FLAG, "tell more; show the traceback of an error"),
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the result is the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = False
+    _open_streams()
     try:
         general = parse(GENERAL, given, "")
         debug = general.flag("debug")
@@ -86,14 +89,11 @@ def _dispatch(general: Parsed) -> int:
 
 def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
     """Whether --help stands among the command's own options, not in a command to run."""
-    own = {name for option in syntax.options for name in option.names}
-    asked = [word for word in ("--help", "-h") if word not in own]
-    for argument in arguments:
-        if argument in asked:
-            return True
-        if argument == "--" or (syntax.passes_on and not argument.startswith("-")):
-            return False
-    return False
+    lenient = replace(syntax, options=(*syntax.options, _HELP), at_least=0, at_most=None)
+    try:
+        return parse(lenient, arguments, "").flag("help")
+    except UsageError:
+        return False  # what is wrong will be told
 
 
 def _context(general: Parsed, parsed: Parsed) -> Context:
@@ -150,5 +150,17 @@ def _traceback() -> None:
 def _flush() -> None:
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):  # Python would try once more at its end, and fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _open_streams() -> None:
+    """Put something where the caller closed a standard stream: no file of ours may come there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

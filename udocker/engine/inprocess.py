@@ -1,7 +1,8 @@
-"""F2: the command's system calls are stopped by a seccomp filter in the process itself.
+"""F2 to F4: the command's system calls are stopped by a seccomp filter in the process itself.
 
 No namespaces, no tracer, no mounts: the engine (``engines/inprocess``) is loaded into every
-process of the container and gives the kernel host paths in place of the container's.
+process of the container and gives the kernel host paths in place of the container's. In F3 and F4
+the code of the C library and the like comes from patched copies (``patch``), which do not stop.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from udocker.model.host import Host
     from udocker.model.run import RunSpec, Step
 
-MODES = ("F2",)
+MODES = ("F2", "F3", "F4")
 FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER))
 _SYSTEM = ("/dev", "/proc", "/sys")
 
@@ -83,4 +84,8 @@ def _description(spec: RunSpec) -> bytes:
     words += ["uid", str(spec.user.uid), "gid", str(spec.user.gid)]
     for target, source, readonly in _mounts(spec):
         words += ["ro" if readonly else "rw", target, source]
+    for copy in spec.copies:
+        seconds, nanoseconds = divmod(copy.mtime_ns, 10**9)
+        words += ["copy", f"{copy.device} {copy.inode} {copy.size} {seconds} {nanoseconds}"]
+        words.append(copy.path)
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)

@@ -53,6 +53,14 @@ class Patched:
     pieces: tuple[tuple[int, bytes], ...]
     sites: int
 
+    def applied(self, data: bytes) -> bytes:
+        """The whole copy. Islands may lie behind the end of a file that ends with its code."""
+        copy = bytearray(data)
+        for offset, piece in self.pieces:
+            copy.extend(bytes(max(0, offset + len(piece) - len(copy))))
+            copy[offset : offset + len(piece)] = piece
+        return bytes(copy)
+
 
 def patch(data: bytes, numbers: frozenset[int]) -> Patched | None:
     """Find the system calls of ``numbers`` in an ELF file; None when there is nothing to patch."""

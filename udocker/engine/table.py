@@ -20,6 +20,7 @@ class Mode:
     name: str
     engine: Engine
     summary: str
+    patches: bool = False  # runs patched copies of libraries
 
 
 MODES = (

@@ -101,7 +101,12 @@ def _prepare(
     spec = _settled(spec, container, _check_command(session, spec, container))
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
-    return table.find(verdict.mode).engine.launch(spec, session.host, verdict.mode)
+    mode = table.find(verdict.mode)
+    if mode.patches and not dry:
+        from udocker.ops.patched import copies
+
+        spec = replace(spec, copies=copies(session, View(_layers(container)), spec.program))
+    return mode.engine.launch(spec, session.host, mode.name)
 
 
 def make_spec(session: Session, request: RunRequest, container: Container, mode: str) -> RunSpec:
