@@ -46,13 +46,19 @@ def _compiles(words: str, line: str) -> bool:
 
 
 class BuildCompiled(build_ext):
-    """build_ext, and the image beside the extension module."""
+    """build_ext, and beside the extension module what else the package brings along."""
 
     def run(self) -> None:
         super().run()
         package = "udocker" if self.inplace else os.path.join(self.build_lib, "udocker")
-        build = runpy.run_path(os.path.join("engines", "hello", "build_hello.py"))["build"]
-        build(os.path.join(package, "data", "hello"), os.environ["CC"])
+        data = os.path.join(package, "data")
+        # What is there may be of another machine: a build in place, copied as package data.
+        shutil.rmtree(data, ignore_errors=True)
+        hello = runpy.run_path(os.path.join("engines", "hello", "build_hello.py"))
+        hello["build"](os.path.join(data, "hello"), os.environ["CC"])
+        engine = runpy.run_path(os.path.join("engines", "inprocess", "build_engine.py"))
+        if engine["is_supported"]():
+            engine["build"](os.path.join(data, "engine", "inprocess"), os.environ["CC"])
 
 
 os.environ["CC"] = compiler()  # what was tried is what setuptools takes

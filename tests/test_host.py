@@ -7,9 +7,9 @@ import pwd
 from typing import TYPE_CHECKING
 
 import pytest
+
 from builders.hosts import host as make_host
 from builders.processes import environment, python
-
 from udocker import host
 
 if TYPE_CHECKING:

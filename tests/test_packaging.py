@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parent.parent
 LEFT_OUT = shutil.ignore_patterns(
-    ".*_cache", ".git", ".venv", "__pycache__", "build", "data", "*.egg-info", "*.so"
+    ".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "build", "data", "*.egg-info", "*.so"
 )
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
@@ -50,9 +50,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("source") / "udocker"
     shutil.copytree(SOURCE, copy, ignore=LEFT_OUT)
     # A build in place for another machine must not get into a wheel.
-    stale = copy / "udocker" / "data" / "hello" / "blobs" / "sha256" / ("0" * 64)
-    stale.parent.mkdir(parents=True)
-    stale.write_bytes(b"stale")
+    for place in ("hello/blobs/sha256", "engine"):
+        stale = copy / "udocker" / "data" / place / ("0" * 64)
+        stale.parent.mkdir(parents=True)
+        stale.write_bytes(b"stale")
     return copy
 
 
@@ -84,6 +85,22 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "udocker/data/hello/index.json" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"udocker"}
     assert not [name for name in names if name.endswith("0" * 64)]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="host: the engine is for x86_64")
+def test_wheel_holds_the_engine_as_a_program(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"),
+            *("--no-deps", "--no-index", "--target", tmp_path / "installed", wheel),
+        ],
+        check=True,
+    )
+    program = tmp_path / "installed" / "udocker" / "data" / "engine" / "inprocess"
+    assert os.access(program, os.X_OK)
+    assert program.read_bytes()[:4] == b"\x7fELF"
+    assert 3 not in _program_headers(program.read_bytes())  # PT_INTERP: it needs no library
+    assert program.with_name("inprocess.numbers").exists()
 
 
 def test_wheel_tells_its_command_and_needs(wheel: Path) -> None:

@@ -437,16 +437,18 @@ def on_terminal(code, *, environ=(), size=(80, 24), path=()):
     )
     pump = Pump(master)
     lines = []
-    with process:
-        for line in process.stdout:
-            if line.startswith("waiting for "):
-                pump.wait_for(line.rstrip("\n")[len("waiting for ") :])
-                process.stdin.write("\n")
-                process.stdin.flush()
-            else:
-                lines.append(line)
-    assert termios.tcgetattr(slave) == before
-    os.close(slave)
+    try:
+        with process:
+            for line in process.stdout:
+                if line.startswith("waiting for "):
+                    pump.wait_for(line.rstrip("\n")[len("waiting for ") :])
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                else:
+                    lines.append(line)
+        assert termios.tcgetattr(slave) == before
+    finally:
+        os.close(slave)
     return Outcome(pump.finish(), "".join(lines), process.returncode, size)
 
 

@@ -37,8 +37,7 @@ def add_image(
     ``run`` is the "config" object of the configuration.
     """
     reference = Reference.parse(name)
-    diff_id = str(Digest.of(b"uncompressed " + layer))
-    config = make_config(run, architecture=architecture, layers=(diff_id,))
+    config = config_of(run, layer, architecture)
     manifest = manifest_of(config, layer)
     for blob in (config.raw, manifest.raw, layer):
         store.blobs.put(blob)
@@ -57,6 +56,13 @@ def add_image(
     )
     store.images.put(reference, record)
     return record
+
+
+def config_of(
+    run: dict[str, Any] | None, layer: bytes = b"", architecture: str = "amd64"
+) -> ImageConfig:
+    diff_id = str(Digest.of(b"uncompressed " + layer))
+    return make_config(run, architecture=architecture, layers=(diff_id,))
 
 
 def manifest_of(config: ImageConfig, layer: bytes) -> Manifest:

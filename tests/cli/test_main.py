@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builders.commands import Udocker
-from builders.processes import wait_for
+from builders.processes import SOURCE, needs_namespaces, wait_for
 from builders.trees import File
 from fakes.registry import FakeRegistry, Fault, make_image, make_layer
 from udocker import __version__
@@ -19,7 +20,7 @@ from udocker.config import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from typing import Any
 
 
 @pytest.fixture
@@ -295,59 +296,47 @@ def test_a_full_disk_for_the_output(udocker: Udocker, words: tuple[str, ...]) ->
     assert b"Exception ignored" not in err
 
 
+def in_shell(udocker: Udocker, script: str, **options: Any) -> Any:
+    """Run ``script``, where "$@" is the command and its first words."""
+    process = udocker.start()
+    process.communicate()
+    environ = {**udocker.environ, "PYTHONPATH": str(SOURCE), "PYTHONSAFEPATH": "1"}
+    return subprocess.run(
+        ["sh", "-c", script, "sh", *process.args],
+        env=environ,
+        capture_output=True,
+        check=False,
+        **options,
+    )
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_descriptors_that_are_closed(udocker: Udocker, closed: str) -> None:
     udocker.add("one", {"file": b""})
-    script = f'for w in version "images" "ps --json"; do "$@" $w {closed} || exit; done'
-    words = ["sh", "-c", script, "sh"]
-    process = udocker.start()
-    command = process.args
-    process.communicate()
-    done = subprocess.run(
-        [*words, *command],
-        env={**udocker.environ, "PYTHONPATH": str(os.path.dirname(commands.__file__) + "/../..")},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done
-    assert b"Traceback" not in done.stderr
-    assert b"error" not in done.stderr
-    again = f'"$@" rmi none {closed}'
-    done = subprocess.run(
-        ["sh", "-c", again, "sh", *command],
-        env={**udocker.environ, "PYTHONPATH": str(os.path.dirname(commands.__file__) + "/../..")},
-        capture_output=True,
-        check=False,
-    )
+    for words in ("version", "images", "ps --json", "create one"):
+        done = in_shell(udocker, f'"$@" {words} {closed}')
+        assert done.returncode == 0, done
+        assert b"Traceback" not in done.stderr
+    done = in_shell(udocker, f'"$@" rmi none {closed}')
     assert done.returncode == 125
     assert b"Traceback" not in done.stderr
+    [container] = udocker.store.containers.all()
+    assert container.config.raw == Path(container.path, "config.json").read_bytes()
 
 
+@needs_namespaces
 def test_a_working_directory_that_is_gone(udocker: Udocker) -> None:
     gone = udocker.top / "gone"
-    gone.mkdir()
     udocker.add("one", {"p": File(b"", 0o755)})
-    script = 'rmdir "$PWD"; "$@"'
-    process = udocker.start()
-    command = process.args
-    process.communicate()
-    for words in (["version"], ["images"], ["run", "--dry-run", "-v", "/etc", "one", "/p"]):
-        gone.mkdir(exist_ok=True)
-        done = subprocess.run(
-            ["sh", "-c", script, "sh", *command, *words],
-            env={
-                **udocker.environ,
-                "PYTHONPATH": os.path.realpath(os.path.dirname(commands.__file__) + "/../.."),
-                "PYTHONSAFEPATH": "1",
-            },
-            cwd=gone,
-            capture_output=True,
-            check=False,
-        )
+    udocker.trust("N1")
+    for words in ("version", "images", "run --dry-run --execmode=N1 -v /etc one /p"):
+        gone.mkdir()
+        done = in_shell(udocker, f'rmdir "$PWD"; "$@" {words}', cwd=gone)
         assert done.returncode == 0, done
         assert b"Traceback" not in done.stderr
 
 
+@needs_namespaces
 def test_names_of_any_bytes_are_printed(udocker: Udocker) -> None:
     """What was typed is printed as it was typed, whatever the locale."""
     odd = udocker.top / os.fsdecode(b"od\xffd")

@@ -65,9 +65,14 @@ class SmallDisk:
         """The store, for looking at it from outside."""
         return type(self._place)(f"{self._seen}{self._place}/store")
 
+    def used_inodes(self) -> int:
+        space = os.statvfs(self.store)
+        return space.f_files - space.f_ffree
+
     def resize(self, options: str) -> None:
-        words = ["mount", "-o", f"remount,{options}", str(self._place)]
-        subprocess.run([*self._enter, *words], check=True)
+        # All is said: mount(8) would add options of mountinfo that a namespace may not give.
+        words = ["mount", "-n", "-i", "-t", "tmpfs", "-o", f"remount,{options}", "small"]
+        subprocess.run([*self._enter, *words, str(self._place)], check=True)
 
 
 @pytest.fixture
@@ -100,8 +105,8 @@ def is_full(disk: SmallDisk, words: list[str], *parts: str) -> None:
     ("options", "what"),
     [
         ("size=1m", "storing a layer"),  # neither layer, or one of them
-        ("size=3m", "unpacking the image"),  # the layers, and a part of the tree
-        ("nr_inodes=30", "unpacking the image"),
+        ("size=3m", "/layer/"),  # the layers, and a part of the tree
+        ("nr_inodes=30", "/layer/"),
     ],
 )
 def test_pull(disk: SmallDisk, image: MadeImage, name: str, options: str, what: str) -> None:
@@ -136,12 +141,12 @@ def test_an_image_that_is_there_survives_the_pull_of_a_larger_one(
     assert disk.call("inspect", name).out != old
 
 
-@pytest.mark.parametrize("options", ["size=6m", "nr_inodes=90"])
-def test_private_copy(disk: SmallDisk, image: MadeImage, name: str, options: str) -> None:
+@pytest.mark.parametrize("what", ["bytes", "inodes"])
+def test_private_copy(disk: SmallDisk, image: MadeImage, name: str, what: str) -> None:
     """A container that cannot have its copy stays as it was."""
     disk.call("create", "--name=x", name)
-    disk.call("run", "--rm", name)  # what trying the mode needs is there
-    disk.resize(options)
+    disk.call("run", "x")
+    disk.resize("size=6m" if what == "bytes" else f"nr_inodes={disk.used_inodes() + 12}")
     is_full(disk, ["inspect", "-p", "x"])
     assert '"form": "union"' in disk.call("ps", "--json").out
     assert "root:x:0:" in disk.call("run", "x").out
@@ -170,8 +175,7 @@ def test_private_copy_for_a_mode(
 
 def test_create(disk: SmallDisk, image: MadeImage, name: str) -> None:
     disk.call("pull", name)
-    used = sum(len(folders) + len(names) for _, folders, names in os.walk(disk.store)) + 2
-    disk.resize(f"nr_inodes={used + 4}")
+    disk.resize(f"nr_inodes={disk.used_inodes() + 4}")
     is_full(disk, ["create", "--name=x", name])
     assert checks.containers(disk.call) == []
     disk.resize("nr_inodes=10000")
@@ -274,9 +278,7 @@ def test_a_store_that_may_not_be_read(caller: checks.Caller, image: MadeImage, n
 
 
 @pytest.mark.parametrize("below", ["", "below"])
-@pytest.mark.parametrize(
-    "command", ["pull x", "images", "ps", "run x", "create x", "rm x", "rmi x"]
-)
+@pytest.mark.parametrize("command", ["pull x", "images", "ps", "run x", "create x"])
 def test_a_store_that_is_a_file(
     caller: checks.Caller, tmp_path: Path, command: str, below: str
 ) -> None:

@@ -181,7 +181,9 @@ def test_removal_of_a_container_that_runs(
 def test_removal_of_an_image_while_it_runs(
     caller: checks.Caller, image: MadeImage, name: str
 ) -> None:
-    running = caller.start("run", "--name=x", name, "sh", "-c", "echo begun; read l; busybox md5sum /one/1")
+    running = caller.start(
+        "run", "--name=x", name, "sh", "-c", "echo begun; read l; busybox md5sum /one/1"
+    )
     assert running.stdout is not None
     assert running.stdout.readline() == "begun\n"
     caller("rmi", name)

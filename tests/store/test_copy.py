@@ -380,7 +380,7 @@ UPPERS = directories(
 )
 
 
-@settings(database=None, deadline=None, max_examples=150)
+@settings(database=None, deadline=None, max_examples=80)
 @given(TREES, UPPERS)
 def test_any_union_is_copied_as_it_is_shown(tree: Dir, upper: Dir) -> None:
     top = Path(tempfile.mkdtemp(prefix="union-"))

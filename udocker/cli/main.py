@@ -76,6 +76,7 @@ def _dispatch(general: Parsed) -> int:
     rest = list(words[1:])
     if _asks_for_help(command.syntax, rest):
         sys.stdout.write(help_text(command.name, command.syntax))
+        sys.stdout.flush()
         return 0
     parsed = parse(command.syntax, rest, command.name)
     context = _context(general, parsed)
@@ -104,6 +105,8 @@ def _context(general: Parsed, parsed: Parsed) -> Context:
     overrides: dict[str, Any] = {}
     repo = general.text("repo")
     if repo is not None:
+        if not repo:
+            raise UsageError("--repo names no directory", hint="--repo DIR")
         overrides["topdir"] = os.path.abspath(os.path.expanduser(repo))
     if general.flag("insecure"):
         overrides["insecure"] = True
@@ -126,10 +129,17 @@ def _tell(error: UdockerError, debug: bool) -> int:
     if debug:
         _traceback()
     _flush()
-    sys.stderr.write(f"udocker: {error.message}\n")
+    sys.stderr.write(f"udocker: {_line(error.message)}\n")
     if error.hint:
-        sys.stderr.write(f"  try: {error.hint}\n")
+        sys.stderr.write(f"  try: {_line(error.hint)}\n")
     return error.exit_code
+
+
+def _line(text: str) -> str:
+    """``text`` as one line that a terminal only shows: a part of it may be anybody's."""
+    return "".join(
+        c if c.isprintable() or "\ud800" <= c < "\ue000" else repr(c)[1:-1] for c in text
+    )
 
 
 def _tell_unexpected(error: Exception, debug: bool) -> int:

@@ -209,7 +209,11 @@ def _told(step: Step) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise EngineError(f"cannot {describe(step)}: {error.strerror or error}{where}") from error
+        in_store = isinstance(step, (MountUnion, WriteFile))
+        raise EngineError(
+            f"cannot {describe(step)}: {error.strerror or error}{where}",
+            hint=files.translate(error, "").hint if in_store else None,
+        ) from error
 
 
 def describe(step: Step) -> str:

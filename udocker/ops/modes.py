@@ -9,7 +9,13 @@ import time
 
 from udocker import __version__, files
 from udocker.engine import table
-from udocker.errors import EngineUnavailable, UdockerError, UnsupportedFeature, UsageError
+from udocker.errors import (
+    EngineUnavailable,
+    StoreError,
+    UdockerError,
+    UnsupportedFeature,
+    UsageError,
+)
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.host import Support
 from udocker.model.run import FEATURE_TEXT, HOSTNAME, UNION_ROOT, RunRequest
@@ -98,7 +104,10 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
         known = _recall(memory, key, mode.name)
         if known is not None:
             return known
-    verdict = _try(session, mode)
+    try:
+        verdict = _try(session, mode)
+    except StoreError as error:  # of that the mode is innocent: nothing to remember
+        return Verdict(mode.name, Support(error.message, error.hint or ""))
     _remember(memory, key, verdict)
     return verdict
 
@@ -109,7 +118,7 @@ def _try(session: Session, mode: Mode) -> Verdict:
     for form in forms:
         try:
             code, output = run_embedded(session, mode, form)
-        except UsageError:
+        except (UsageError, StoreError):
             raise
         except UdockerError as error:
             failed = failed or error.message

@@ -214,6 +214,7 @@ def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
         raise ContainerNotFound(
             f"no such container, and not an image name: {request.target}", hint=error.hint
         ) from error
+    _check_early(session, request)
     container = create(
         session,
         reference,
@@ -223,6 +224,16 @@ def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
         remove=request.remove,
     )
     return container, True
+
+
+def _check_early(session: Session, request: RunRequest) -> None:
+    """What is looked at again for the run; nobody should wait for a pull to hear of it."""
+    mode = request.mode or session.config.execution_mode
+    if mode != table.AUTO:
+        table.find(mode)
+    for volume in request.volumes:
+        mounts.to_mount(volume)
+    _env_files(request)
 
 
 def _platform(request: RunRequest) -> Platform | None:

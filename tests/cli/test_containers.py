@@ -1,0 +1,185 @@
+"""create, ps, rm, names, inspect and setup as people and scripts see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from builders.commands import Udocker
+from builders.trees import grow
+from udocker import host
+
+
+@pytest.fixture
+def udocker(tmp_path: Path) -> Udocker:
+    made = Udocker(tmp_path)
+    made.add("test", {"file": b"of the image"}, run={"Cmd": ["/x"]})
+    return made
+
+
+def create(udocker: Udocker, *options: str) -> str:
+    """Create a container; its id."""
+    ended = udocker("create", "--pull=never", *options, "test")
+    assert (ended.code, ended.err) == (0, ""), ended
+    assert re.fullmatch(r"[0-9a-f]{32}\n", ended.out)
+    return ended.out.strip()
+
+
+def test_create_gives_the_id_and_the_name(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box", "--force")
+    assert udocker.store.containers.get("box").id == identity
+    ended = udocker("create", "--name=box", "test")
+    assert (ended.code, ended.out) == (125, "")
+    assert ended.err == (
+        f"udocker: the name 'box' is taken by container {identity[:12]}\n"
+        "  try: udocker rm box, or choose another name\n"
+    )
+    ended = udocker("create", "--name=no/slash", "test")
+    assert ended.code == 2
+    assert len(udocker.store.containers.all()) == 1
+
+
+def test_a_list_for_people(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box")
+    other = create(udocker)
+    assert udocker("name", "box", "chest").code == 0
+    assert udocker("setup", "--execmode=P2", other[:12]).code == 0
+    ended = udocker("ps", "-a")
+    assert (ended.code, ended.err) == (0, "")
+    head, first, second = (re.split(r" {3,}", line) for line in ended.out.splitlines())
+    assert head == ["CONTAINER ID", "MODE", "CREATED", "NAMES", "IMAGE"]
+    image = "docker.io/library/test:latest"
+    assert first == [other[:12], "P2", "just now", "-", image]
+    assert second == [identity[:12], "auto", "just now", "box,chest", image]
+    assert udocker("ps", "--no-trunc").out.splitlines()[2].startswith(identity)
+
+
+def test_a_list_for_scripts(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box")
+    assert udocker("ps", "-q").out == f"{identity[:12]}\n"
+    [container] = json.loads(udocker("ps", "--json").out)
+    created = container.pop("created")
+    assert created.endswith("+00:00")
+    assert container == {
+        "id": identity,
+        "names": ["box"],
+        "image": "docker.io/library/test:latest",
+        "manifest": str(udocker.store.containers.get("box").manifest),
+        "mode": "auto",
+        "form": "union",
+    }
+
+
+def test_an_empty_list(udocker: Udocker) -> None:
+    assert len(udocker("ps").out.splitlines()) == 1
+    assert udocker("ps", "-q").out == ""
+    assert json.loads(udocker("ps", "--json").out) == []
+
+
+def test_removal(udocker: Udocker) -> None:
+    create(udocker, "--name=box")
+    other = create(udocker)
+    ended = udocker("rm", "box", other[:12])
+    assert (ended.code, ended.out, ended.err) == (0, f"box\n{other[:12]}\n", "")
+    assert udocker("ps", "-q").out == ""
+    ended = udocker("rm", "box")
+    assert ended.code == 125
+    assert ended.err == "udocker: no such container: box\n  try: udocker ps lists them\n"
+    assert udocker("rm", "--force", "box").code == 0
+
+
+def test_removal_goes_on_to_the_first_that_is_not_there(udocker: Udocker) -> None:
+    for name in ("one", "two"):
+        create(udocker, f"--name={name}")
+    ended = udocker("rm", "one", "none", "two")
+    assert (ended.code, ended.out) == (125, "one\n")
+    assert [c.names for c in udocker.store.containers.all()] == [("two",)]
+    ended = udocker("rm", "-f", "none", "two")
+    assert (ended.code, ended.out) == (0, "two\n")
+
+
+def test_a_damaged_container_can_be_removed_as_the_hint_says(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box")
+    Path(udocker.store.containers.path(identity), "container.json").write_bytes(b"{")
+    ended = udocker("ps")
+    assert ended.code == 125
+    hint = ended.err.splitlines()[1]
+    assert hint == f"  try: udocker rm {identity[:12]}"
+    assert udocker(*hint.split()[2:]).code == 0
+    assert udocker("ps").code == 0
+
+
+def test_names(udocker: Udocker) -> None:
+    identity = create(udocker)
+    for words in (
+        ("name", identity[:8], "box"),
+        ("rename", "box", "chest"),
+        ("name", "chest", "crate"),
+        ("rmname", "chest"),
+    ):
+        ended = udocker(*words)
+        assert (ended.code, ended.out, ended.err) == (0, "", ""), ended
+    assert udocker.store.containers.get(identity).names == ("crate",)
+    for words, code, message in (
+        (("name", "none", "x"), 125, "no such container: none"),
+        (("name", identity, "crate"), 125, "the name 'crate' is taken by container"),
+        (("name", identity, "-x"), 2, "name: unknown option -x"),
+        (("name", identity, "a/b"), 2, "not a container name: 'a/b'"),
+        (("rename", "none", "x"), 125, "no container has the name 'none'"),
+        (("rmname", identity), 125, "no container has the name"),
+    ):
+        ended = udocker(*words)
+        assert ended.code == code, ended
+        assert ended.err.startswith(f"udocker: {message}"), ended
+
+
+def test_inspect(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box")
+    container, image = json.loads(udocker("inspect", "box", "test").out)
+    assert container["id"] == identity
+    assert container["config"]["config"]["Cmd"] == ["/x"]
+    assert image["reference"] == "docker.io/library/test:latest"
+    assert image["config"]["architecture"] == "amd64"
+    ended = udocker("inspect", "box", "none")
+    assert (ended.code, ended.out) == (125, "")
+    assert ended.err.startswith("udocker: no such container or image: none\n")
+
+
+def test_the_root_of_a_container(udocker: Udocker) -> None:
+    create(udocker, "--name=box")
+    box = udocker.store.containers.get("box")
+    grow(Path(box.upper), {"new": b""})
+    ended = udocker("inspect", "-p", "box")
+    assert ended.code == 0
+    assert ended.out == f"{box.root}\n"
+    assert sorted(os.listdir(box.root)) == ["file", "new"]
+    assert "making the container's own copy" in ended.err
+    assert udocker("inspect", "-p", "test").code == 125
+
+
+def test_setup(udocker: Udocker) -> None:
+    create(udocker, "--name=box")
+    assert udocker("setup", "box").out == "execmode: auto\n"
+    ended = udocker("setup", "--execmode=N1", "--force", "box")
+    assert (ended.code, ended.out) == (0, "")
+    assert udocker("setup", "box").out == "execmode: N1\n"
+    assert udocker("setup", "--execmode=auto", "box").code == 0
+    assert udocker("setup", "box").out == "execmode: auto\n"
+    ended = udocker("setup", "--execmode=X1", "box")
+    assert ended.code == 2
+    assert ended.err.startswith("udocker: unknown execution mode 'X1'\n  try: one of auto, N1, ")
+    assert udocker("setup", "none").code == 125
+
+
+def test_setup_of_a_mode_that_does_not_work_warns(udocker: Udocker) -> None:
+    create(udocker, "--name=box")
+    if host.probe({"PATH": "/nowhere"}).program("proot"):
+        pytest.skip("host: proot is where it is looked for in any case")
+    ended = udocker("setup", "--execmode=P1", "box", env={"PATH": "/nowhere"})
+    assert ended.code == 0
+    assert "P1 does not work on this host: the proot program is not in PATH" in ended.err
+    assert udocker("setup", "box").out == "execmode: P1\n"
