@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udocker.engine import x86
@@ -142,6 +142,7 @@ def test_other_numbers_and_other_machines_are_left_alone() -> None:
     assert patch(bytes(data), NUMBERS) is None
 
 
+@settings(max_examples=100, deadline=None, database=None)
 @given(cut=st.integers(0, 1 << 21), flips=st.lists(st.tuples(st.integers(0, 4096), st.binary())))
 def test_a_broken_file_is_none_or_patched_but_never_an_error(
     cut: int, flips: list[tuple[int, bytes]]
@@ -153,6 +154,7 @@ def test_a_broken_file_is_none_or_patched_but_never_an_error(
     assert result is None or isinstance(result, Patched)
 
 
+@settings(max_examples=1000, deadline=None, database=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_have_a_length(code: bytes) -> None:
     assert 0 <= x86.length(code, 0) <= min(15, len(code))
