@@ -185,14 +185,15 @@ bool guest_has_target_below(const struct guest *guest, const char *path, size_t 
     return false;
 }
 
+/* head and tail, which may lie in out itself. */
 static long join(char *out, const char *head, size_t head_size, const char *tail,
                  size_t tail_size) {
     size_t size = head_size + tail_size;
     if (size + 2 > PATH_SIZE) {
         return -ENAMETOOLONG;
     }
+    move_bytes(out + head_size, tail, tail_size);
     copy_bytes(out, head, head_size);
-    copy_bytes(out + head_size, tail, tail_size);
     if (size == 0) {
         out[size++] = '/';
     }
@@ -209,6 +210,19 @@ long guest_to_host(const struct guest *guest, const char *path, size_t size, cha
                 size - mount->target_size);
 }
 
+/* Whether another mount hides what has this path below mount from the guest. */
+static bool is_hidden(const struct guest *guest, const struct mount *mount, const char *below,
+                      size_t size) {
+    for (const struct mount *other = guest->mounts; other < mount; other++) {
+        if (is_below(other->target, other->target_size, mount->target, mount->target_size) &&
+            is_below(below, size, other->target + mount->target_size,
+                     other->target_size - mount->target_size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path) {
     if (size == 1 && host[0] == '/') {
         size = 0;
@@ -218,11 +232,10 @@ long guest_from_host(const struct guest *guest, const char *host, size_t size, c
         if (!is_below(host, size, mount->source, mount->source_size)) {
             continue;
         }
-        long written = join(path, mount->target, mount->target_size, host + mount->source_size,
-                            size - mount->source_size);
-        /* Another mount may hide this place from the guest. */
-        if (written > 0 && guest_mount(guest, path, written == 1 ? 0 : (size_t)written) == mount) {
-            return written;
+        const char *below = host + mount->source_size;
+        size_t left = size - mount->source_size;
+        if (!is_hidden(guest, mount, below, left)) {
+            return join(path, mount->target, mount->target_size, below, left);
         }
     }
     return -ENOENT;

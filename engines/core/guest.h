@@ -55,7 +55,10 @@ bool guest_has_target_below(const struct guest *guest, const char *path, size_t 
 /* Write the host path of a canonical guest path to host, PATH_SIZE bytes. Its size, or -errno. */
 long guest_to_host(const struct guest *guest, const char *path, size_t size, char *host);
 
-/* Write the guest path of a host path to path, PATH_SIZE bytes. Its size, or -ENOENT. */
+/*
+ * Write the guest path of a host path to path, PATH_SIZE bytes, which may be host itself. Its size,
+ * or -ENOENT.
+ */
 long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path);
 
 #endif

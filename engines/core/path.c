@@ -99,7 +99,7 @@ static long follow_text(struct walk *walk, size_t name_size, size_t link_size) {
     }
     walk->next = space->rest;
     walk->size = is_absolute ? walk->floor : walk->size - name_size - 1;
-    walk->is_directory = !is_absolute || walk->floor == 0;
+    walk->is_directory = true;
     return 0;
 }
 

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from udocker.ops.session import Session
 
 
 class Context:
-    """The session, and where results go."""
+    """The session, and where results go.
 
-    def __init__(self, session: Session, stdout: TextIO) -> None:
-        self.session = session
+    The session begins when a command first asks for it: help and version need no settings, so
+    they are there when those are wrong.
+    """
+
+    def __init__(self, begin: Callable[[], Session], stdout: TextIO) -> None:
+        self._begin = begin
+        self._session: Session | None = None
         self._stdout = stdout
+
+    @property
+    def session(self) -> Session:
+        if self._session is None:
+            self._session = self._begin()
+        return self._session
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        if self._session is not None:
+            self._session.report.close()
 
     def print(self, text: str = "") -> None:
         """One line of result on stdout."""

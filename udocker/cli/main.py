@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from udocker.model.config import Config
+    from udocker.ops.session import Session
     from udocker.report import Reporter
 
 _HELP = Option(("--help", "-h"), FLAG, "show help")
@@ -79,13 +80,13 @@ def _dispatch(general: Parsed) -> int:
         sys.stdout.flush()
         return 0
     parsed = parse(command.syntax, rest, command.name)
-    context = _context(general, parsed)
+    context = Context(lambda: _session(general, parsed), sys.stdout)
     try:
         code = command.run(context, parsed)
         sys.stdout.flush()
         return code
     finally:
-        context.session.report.close()
+        context.close()
 
 
 def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
@@ -97,7 +98,7 @@ def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
         return False  # what is wrong will be told
 
 
-def _context(general: Parsed, parsed: Parsed) -> Context:
+def _session(general: Parsed, parsed: Parsed) -> Session:
     from udocker import config
     from udocker.ops.session import Session
     from udocker.store.store import Store
@@ -115,14 +116,13 @@ def _context(general: Parsed, parsed: Parsed) -> Context:
     if general.flag("debug"):
         overrides["verbosity"] = 5
     settings = config.load(os.environ, overrides, general.text("config"))
-    session = Session(Store(settings.topdir), settings, _reporter(settings), os.environ)
-    return Context(session, sys.stdout)
+    return Session(Store(settings.topdir), settings, _reporter(settings), os.environ)
 
 
 def _reporter(settings: Config) -> Reporter:
     from udocker import report
 
-    return report.choose(sys.stderr, settings.verbosity)
+    return report.choose(sys.stderr, settings.verbosity, os.environ)
 
 
 def _tell(error: UdockerError, debug: bool) -> int:

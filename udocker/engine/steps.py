@@ -10,6 +10,7 @@ import sys
 
 from udocker import files
 from udocker.engine import workdirs
+from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError
 from udocker.model.run import (
     Bind,
@@ -52,7 +53,7 @@ class Steps:
         self._lib = lib
         self._ffi = ffi
         self._old_root = -1
-        self._work = ""
+        self._work = WorkDirectory("", "")
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
             MountUnion: self._mount_union,
@@ -108,12 +109,12 @@ class Steps:
             )
         # Paths by descriptor: overlayfs splits its options at commas and colons, and the
         # escapes for them changed between kernels.
-        folders = (step.lower, step.upper, self._work)
+        folders = (step.lower, step.upper, self._work.path)
         opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in folders]
         try:
             lower, upper, work = (f"/proc/self/fd/{descriptor}" for descriptor in opened)
             options = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
-            self._mount("overlay", step.target, "overlay", 0, options)
+            self._mount(self._work.label, step.target, "overlay", 0, options)
             workdirs.claim(self._work)
         finally:
             for descriptor in opened:

@@ -10,6 +10,7 @@ import contextlib
 import os
 
 from udocker import files
+from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,56 +19,61 @@ if TYPE_CHECKING:
 _OWNER = ".owner"
 
 
+@value
+class WorkDirectory:
+    """A directory to mount with; ``label`` becomes the source of the mount, and tells it apart."""
+
+    path: str
+    label: str
+
+
 @contextlib.contextmanager
-def free(parent: str) -> Iterator[str]:
-    """A directory below ``parent`` that no running process needs; nobody else gets it meanwhile.
+def free(parent: str) -> Iterator[WorkDirectory]:
+    """One below ``parent`` that no running process needs; nobody else gets it meanwhile.
 
     To be called before unshare(2): afterwards other user namespaces cannot be looked into.
     Processes of another pid namespace are not seen. Raises OSError.
     """
     with files.lease(f"{parent}.lock"):
         number = 0
-        living: set[str] = set()
-        while True:
-            path = f"{parent}/{number}"
-            owner = _owner(path)
-            living = living or (_namespaces() if owner else living)
-            if owner not in living:
-                break
+        while _is_used(f"{parent}/{number}"):
             number += 1
+        path = f"{parent}/{number}"
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
-        yield path
+        yield WorkDirectory(path, f"udocker-{files.unique_name()[:12]}")
 
 
 @contextlib.contextmanager
 def unused(parent: str) -> Iterator[bool]:
-    """Whether no process needs a directory below ``parent``; none begins to while this lasts."""
+    """Whether no process needs one below ``parent``; none begins to while this lasts."""
     with files.lease(f"{parent}.lock"):
         names = [name for name in os.listdir(parent) if name.endswith(_OWNER)]
-        owners = [_owner(f"{parent}/{name[: -len(_OWNER)]}") for name in names]
-        yield not owners or _namespaces().isdisjoint(owners)
+        yield not any(_is_used(f"{parent}/{name[: -len(_OWNER)]}") for name in names)
 
 
-def claim(path: str) -> None:
-    """Let ``path`` be taken for as long as this process's mount namespace lives."""
-    with open(path + _OWNER, "w", encoding="ascii") as stream:
-        stream.write(os.readlink("/proc/self/ns/mnt"))
+def claim(directory: WorkDirectory) -> None:
+    """Let it be taken for as long as this process's mount namespace lives."""
+    with open(directory.path + _OWNER, "w", encoding="ascii") as stream:
+        stream.write(f"{os.readlink('/proc/self/ns/mnt')} {directory.label}")
 
 
-def _owner(path: str) -> str:
+def _is_used(path: str) -> bool:
+    """Whether the mount namespace that claimed ``path`` has a process: namespaces(7)."""
     try:
         with open(path + _OWNER, encoding="ascii") as stream:
-            return stream.read()
+            namespace, _, label = stream.read().partition(" ")
     except OSError:
-        return ""
-
-
-def _namespaces() -> set[str]:
-    """The mount namespaces of the processes that this user may look at: namespaces(7)."""
-    found = set()
+        return False
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
-                found.add(os.readlink(f"/proc/{name}/ns/mnt"))
-    return found
+                if os.readlink(f"/proc/{name}/ns/mnt") == namespace:
+                    # The kernel gives the number of a namespace that is gone to the next one.
+                    return _has_mount(name, label)
+    return False
+
+
+def _has_mount(pid: str, label: str) -> bool:
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        return f" {label} " in stream.read()
