@@ -5,20 +5,35 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e.conftest import Result, command
 from fakes.registry import Entry, directory, hardlink, make_layer, program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from e2e.conftest import Udocker
 
-_APPLETS = "cat echo env false hostname id ls mkdir pwd sh sleep touch true".split()
+_APPLETS = [
+    "cat",
+    "echo",
+    "env",
+    "false",
+    "hostname",
+    "id",
+    "ls",
+    "mkdir",
+    "pwd",
+    "sh",
+    "sleep",
+    "touch",
+    "true",
+]
 _BUSYBOX = Path("/bin/busybox")
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n"
 _GROUP = b"root:x:0:\nuser:x:1000:\nstaff:x:50:user\n"
@@ -49,6 +64,22 @@ def file_layer(name: str, count: int = 1, size: int = 1000) -> bytes:
     entries: dict[str, Entry | bytes] = {name: directory()}
     entries.update({f"{name}/{number}": os.urandom(size) for number in range(count)})
     return make_layer(entries)
+
+
+class Gated:
+    """A blob of a FakeRegistry whose last byte comes when ``opened`` is set."""
+
+    def __init__(self, data: bytes, opened: threading.Event) -> None:
+        self._data = data
+        self._opened = opened
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self._data[:-1]
+        self._opened.wait()
+        yield self._data[-1:]
 
 
 # Commands

@@ -8,6 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e import checks
 from fakes.registry import FakeRegistry, make_image
 

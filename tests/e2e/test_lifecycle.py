@@ -167,7 +167,8 @@ def test_nothing_is_left_of_a_run_that_was_ended(
 ) -> None:
     marker = unique(inside)
     before = len(shared.containers())
-    with running(inside, kept, kind, f"echo ready; sleep {marker}; true", marker) as child:
+    script = f"echo ready; sleep {marker} </dev/null >/dev/null 2>&1; true"
+    with running(inside, kept, kind, script, marker) as child:
         child.send_signal(number)
         child.wait(PATIENCE)
         if is_replaced(inside, kind):

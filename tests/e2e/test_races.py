@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e import checks
 from fakes.registry import FakeRegistry, make_image
 
@@ -175,6 +177,45 @@ def test_removal_of_a_container_that_runs(
     is_whole(caller, name)
 
 
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(
+            "N1",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="two overlay mounts of one upper directory do not see each other's changes",
+            ),
+        ),
+        "R1",
+        "P1",
+        "P2",
+    ],
+)
+def test_runs_of_one_container_see_each_other(
+    caller: checks.Caller, image: MadeImage, name: str, modes: tuple[str, ...], mode: str
+) -> None:
+    """What one writes another reads, whichever began first, and none is kept from writing."""
+    if mode not in modes:
+        pytest.skip(f"host: mode {mode} does not work here")
+    caller("create", "--name=x", name)
+    words = ["run", f"--execmode={mode}", "x", "sh", "-c"]
+    script = (
+        "ls /one /tmp /etc >/dev/null; echo begun; read line; "
+        "cat /tmp/second; echo first >/tmp/first; echo first >>/etc/group; busybox rm /one/2"
+    )
+    first = caller.start(*words, script)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "begun\n"
+    caller(*words, "echo second >/tmp/second; echo second >>/etc/group; busybox rm /one/1")
+    out, err = first.communicate("go on\n")
+    assert (first.returncode, out) == (0, "second\n"), err
+    shown = caller(*words, "cat /tmp/first; busybox tail -n 2 /etc/group; ls /one").out.split()
+    assert shown[:3] == ["first", "second", "first"]
+    assert "1" not in shown[3:]
+    assert "2" not in shown[3:]
+
+
 # Images come and go
 
 
@@ -220,22 +261,6 @@ def test_runs_while_it_is_removed(caller: checks.Caller, image: MadeImage, name:
     assert checks.left(caller.store) == []
 
 
-class Gated:
-    """The bytes of a blob, the last of which come when ``opened`` is set."""
-
-    def __init__(self, data: bytes, opened: threading.Event) -> None:
-        self._data = data
-        self._opened = opened
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def chunks(self) -> Iterator[bytes]:
-        yield self._data[:-1]
-        self._opened.wait()
-        yield self._data[-1:]
-
-
 def test_removal_of_an_image_whose_layers_a_pull_counts_on(
     caller: checks.Caller, fake: FakeRegistry, image: MadeImage, name: str
 ) -> None:
@@ -247,11 +272,12 @@ def test_removal_of_an_image_whose_layers_a_pull_counts_on(
     caller("pull", name)
     opened = threading.Event()
     digest = made.layers[-1]["digest"]
-    gated: Any = Gated(more, opened)
+    gated: Any = checks.Gated(more, opened)
     fake.blobs[digest] = gated
     pulling = caller.start("pull", f"{fake.host}/test/grown")
     while not fake.requests(digest):
         assert pulling.poll() is None
+        time.sleep(0.01)
     caller("rmi", name)
     opened.set()
     _, err = pulling.communicate()

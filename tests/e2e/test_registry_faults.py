@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e import checks
 from fakes.registry import (
     OCI_CONFIG,
@@ -218,13 +219,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("certificate")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    names = "subjectAltName=DNS:registry.test,DNS:localhost,IP:127.0.0.1"
-    subprocess.run(
-        [*words.split(), "-subj", "/CN=registry.test", "-addext", names]
-        + ["-out", certificate, "-keyout", key],
-        check=True,
-        capture_output=True,
-    )
+    words += " -subj /CN=registry.test"
+    words += " -addext subjectAltName=DNS:registry.test,DNS:localhost,IP:127.0.0.1"
+    command = [*words.split(), "-out", certificate, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
     return certificate, key
 
 

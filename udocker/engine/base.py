@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from udocker.model.run import MakeDirectory
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from udocker.model.host import Host, Support
@@ -42,3 +45,14 @@ def guest_file(spec: RunSpec, file: GuestFile) -> str:
 
     name = file.target.strip("/").replace("/", "#")
     return f"{spec.directory}/files/{name}-{zlib.crc32(file.content):08x}-{len(file.content)}"
+
+
+def working_directory(spec: RunSpec, system: Sequence[str]) -> MakeDirectory:
+    """The step that makes the working directory where it lies on the host.
+
+    For engines that mount nothing: ``system`` are the directories that are the host's own.
+    """
+    places = [(path, path) for path in system] + [(m.target, m.source) for m in spec.mounts]
+    above = [place for place in places if f"{spec.cwd}/".startswith(f"{place[0]}/")]
+    target, source = above[-1] if above else ("", spec.root.path)
+    return MakeDirectory(spec.cwd[len(target) :], root=source)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 
-from udocker.engine.base import guest_file
+from udocker.engine.base import guest_file, working_directory
 from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
@@ -17,6 +17,7 @@ from udocker.model.run import (
     USER,
     Launch,
     MakeDirectory,
+    MakeFile,
     WriteFile,
 )
 
@@ -49,7 +50,8 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
-    steps += [MakeDirectory(folder, root=spec.root.path) for folder in _parents(spec)]
+    steps += _mount_points(spec)
+    steps.append(working_directory(spec, _SYSTEM))
     steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
     steps.append(WriteFile(place, description))
     program = spec.program or spec.argv[0]
@@ -61,14 +63,20 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     )
 
 
-def _parents(spec: RunSpec) -> list[str]:
-    """Directories that the container must have for what is mounted in them to be reached."""
-    wanted = [path.rpartition("/")[0] for path, _, _ in _mounts(spec)]
-    wanted += [mount.target for mount in spec.mounts if mount.is_dir]
-    inside = [m for m in spec.mounts if (spec.cwd + "/").startswith(m.target + "/")]
-    if not inside and not spec.cwd.startswith(_SYSTEM):
-        wanted.append(spec.cwd)
-    return sorted({path for path in wanted if path not in ("", "/")})
+def _mount_points(spec: RunSpec) -> list[Step]:
+    """What is mounted is reached without them, but only they are seen in a listing.
+
+    A point inside another mount would have to be made on the host: it is not.
+    """
+    root = spec.root.path
+    outer = [*_SYSTEM, *(mount.target for mount in spec.mounts)]
+    steps: list[Step] = [MakeDirectory(path, root=root) for path in _SYSTEM]
+    points = [(mount.target, mount.is_dir) for mount in spec.mounts]
+    points += [(file.target, False) for file in spec.files]
+    for target, is_dir in points:
+        if not any(target.startswith(f"{path}/") for path in outer):
+            steps.append(MakeDirectory(target, root=root) if is_dir else MakeFile(target, root))
+    return steps
 
 
 def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:

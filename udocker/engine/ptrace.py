@@ -6,7 +6,7 @@ whose kernel or PRoot gets that wrong.
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file
+from udocker.engine.base import guest_file, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import FILE_MOUNTS, USER, Launch, MakeDirectory, WriteFile
@@ -44,7 +44,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
-    steps.append(_working_directory(spec))
+    steps.append(working_directory(spec, _SYSTEM))
     steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
     env = spec.env
     if mode == "P2":
@@ -56,14 +56,6 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         steps=tuple(steps),
         signals_to_child=True,  # PRoot ignores them
     )
-
-
-def _working_directory(spec: RunSpec) -> MakeDirectory:
-    """Make it where it lies on the host: PRoot starts in / where there is none."""
-    places = [(path, path) for path in _SYSTEM] + [(m.target, m.source) for m in spec.mounts]
-    above = [place for place in places if f"{spec.cwd}/".startswith(f"{place[0]}/")]
-    target, source = above[-1] if above else ("", spec.root.path)
-    return MakeDirectory(spec.cwd[len(target) :], root=source)
 
 
 def _options(spec: RunSpec) -> list[str]:

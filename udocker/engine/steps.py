@@ -16,6 +16,7 @@ from udocker.model.run import (
     Bind,
     EnterRoot,
     MakeDirectory,
+    MakeFile,
     MountUnion,
     SetHostname,
     Unshare,
@@ -60,6 +61,7 @@ class Steps:
             EnterRoot: self._enter_root,
             Bind: self._bind,
             MakeDirectory: self._make_directory,
+            MakeFile: self._make_file,
             SetHostname: self._set_hostname,
             WriteFile: self._write_file,
         }
@@ -173,6 +175,16 @@ class Steps:
             os.makedirs(path, exist_ok=True)
             os.chmod(path, step.mode)
 
+    def _make_file(self, step: MakeFile) -> None:
+        folder, _, name = step.path.rpartition("/")
+        parent = open_inside(step.root, folder, 0o755)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(name, flags, 0o644, dir_fd=parent))
+        finally:
+            os.close(parent)
+
     def _set_hostname(self, step: SetHostname) -> None:
         name = step.name.encode()
         self._check(self._lib.udocker_set_hostname(name, len(name)), step.name)
@@ -231,6 +243,8 @@ def describe(step: Step) -> str:
         text = f"bind {step.source} on {step.target}{' read-only' if step.readonly else ''}"
     elif isinstance(step, MakeDirectory):
         text = f"make the directory {step.root}{step.path}"
+    elif isinstance(step, MakeFile):
+        text = f"make the file {step.root}{step.path} if there is none"
     elif isinstance(step, SetHostname):
         text = f"set the host name {step.name}"
     else:
@@ -268,6 +282,11 @@ def make_inside(root: str, path: str, mode: int) -> None:
 
     Raises OSError.
     """
+    os.close(open_inside(root, path, mode))
+
+
+def open_inside(root: str, path: str, mode: int) -> int:
+    """As ``make_inside``; a descriptor (O_PATH) of the directory."""
     pending = _parts(path)[::-1]
     trail = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
     links = 0
@@ -289,6 +308,7 @@ def make_inside(root: str, path: str, mode: int) -> None:
                 while len(trail) > 1:
                     os.close(trail.pop())
             pending += _parts(target)[::-1]
+        return os.dup(trail[-1])
     finally:
         for descriptor in trail:
             os.close(descriptor)

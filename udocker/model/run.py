@@ -195,6 +195,17 @@ class MakeDirectory:
 
 
 @value
+class MakeFile:
+    """An empty file at ``path`` under ``root`` on the host, with its parents; what is there stays.
+
+    No symbolic link leads out of the root.
+    """
+
+    path: str
+    root: str
+
+
+@value
 class SetHostname:
     name: str
 
@@ -216,7 +227,9 @@ class RemoveTree:
 
 
 if TYPE_CHECKING:
-    Step = Union[Unshare, MountUnion, EnterRoot, Bind, MakeDirectory, SetHostname, WriteFile]
+    Step = Union[
+        Unshare, MountUnion, EnterRoot, Bind, MakeDirectory, MakeFile, SetHostname, WriteFile
+    ]
 
 
 @value

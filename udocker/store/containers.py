@@ -195,7 +195,11 @@ class Containers:
         os.makedirs(self._temporary, exist_ok=True)
         temporary = f"{self._temporary}/{files.unique_name()}"
         os.symlink(identity, temporary)
-        os.rename(temporary, f"{self._names}/{name}")
+        try:
+            os.rename(temporary, f"{self._names}/{name}")
+        except OSError:
+            os.unlink(temporary)
+            raise
 
     def _owner(self, name: str) -> str | None:
         try:

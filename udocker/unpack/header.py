@@ -75,7 +75,7 @@ def is_header(block: bytes) -> bool:
         stored = number(block[148:156], "checksum")
     except ValueError:
         return False
-    return stored in (_checksum(block), _signed_checksum(block))
+    return stored == _checksum(block) or stored == _signed_checksum(block)
 
 
 def number(field: bytes, what: str) -> int:
