@@ -27,6 +27,7 @@ PLAIN = Host(
     seccomp=True,
     cgroup="v2",
     shared=("/dev/shm", "/dev/mqueue"),
+    inprocess="/opt/udocker/inprocess",
     programs=(),
 )
 ALL_PROGRAMS = (

@@ -19,21 +19,7 @@ if TYPE_CHECKING:
 
     from e2e.conftest import Udocker
 
-_APPLETS = [
-    "cat",
-    "echo",
-    "env",
-    "false",
-    "hostname",
-    "id",
-    "ls",
-    "mkdir",
-    "pwd",
-    "sh",
-    "sleep",
-    "touch",
-    "true",
-]
+_APPLETS = ("cat", "echo", "env", "false", "id", "ls", "mkdir", "pwd", "sh", "sleep", "true")
 _BUSYBOX = Path("/bin/busybox")
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n"
 _GROUP = b"root:x:0:\nuser:x:1000:\nstaff:x:50:user\n"

@@ -21,7 +21,7 @@ from fakes.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from e2e.conftest import Result
@@ -54,7 +54,12 @@ class Box:
         self._before = self._state()
 
     def refuses(
-        self, words: list[str], code: int, *parts: str, hint: bool = True, **env: str
+        self,
+        words: list[str],
+        code: int,
+        *parts: str,
+        hint: bool = True,
+        env: Mapping[str, str] | None = None,
     ) -> Result:
         """The words are refused with a message that has ``parts``, and nothing is changed."""
         result = self.call(*(self.filled(word) for word in words), check=False, env=env)
@@ -210,7 +215,7 @@ def test_unknown_mode(box: Box, words: list[str], mode: str) -> None:
 def test_mode_that_this_host_cannot_run(box: Box, target: str) -> None:
     setting = {"UDOCKER_USE_PROOT_EXECUTABLE": "/nowhere/proot"}
     words = ["run", "--execmode=P1", target, "true"]
-    box.refuses(words, 125, "mode P1 does not work here", "/nowhere/proot", **setting)
+    box.refuses(words, 125, "mode P1 does not work here", "/nowhere/proot", env=setting)
 
 
 @pytest.mark.parametrize("entrypoint", ["'open", '"', "end\\"])
@@ -479,7 +484,7 @@ def test_configuration_file(box: Box, tmp_path: Path, text: str, part: str) -> N
     home.mkdir(parents=True)
     path.rename(home / "udocker.conf")
     setting = {"HOME": str(home.parent)}
-    box.refuses(["images"], 2, f"{home}/udocker.conf", part, hint=False, **setting)
+    box.refuses(["images"], 2, f"{home}/udocker.conf", part, hint=False, env=setting)
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/tmp", "/etc/passwd/x"])
@@ -505,15 +510,15 @@ def test_configuration_file_that_cannot_be_read(box: Box, path: str) -> None:
 )
 def test_environment_variable(box: Box, variable: str, text: str, part: str) -> None:
     told = f"environment variable {variable}: {text!r}: {part}"
-    box.refuses(["ps"], 2, told, hint=False, **{variable: text})
+    box.refuses(["ps"], 2, told, hint=False, env={variable: text})
 
 
 def test_settings_that_only_a_run_looks_at(box: Box) -> None:
     setting = {"UDOCKER_DEFAULT_EXECUTION_MODE": "X9"}
-    box.refuses(["run", "box"], 2, "unknown execution mode 'X9'", **setting)
-    box.refuses(["run", "absent"], 2, "unknown execution mode 'X9'", **setting)
+    box.refuses(["run", "box"], 2, "unknown execution mode 'X9'", env=setting)
+    box.refuses(["run", "absent"], 2, "unknown execution mode 'X9'", env=setting)
     setting = {"UDOCKER_REGISTRY": "no host"}
-    box.refuses(["pull", "absent"], 2, "not a registry host: 'no host'", **setting)
+    box.refuses(["pull", "absent"], 2, "not a registry host: 'no host'", env=setting)
 
 
 def test_home_that_is_none(box: Box) -> None:
@@ -528,7 +533,7 @@ def test_login_file(box: Box, tmp_path: Path, text: str) -> None:
     box.fake.auth = "basic"
     try:
         setting = {"DOCKER_CONFIG": str(tmp_path)}
-        box.refuses(["pull", "IMAGE:absent"], 2, str(path), hint=False, **setting)
+        box.refuses(["pull", "IMAGE:absent"], 2, str(path), hint=False, env=setting)
     finally:
         box.fake.auth = ""
 

@@ -107,7 +107,7 @@ def is_full(disk: SmallDisk, words: list[str], *parts: str) -> None:
     [
         ("size=1m", "storing a layer"),  # neither layer, or one of them
         ("size=3m", "/layer/"),  # the layers, and a part of the tree
-        ("nr_inodes=30", "/layer/"),
+        ("nr_inodes=36", "/layer/"),
     ],
 )
 def test_pull(disk: SmallDisk, image: MadeImage, name: str, options: str, what: str) -> None:

@@ -221,7 +221,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     words += " -subj /CN=registry.test"
     words += " -addext subjectAltName=DNS:registry.test,DNS:localhost,IP:127.0.0.1"
-    command = [*words.split(), "-out", certificate, "-keyout", key]
+    command = [*words.split(), "-out", str(certificate), "-keyout", str(key)]
     subprocess.run(command, check=True, capture_output=True)
     return certificate, key
 

@@ -50,6 +50,8 @@ def test_auto_takes_the_first_that_works(session: TestSession) -> None:
     trust(session, "N1", reason="it failed")
     assert choose(session, "auto", NONE).mode == "R1"
     trust(session, "R1", reason="it failed")
+    assert choose(session, "auto", NONE).mode == "F3"
+    trust(session, "F3", reason="it failed")
     assert choose(session, "auto", NONE).mode == "P1"
     assert session.report.warnings == []
 
@@ -68,8 +70,8 @@ def test_auto_without_any(session: TestSession) -> None:
         choose(session, "auto", NONE)
     assert caught.value.message == (
         "no execution mode works on this host "
-        "(N1: a first run failed; R1: a first run failed; P1: a first run failed; "
-        "P2: a first run failed)"
+        "(N1: a first run failed; R1: a first run failed; F3: a first run failed; "
+        "P1: a first run failed; P2: a first run failed)"
     )
     assert caught.value.hint == "udocker doctor"
 
@@ -124,7 +126,7 @@ def test_a_host_name_can_be_done_without(session: TestSession) -> None:
     assert choose(session, "P1", frozenset((HOSTNAME,))).mode == "P1"
     [warning] = session.report.warnings
     assert warning == "mode P1 lacks a hostname of its own: going on without"
-    trust(session, "N1", "R1", reason="it failed")
+    trust(session, "N1", "R1", "F3", reason="it failed")
     assert choose(session, "auto", frozenset((HOSTNAME,))).mode == "P1"
     assert len(session.report.warnings) == 2
     trust(session, "N1")

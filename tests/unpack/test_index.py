@@ -108,6 +108,20 @@ def test_memory_is_given_back() -> None:
         filled(*(b"%d" % number for number in range(10)), limit=3000)
 
 
+def test_what_is_grafted_counts() -> None:
+    many = filled(*(b"%d" % number for number in range(10)))
+    with pytest.raises(ArchiveLimitError):
+        filled(limit=3000).graft(b"a", many.top)
+
+
+def test_a_place_that_was_dropped_and_comes_again() -> None:
+    index = filled(b"a/b/c")
+    assert index.find(b"a/b") is not None
+    index.drop(b"a")
+    index.entry(b"a/b/d", TWO)
+    assert paths(index) == {b"a/b/d"}
+
+
 def test_attributes_count() -> None:
     with pytest.raises(ArchiveLimitError):
         filled(limit=3000).entry(b"a", Record(xattrs=((b"user.x", b"x" * 3000),)))

@@ -17,10 +17,10 @@ from unpack import layers
 from unpack.layers import FakeLayer, Unpacked, snapshot, tar, unpack
 from unpack.overlay import Model, Refused, Said
 
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b")  # few, so that paths meet
 name = st.sampled_from(NAMES)
 target = st.sampled_from(
-    ["a", "b", "a/b", "b/c", "/a", "/b/a", "..", "../b", "../../outside", "/", "c/../a", "a/b/c"]
+    ["a", "b", "a/b", "/a", "/b/a", "..", "../b", "../../outside", "/", "b/../a", "a/b/c"]
 )
 whiteout = st.sampled_from([*(f".wh.{n}" for n in NAMES), ".wh..wh..opq"])
 path = st.lists(name, min_size=1, max_size=3).map(tuple)

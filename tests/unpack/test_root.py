@@ -21,6 +21,7 @@ def root(tmp_path: Path, outside: Path) -> Iterator[Root]:
     (place / "up").symlink_to("../outside")
     (place / "in").symlink_to("/a")
     (place / "a" / "back").symlink_to("../../../a/b/../b")
+    (place / "a" / "top").symlink_to("/a")
     (place / "loop").symlink_to("loop")
     with Root(str(place)) as opened:
         yield opened
@@ -68,6 +69,8 @@ def test_the_top_must_not_be_a_link(tmp_path: Path, outside: Path) -> None:
         (b"in", b"a"),
         (b"a/back/c", b"a/b/c"),
         (b"in/back/../../file", b"file"),
+        (b"a/top/b", b"a/b"),
+        (b"a/b/../top/top/file", b"a/file"),
         (b"../../..", b""),
         (b"missing/../x/y", b"x/y"),
         (b"file/x", b"file/x"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -124,6 +127,18 @@ class TestEntries:
         (tmp_path / "tree").mkdir()
         build_tree(layers, str(tmp_path / "tree"), Limits(1 << 20), seen.append)
         assert sum(seen) == sum(len(layer.blob) for layer in layers)
+
+    def test_the_bytes_of_a_layer_are_closed(self, tmp_path: Path) -> None:
+        opened: list[BinaryIO] = []
+
+        class Watched(FakeLayer):
+            def open(self) -> BinaryIO:
+                opened.append(super().open())
+                return opened[-1]
+
+        with pytest.raises(UnpackError):
+            unpack(tmp_path, Watched(tar(file("a"))), Watched(b"?" * 512))
+        assert [stream.closed for stream in opened] == [True, True]
 
     def test_no_descriptor_is_left_open(self, tmp_path: Path) -> None:
         before = len(os.listdir("/proc/self/fd"))
@@ -738,6 +753,22 @@ class TestMessages:
     def test_a_link_target_that_is_too_long(self, tmp_path: Path) -> None:
         with pytest.raises(UnpackError, match="'l' cannot be made here"):
             unpack(tmp_path, tar(symlink("l", "x" * 5000)))
+
+    def test_an_error_of_the_bytes_is_not_one_of_the_tree(self, tmp_path: Path) -> None:
+        class Broken(FakeLayer):
+            def open(self) -> BinaryIO:
+                return BrokenDisk(self.blob)
+
+        class BrokenDisk(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                if self.tell():
+                    raise OSError(errno.EINVAL, "read failed")
+                return super().read(size)
+
+        layer = Broken(tar(file("a", b"x" * 1_000_000)))
+        with pytest.raises(OSError, match="read failed") as caught:
+            unpack(tmp_path, layer)
+        assert caught.value.filename == f"layer {layer.descriptor.digest}"
 
     def test_an_operating_system_error_has_the_path(self, tmp_path: Path) -> None:
         import resource

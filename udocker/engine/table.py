@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.engine import namespace, ptrace, runc
+from udocker.engine import inprocess, namespace, ptrace, runc
 from udocker.errors import UsageError
 from udocker.model.value import value
 
@@ -15,17 +15,21 @@ AUTO = "auto"
 
 @value
 class Mode:
-    """A way to run containers. ``auto`` tries modes in the order of the table."""
+    """A way to run containers. ``auto`` tries them in the order of the table."""
 
     name: str
     engine: Engine
     summary: str
     patches: bool = False  # runs patched copies of libraries
+    is_automatic: bool = True  # ``auto`` may take it
 
 
 MODES = (
     Mode("N1", namespace, "user namespace, native speed"),
     Mode("R1", runc, "runc or crun of the host, native speed"),
+    Mode("F3", inprocess, "seccomp traps in the process, patched libraries", patches=True),
+    Mode("F2", inprocess, "seccomp traps in the process", is_automatic=False),
+    Mode("F4", inprocess, "the same as F3", patches=True, is_automatic=False),
     Mode("P1", ptrace, "PRoot of the host, with seccomp"),
     Mode("P2", ptrace, "PRoot of the host, every system call traced"),
 )
@@ -34,6 +38,11 @@ MODES = (
 def names() -> tuple[str, ...]:
     """Every mode's name."""
     return tuple(mode.name for mode in MODES)
+
+
+def automatic() -> tuple[Mode, ...]:
+    """The modes that ``auto`` chooses from, the best first."""
+    return tuple(mode for mode in MODES if mode.is_automatic)
 
 
 def find(name: str) -> Mode:

@@ -65,7 +65,8 @@ def examine_all(session: Session) -> list[Verdict]:
 def examine_host(session: Session) -> Findings:
     """Facts, then a verdict on every mode. Raises UdockerError."""
     rows = tuple(_row(verdict) for verdict in examine_all(session))
-    working = [row.name for row in rows if row.ok]
+    automatic = {mode.name for mode in table.automatic()}
+    working = [row.name for row in rows if row.ok and row.name in automatic]
     return Findings(_host(session), _store(session), rows, working[0] if working else "")
 
 

@@ -50,7 +50,7 @@ def choose(session: Session, wanted: str, features: frozenset[str]) -> Verdict:
     if wanted != table.AUTO:
         return _explicit(session, table.find(wanted), features)
     refusals = []
-    for mode in table.MODES:
+    for mode in table.automatic():
         missing = features - mode.engine.FEATURES - _DISPENSABLE
         if missing:
             refusals.append(f"{mode.name}: it lacks {_texts(missing)}")
