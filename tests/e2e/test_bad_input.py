@@ -316,7 +316,6 @@ def test_a_reference_in_upper_case_is_told_how_to_be_written(box: Box) -> None:
     box.refuses(["pull", "Debian:12"], 2, "lower case", "try: debian")
 
 
-@pytest.mark.xfail(strict=True, reason="the registry client takes them for a broken reply")
 @pytest.mark.parametrize("name", ["localhost:99999/x", "x" * 64 + ".example.invalid/x"])
 def test_a_reference_to_an_impossible_host(box: Box, name: str) -> None:
     box.refuses(["pull", name], 2, "registry host")

@@ -174,6 +174,19 @@ def test_private_copy_for_a_mode(
     assert "root:x:0:" in disk.call("run", f"--execmode={mode}", "x").out
 
 
+def test_a_mode_is_not_given_up_for_a_full_disk(
+    disk: SmallDisk, image: MadeImage, name: str, modes: tuple[str, ...]
+) -> None:
+    """What could not be tried is tried again, and not remembered as what does not work here."""
+    disk.call("create", "--name=x", name)
+    disk.resize(f"nr_inodes={disk.used_inodes() + 8}")
+    for mode in modes:
+        is_full(disk, ["run", f"--execmode={mode}", "x"], f"mode {mode} does not work here")
+    disk.resize("nr_inodes=10000")
+    for mode in modes:
+        assert "root:x:0:" in disk.call("run", f"--execmode={mode}", "x").out
+
+
 def test_create(disk: SmallDisk, image: MadeImage, name: str) -> None:
     disk.call("pull", name)
     disk.resize(f"nr_inodes={disk.used_inodes() + 4}")

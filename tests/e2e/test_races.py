@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e import checks
-from udocker.engine import table
 from fakes.registry import FakeRegistry, make_image
+from udocker.engine import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

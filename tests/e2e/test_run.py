@@ -406,7 +406,7 @@ def test_the_locale_changes_no_byte(inside: Inside, locale: str) -> None:
 # How it ends
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 42, 124, 125, 126, 127, 128, 129, 137, 143, 254, 255])
+@pytest.mark.parametrize("code", [0, 1, 2, 125, 126, 127, 128, 137, 255])
 def test_exit_codes_are_the_command_s(inside: Inside, code: int) -> None:
     result = inside("sh", "-c", f"exit {code}", check=False)
     assert (result.code, result.out, result.err) == (code, "", "")

@@ -442,7 +442,7 @@ def test_a_union_that_cannot_be(top: Path) -> None:
     grow(top / "union", {})
     code = 'told(BEGIN, MountUnion(top + "/no", top + "/u", top + "/work", top + "/union"))'
     [line] = child(top, code)
-    assert line.startswith(f"cannot mount overlayfs on {top}/union (lower {top}/no, upper {top}/u)")
+    assert line.startswith(f"cannot mount overlayfs on {top}/union: ")
     assert "No such file" in line
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builders.processes import PATIENCE, environment, is_alive, state, wait_for
+from builders.processes import PATIENCE, Reader, environment, is_alive, state, wait_for
 from udocker.engine.supervisor import _children_by_search, children
 from udocker.model.run import Launch, RemoveTree, WriteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
@@ -58,13 +58,13 @@ class Running:
             stdin=options.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             **options,
         )
+        assert self.process.stdout is not None
+        self._reader = Reader(self.process.stdout.fileno())
 
     def line(self) -> str:
-        assert self.process.stdout is not None
-        return str(self.process.stdout.readline()).rstrip("\n")
+        return self._reader.until(b"\n").decode().rstrip("\n")
 
     def pid(self) -> int:
         """The process id at the end of a line."""
@@ -75,8 +75,9 @@ class Running:
             self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
-        rest, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, rest
+        """Wait for it: the exit code, and what it still said."""
+        rest = self._reader.until(b"no such word").decode()
+        return self.process.wait(PATIENCE), rest
 
 
 class Start:
@@ -113,7 +114,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield starter
     for running in starter.running:
         running.process.kill()
-        running.process.communicate()
+        running.process.wait()
+        assert running.process.stdout is not None
+        running.process.stdout.close()
 
 
 # Signals
@@ -188,10 +191,11 @@ def children_of_front(running: Running) -> list[int]:
 # Orphans
 
 
+@pytest.mark.parametrize("trap", ["", "trap '' TERM HUP INT;"])
 @pytest.mark.parametrize("way", WAYS)
-def test_sigkill_of_the_front_leaves_nothing(start: Start, way: str) -> None:
+def test_sigkill_of_the_front_leaves_nothing(start: Start, way: str, trap: str) -> None:
     text = "sleep 1000 & echo $!; (setsid sleep 1000 & echo $!); echo $$; sleep 1000; true"
-    running = start("sh", "-c", text, way=way)
+    running = start("sh", "-c", trap + text, way=way)
     pids = [running.pid() for _ in range(3)]
     assert all(is_alive(pid) for pid in pids)
     running.process.kill()
@@ -299,16 +303,7 @@ class Terminal:
             stderr=self._slave,
             start_new_session=True,
         )
-        self._received = b""
-
-    def until(self, word: bytes) -> bytes:
-        """What appears up to and with ``word``."""
-        while word not in self._received:
-            data = os.read(self.master, 1024)
-            self._received += data
-        seen, _, rest = self._received.partition(word)
-        self._received = rest
-        return seen + word
+        self.until = Reader(self.master).until
 
     def press(self, keys: bytes) -> None:
         os.write(self.master, keys)
@@ -321,10 +316,22 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    opened = Terminal(sys.executable, "-c", LISTENER, tmp_path=tmp_path)
-    yield opened
-    opened.close()
+def open_terminal(tmp_path: Path) -> Iterator[Callable[[str], Terminal]]:
+    """Opens a terminal with a program in it."""
+    opened: list[Terminal] = []
+
+    def start(program: str) -> Terminal:
+        opened.append(Terminal(sys.executable, "-c", program, tmp_path=tmp_path))
+        return opened[-1]
+
+    yield start
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.fixture
+def terminal(open_terminal: Callable[[str], Terminal]) -> Terminal:
+    return open_terminal(LISTENER)
 
 
 def listener(terminal: Terminal) -> int:
@@ -333,19 +340,25 @@ def listener(terminal: Terminal) -> int:
     return int(terminal.until(b"\n"))
 
 
-def test_keys_reach_the_command_once(terminal: Terminal) -> None:
-    """The terminal sends Ctrl-C to the whole group: passing it on would double it."""
+def test_keys_reach_the_command(terminal: Terminal) -> None:
     pid = listener(terminal)
     terminal.press(b"\x03")
     terminal.until(b"SIGINT")
     terminal.press(b"\x1c")
-    seen = terminal.until(b"SIGQUIT")
-    assert b"SIGINT" not in seen
-    # The front hears this one alone: had it passed the keys on, the command would know by now.
-    keeper = parent(pid)
-    os.kill(parent(keeper), signal.SIGUSR1)
-    seen = terminal.until(b"status 33")
-    assert b"SIG" not in seen
+    terminal.until(b"SIGQUIT")
+    os.kill(parent(parent(pid)), signal.SIGUSR1)
+    terminal.until(b"status 33")
+
+
+def test_keys_are_not_passed_on(open_terminal: Callable[[str], Terminal]) -> None:
+    """The terminal sends to the whole group. This command is in another: it must hear nothing."""
+    terminal = open_terminal(LISTENER.replace("say(f", "os.setpgid(0, 0)\nsay(f"))
+    pid = listener(terminal)
+    for key, echo in ((b"\x03", b"^C"), (b"\x1c", b"^\\")):
+        terminal.press(key)
+        terminal.until(echo)  # the signal was sent before
+    os.kill(parent(parent(pid)), signal.SIGUSR1)
+    assert b"SIG" not in terminal.until(b"status 33")
 
 
 def test_a_job_can_be_stopped_and_continued(terminal: Terminal) -> None:

@@ -224,9 +224,16 @@ def _told(step: Step) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         in_store = isinstance(step, (MountUnion, WriteFile))
         raise EngineError(
-            f"cannot {describe(step)}: {error.strerror or error}{where}",
+            f"cannot {_brief(step)}: {error.strerror or error}{where}",
             hint=files.translate(error, "").hint if in_store else None,
         ) from error
+
+
+def _brief(step: Step) -> str:
+    """As ``describe``, without the long paths that an error need not tell."""
+    if isinstance(step, MountUnion):
+        return f"mount overlayfs on {step.target}"
+    return describe(step)
 
 
 def describe(step: Step) -> str:

@@ -161,6 +161,7 @@ def _fetch(
         for descriptor, diff_id in zip(remote.manifest.layers, remote.config.diff_ids)
     ]
     index = None if remote.digest == remote.manifest.digest else remote.digest
+    mended = False
     while True:
         missing = [layer for layer in unique.values() if not blobs.has(layer)]
         if missing and not session.store.trees.has(remote.config.chain_id):
@@ -171,8 +172,9 @@ def _fetch(
                 session, reference, remote.manifest, remote.config, layers, index=index
             )
         except (VerificationError, UnpackError):
-            if not _remove_damaged(blobs, unique.values()):
+            if mended or not _remove_damaged(blobs, unique.values()):
                 raise
+            mended = True
         except StoreError:
             # Another process may have removed an image that had layers in common with ours.
             if all(map(blobs.has, unique.values())):

@@ -145,7 +145,12 @@ def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
 def _check_command(session: Session, spec: RunSpec, container: Container) -> str:
     """The guest path of the command; the same answer in every engine when there is none."""
     view = _view(container, spec.mounts)
-    if _is_directory(view, spec.cwd) is False:
+    there = _is_directory(view, spec.cwd)
+    if there is None and spec.cwd.startswith(("/proc/", "/sys/")):
+        raise UdockerError(
+            f"there is no {spec.cwd} to be the working directory", hint="--workdir=/"
+        )
+    if there is False:
         raise UdockerError(
             f"the working directory {spec.cwd} is not a directory", hint="--workdir=/"
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from udocker.errors import BadReplyError, ConfigError
+from udocker.errors import BadReference, BadReplyError, ConfigError
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 _HUB = "docker.io"
+_LABEL_SIZE = 63
+_LAST_PORT = 65535
 _HUB_HOST = "registry-1.docker.io"
 _PORTS = {"http": 80, "https": 443}
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
@@ -205,3 +207,16 @@ def _address(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def check_host(registry: str) -> None:
+    """Raise BadReference for a host that Docker's grammar has and no connection can be made to.
+
+    That is a port over 65535 (RFC 793), or a label of more than 63 bytes (RFC 1035, 2.3.4).
+    """
+    host, _, port = registry.rpartition(":")
+    if not port.isdigit():
+        host, port = registry, "0"
+    too_long = not host.startswith("[") and max(map(len, host.split("."))) > _LABEL_SIZE
+    if too_long or int(port[:6]) > _LAST_PORT:
+        raise BadReference(f"not a registry host: {registry}", hint="check the name and the port")

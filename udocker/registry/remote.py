@@ -6,6 +6,7 @@ from udocker.errors import BadReplyError, NoMatchingPlatform, VerificationError
 from udocker.model.oci import INDEX_TYPES, ImageConfig, Index, Manifest
 from udocker.model.reference import Digest
 from udocker.model.value import value
+from udocker.registry.address import check_host
 from udocker.registry.api import Api
 from udocker.registry.documents import ACCEPT, parse_document, verify, verify_header
 from udocker.registry.http import DOCUMENT_LIMIT
@@ -47,8 +48,9 @@ class Registry:
         """Fetch the manifest and the configuration that ``reference`` has for ``platform``.
 
         A reference to a single manifest gives that, whatever its architecture. Raises
-        RegistryError, VerificationError, NoMatchingPlatform.
+        BadReference, RegistryError, VerificationError, NoMatchingPlatform.
         """
+        check_host(reference.registry)
         try:
             top = self._fetch(reference, reference.selector, reference.digest, str(reference))
             manifest = self._manifest_for(reference, top, platform)
