@@ -13,7 +13,17 @@ enum {
 
 enum { ARCH_AUDIT = (int)0xc000003e }; /* AUDIT_ARCH_X86_64, <linux/audit.h> */
 enum { ARCH_ELF_MACHINE = 62 };        /* EM_X86_64, elf(5) */
+#define ARCH_NAME "x86_64"
 #define ARCH_HAS_LEGACY 1
+
+/* struct stat of <asm/stat.h>, with the names of stat(3type). */
+struct status {
+    uint64_t device, inode, links;
+    uint32_t mode, uid, gid, padding;
+    uint64_t special, size, block_size, blocks;
+    uint64_t accessed[2], modified[2], changed[2]; /* seconds and nanoseconds */
+    uint64_t rest[3];
+};
 
 static inline long arch_call(long number, long a, long b, long c, long d, long e, long f) {
     register long r10 __asm__("r10") = d;

@@ -25,6 +25,7 @@ enum {
     AT_FDCWD = -100,
     AT_SYMLINK_NOFOLLOW = 0x100,
     AT_SYMLINK_FOLLOW = 0x400,
+    AT_REMOVEDIR = 0x200,
     AT_EMPTY_PATH = 0x1000,
     IN_DONT_FOLLOW = 0x02000000,
     O_ACCMODE = 03,
@@ -34,29 +35,58 @@ enum {
     O_CREAT = 0100,
     O_EXCL = 0200,
     O_TRUNC = 01000,
+    O_DIRECTORY = 0200000,
+    O_NOFOLLOW = 0400000,
     O_CLOEXEC = 02000000,
     O_PATH = 010000000,
     O_TMPFILE_BIT = 020000000,
+    S_IFMT = 0170000,
+    S_IFDIR = 0040000,
+    S_IFREG = 0100000,
+    S_IFLNK = 0120000,
+};
+
+/* <linux/openat2.h> */
+enum {
+    RESOLVE_NO_XDEV = 1,
+    RESOLVE_NO_MAGICLINKS = 2,
+    RESOLVE_NO_SYMLINKS = 4,
+    RESOLVE_BENEATH = 8,
+    RESOLVE_IN_ROOT = 16,
+};
+
+struct open_how {
+    uint64_t flags, mode, resolve;
 };
 
 /* <asm-generic/errno.h>; results of system calls are these, negative. */
 enum {
     EPERM = 1,
     ENOENT = 2,
+    ESRCH = 3,
+    EINTR = 4,
     E2BIG = 7,
     ENOEXEC = 8,
     EBADF = 9,
+    EAGAIN = 11,
     ENOMEM = 12,
     EACCES = 13,
     EFAULT = 14,
+    EBUSY = 16,
+    EEXIST = 17,
+    EXDEV = 18,
     ENOTDIR = 20,
+    EISDIR = 21,
     EINVAL = 22,
+    ENFILE = 23,
+    EMFILE = 24,
     EROFS = 30,
     ERANGE = 34,
     ENAMETOOLONG = 36,
     ENOSYS = 38,
     ELOOP = 40,
     ELIBBAD = 80,
+    EADDRINUSE = 98,
 };
 
 /* What a system call was given: its number and six arguments. */

@@ -4,44 +4,6 @@
 #include "quick.h"
 #include "table.h"
 
-/* Whether host is the link to this process's own program: /proc/self/exe or /proc/PID/exe. */
-static bool is_own_program(const char *host) {
-    if (!same_bytes(host, "/proc/", 6)) {
-        return false;
-    }
-    const char *rest = host + 6;
-    char pid[24];
-    size_t size = write_number(pid, (unsigned long)kernel(NR_getpid, 0, 0, 0, 0, 0, 0));
-    if (same_bytes(rest, pid, size)) {
-        rest += size;
-    } else if (same_bytes(rest, "self", 4)) {
-        rest += 4;
-    } else if (same_bytes(rest, "thread-self", 11)) {
-        rest += 11;
-    } else {
-        return false;
-    }
-    return same_text(rest, "/exe");
-}
-
-long calls_resolve(const struct process *process, long dirfd, const char *path, enum last last,
-                   struct workspace *space) {
-    long result = path_resolve(&process->guest, dirfd, path, last, space);
-    if (result == 0 && last == FOLLOW && is_own_program(space->host)) {
-        result = path_resolve(&process->guest, AT_FDCWD, process->guest.executable, FOLLOW, space);
-    }
-    return result;
-}
-
-bool own_program(const char *host) {
-    return is_own_program(host);
-}
-
-bool on_readonly_mount(const struct process *process, const struct workspace *space) {
-    size_t size = length_of(space->guest);
-    return guest_mount(&process->guest, space->guest, size == 1 ? 0 : size)->readonly;
-}
-
 static enum last last_by(const struct row *row, const long *argument) {
     long flags = row->flags == NONE ? 0 : argument[row->flags];
     switch ((enum rule)row->last) {
@@ -49,6 +11,8 @@ static enum last last_by(const struct row *row, const long *argument) {
         return KEEP;
     case RULE_FOLLOW:
         return FOLLOW;
+    case RULE_ENTRY:
+        return ENTRY;
     case RULE_AT_KEEP:
         return flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
     case RULE_AT_FOLLOW:
@@ -65,34 +29,81 @@ static bool means_descriptor(const struct row *row, const long *argument) {
     if (row->dirfd == NONE) {
         return false;
     }
-    if (path == NULL) {
-        return true;
+    return path == NULL ||
+           (row->flags != NONE && argument[row->flags] & AT_EMPTY_PATH && path_is_empty(path));
+}
+
+long host_exists(const char *host) {
+    char byte;
+    long result = kernel(NR_readlinkat, AT_FDCWD, (long)host, (long)&byte, 1, 0, 0);
+    return result >= 0 || result == -EINVAL ? 0 : result;
+}
+
+long may_access(const struct process *process, const struct workspace *space, int access) {
+    const struct guest *guest = &process->guest;
+    long exists = 0;
+    if (access == REMOVE && !space->mount->readonly) {
+        size_t size = length_of(space->guest);
+        bool is_busy = size == 1 || guest_is_target(guest, space->guest, size) ||
+                       guest_has_target_below(guest, space->guest, size);
+        return is_busy ? -EBUSY : 0;
     }
-    return row->flags != NONE && argument[row->flags] & AT_EMPTY_PATH && memory_is_there(path, 1) &&
-           path[0] == '\0';
+    if (access == READ || !space->mount->readonly) {
+        return 0;
+    }
+    if (access != REMOVE) {
+        exists = host_exists(space->host);
+    }
+    if (access == CREATE && (exists == 0 || exists == -ENOENT)) {
+        return exists == 0 ? -EEXIST : -EROFS;
+    }
+    return exists < 0 ? exists : -EROFS;
+}
+
+long may_change_descriptor(const struct process *process, long descriptor) {
+    if (!process->guest.has_readonly) {
+        return 0;
+    }
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return -ENOMEM;
+    }
+    long size = path_of_directory(&process->guest, descriptor, space);
+    bool is_readonly =
+        size > 0 &&
+        guest_mount(&process->guest, space->guest, size == 1 ? 0 : (size_t)size)->readonly;
+    workspace_give_back(space);
+    return is_readonly ? -EROFS : 0;
+}
+
+/* A name in a directory that the guest has open: the kernel can be trusted with it. */
+static bool is_plain_name(const struct process *process, const struct row *row, const char *path,
+                          enum last last) {
+    struct shape shape;
+    return last != FOLLOW && !(row->access != READ && process->guest.has_readonly) &&
+           quick_shape(&process->guest, path, &shape) && shape.is_single;
 }
 
 static long one_path(struct process *process, const struct row *row, const struct call *call,
                      struct workspace *space) {
     struct call changed = *call;
     long *argument = changed.argument;
-    if (means_descriptor(row, argument)) {
-        return pass(call);
-    }
     long dirfd = row->dirfd == NONE ? AT_FDCWD : argument[row->dirfd];
+    if (means_descriptor(row, argument)) {
+        long allowed = row->access == READ ? 0 : may_change_descriptor(process, dirfd);
+        return allowed < 0 ? allowed : pass(call);
+    }
     const char *path = (const char *)argument[row->path];
     enum last last = last_by(row, argument);
-    struct shape shape;
-    if (last == KEEP && !(row->writes && process->guest.has_readonly) &&
-        quick_shape(&process->guest, path, &shape) && shape.is_single) {
-        return pass(call); /* a name in a directory that the guest has */
+    if (is_plain_name(process, row, path, last)) {
+        return pass(call);
     }
-    long result = calls_resolve(process, dirfd, path, last, space);
+    long result = path_resolve(&process->guest, dirfd, path, last, space);
+    if (result == 0) {
+        result = may_access(process, space, row->access);
+    }
     if (result < 0) {
         return result;
-    }
-    if (row->writes && on_readonly_mount(process, space)) {
-        return -EROFS;
     }
     argument[row->path] = (long)space->host;
     if (row->dirfd != NONE) {
@@ -101,40 +112,55 @@ static long one_path(struct process *process, const struct row *row, const struc
     return pass(&changed);
 }
 
+/* Put the answer in place of a path and its descriptor. */
+static void replace(long *argument, int dirfd, int path, const char *host) {
+    argument[path] = (long)host;
+    if (dirfd != NONE) {
+        argument[dirfd] = AT_FDCWD;
+    }
+}
+
+/* rename(2) and link(2), and what they became: both on one mount. */
 static long two_paths(struct process *process, const struct row *row, const struct call *call,
                       struct workspace *space) {
     struct call changed = *call;
     long *argument = changed.argument;
     long dirfd = row->dirfd == NONE ? AT_FDCWD : argument[row->dirfd];
     long dirfd2 = row->dirfd2 == NONE ? AT_FDCWD : argument[row->dirfd2];
-    bool of_descriptor = means_descriptor(row, argument);
-    if (!of_descriptor) {
-        const char *path = (const char *)argument[row->path];
-        long result = calls_resolve(process, dirfd, path, last_by(row, argument), space);
+    bool moves = row->last == RULE_ENTRY;
+    const struct mount *first = NULL;
+    long result = 0;
+    if (!means_descriptor(row, argument)) {
+        result = path_resolve(&process->guest, dirfd, (const char *)argument[row->path],
+                              last_by(row, argument), space);
+        first = space->mount;
+        if (result == 0 && moves) {
+            result = may_access(process, space, REMOVE);
+        }
         if (result < 0) {
             return result;
         }
-        if (on_readonly_mount(process, space)) {
-            return -EROFS;
-        }
-        copy_bytes(space->kept, space->host, PATH_SIZE);
-        argument[row->path] = (long)space->kept;
-        if (row->dirfd != NONE) {
-            argument[row->dirfd] = AT_FDCWD;
-        }
+        copy_bytes(space->kept, space->host, length_of(space->host) + 1);
+        replace(argument, row->dirfd, row->path, space->kept);
     }
-    long result = calls_resolve(process, dirfd2, (const char *)argument[row->path2], KEEP, space);
+    result =
+        path_resolve(&process->guest, dirfd2, (const char *)argument[row->path2], ENTRY, space);
+    if (result == 0) {
+        result = may_access(process, space, moves ? REMOVE : CREATE);
+    }
+    if (result == 0 && first != NULL && first != space->mount) {
+        result = moves || host_exists(space->kept) == 0 ? -EXDEV : -ENOENT;
+    }
     if (result < 0) {
         return result;
     }
-    if (on_readonly_mount(process, space)) {
-        return -EROFS;
-    }
-    argument[row->path2] = (long)space->host;
-    if (row->dirfd2 != NONE) {
-        argument[row->dirfd2] = AT_FDCWD;
-    }
+    replace(argument, row->dirfd2, row->path2, space->host);
     return pass(&changed);
+}
+
+static long on_descriptor(struct process *process, const struct row *row, const struct call *call) {
+    long allowed = may_change_descriptor(process, call->argument[row->dirfd]);
+    return allowed < 0 ? allowed : pass(call);
 }
 
 long calls_carry_out(struct process *process, const struct call *call, uint64_t *mask) {
@@ -150,6 +176,9 @@ long calls_carry_out(struct process *process, const struct call *call, uint64_t 
     }
     if (row->kind == OWN_FUNCTION) {
         return own_carry_out(process, call, mask);
+    }
+    if (row->kind == ON_DESCRIPTOR) {
+        return on_descriptor(process, row, call);
     }
     struct workspace *space = workspace_take();
     if (space == NULL) {

@@ -3,6 +3,7 @@
 #define UDOCKER_CALLS_H
 
 #include "guest.h"
+#include "names.h"
 #include "path.h"
 
 /* struct sigaction of the kernel on 64-bit machines; not that of a libc. */
@@ -24,6 +25,9 @@ struct process {
     struct identity user;
     struct identity group;
     struct action sigsys; /* what the guest believes to have set for SIGSYS */
+    bool has_filter;      /* and that it has a seccomp filter */
+    bool no_new_privs;    /* and that it gains no privileges */
+    struct names sockets; /* whose addresses had to be shortened */
     /* execve(2) as the front does it. path is the guest's, as given. */
     long (*execute)(struct process *process, long dirfd, const char *path, char *const *arguments,
                     char *const *environment, long flags);
@@ -38,9 +42,5 @@ long calls_carry_out(struct process *process, const struct call *call, uint64_t 
 /* Memory for resolving; to be given back. NULL when there is none. */
 struct workspace *workspace_take(void);
 void workspace_give_back(struct workspace *space);
-
-/* path_resolve, and /proc/self/exe is the program of the guest. */
-long calls_resolve(const struct process *process, long dirfd, const char *path, enum last last,
-                   struct workspace *space);
 
 #endif

@@ -15,7 +15,7 @@ static const char *next_string(const char **text, const char *end) {
 }
 
 static bool read_number(const char *text, unsigned *number) {
-    unsigned value = 0;
+    uint64_t value = 0;
     if (*text == '\0') {
         return false;
     }
@@ -23,9 +23,12 @@ static bool read_number(const char *text, unsigned *number) {
         if (*text < '0' || *text > '9') {
             return false;
         }
-        value = value * 10 + (unsigned)(*text - '0');
+        value = value * 10 + (uint64_t)(*text - '0');
+        if (value > UINT32_MAX) {
+            return false;
+        }
     }
-    *number = value;
+    *number = (unsigned)value;
     return true;
 }
 
@@ -63,8 +66,26 @@ static const char *without_slash(const char *path) {
     return same_text(path, "/") ? "" : path;
 }
 
+/* Absolute, and no part of it is empty, "." or "..". */
+static bool is_canonical(const char *path) {
+    if (path == NULL || path[0] != '/' || path[1] == '\0') {
+        return path != NULL && path[0] == '/';
+    }
+    while (*path == '/') {
+        const char *name = ++path;
+        while (*path != '\0' && *path != '/') {
+            path++;
+        }
+        size_t size = (size_t)(path - name);
+        if (size == 0 || (size <= 2 && same_bytes(name, "..", size))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool add_mount(struct guest *guest, const char *target, const char *source, bool readonly) {
-    if (guest->mount_count == MAX_MOUNTS || source == NULL || target == NULL) {
+    if (guest->mount_count == MAX_MOUNTS || !is_canonical(target) || !is_canonical(source)) {
         return false;
     }
     struct mount mount = {.target = without_slash(target), .source = without_slash(source)};
@@ -73,7 +94,7 @@ static bool add_mount(struct guest *guest, const char *target, const char *sourc
     mount.readonly = readonly;
     guest->has_readonly = guest->has_readonly || readonly;
     size_t place = guest->mount_count++;
-    while (place > 0 && guest->mounts[place - 1].target_size < mount.target_size) {
+    while (place > 0 && guest->mounts[place - 1].target_size <= mount.target_size) {
         guest->mounts[place] = guest->mounts[place - 1];
         place--;
     }
@@ -100,6 +121,8 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     guest->has_readonly = false;
     guest->copy_count = 0;
     guest->directory = "/";
+    guest->uid = 0;
+    guest->gid = 0;
     guest->host_uid = (unsigned)kernel(NR_getuid, 0, 0, 0, 0, 0, 0);
     guest->host_gid = (unsigned)kernel(NR_getgid, 0, 0, 0, 0, 0, 0);
     while (text < end) {
@@ -113,8 +136,8 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
             good = !has_root && add_mount(guest, "/", value, false);
             has_root = true;
         } else if (same_text(word, "rw") || same_text(word, "ro")) {
-            good =
-                value[0] == '/' && add_mount(guest, value, next_string(&text, end), word[1] == 'o');
+            good = !same_text(value, "/") &&
+                   add_mount(guest, value, next_string(&text, end), word[1] == 'o');
         } else if (same_text(word, "copy")) {
             good = add_copy(guest, value, next_string(&text, end));
         } else if (same_text(word, "directory")) {
@@ -148,14 +171,29 @@ const struct mount *guest_mount(const struct guest *guest, const char *path, siz
     return &guest->mounts[index];
 }
 
+bool guest_is_target(const struct guest *guest, const char *path, size_t size) {
+    return guest_mount(guest, path, size)->target_size == size;
+}
+
+bool guest_has_target_below(const struct guest *guest, const char *path, size_t size) {
+    for (size_t index = 0; index < guest->mount_count; index++) {
+        const struct mount *mount = &guest->mounts[index];
+        if (mount->target_size > size && is_below(mount->target, mount->target_size, path, size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* head and tail, which may lie in out itself. */
 static long join(char *out, const char *head, size_t head_size, const char *tail,
                  size_t tail_size) {
     size_t size = head_size + tail_size;
     if (size + 2 > PATH_SIZE) {
         return -ENAMETOOLONG;
     }
+    move_bytes(out + head_size, tail, tail_size);
     copy_bytes(out, head, head_size);
-    copy_bytes(out + head_size, tail, tail_size);
     if (size == 0) {
         out[size++] = '/';
     }
@@ -172,6 +210,19 @@ long guest_to_host(const struct guest *guest, const char *path, size_t size, cha
                 size - mount->target_size);
 }
 
+/* Whether another mount hides what has this path below mount from the guest. */
+static bool is_hidden(const struct guest *guest, const struct mount *mount, const char *below,
+                      size_t size) {
+    for (const struct mount *other = guest->mounts; other < mount; other++) {
+        if (is_below(other->target, other->target_size, mount->target, mount->target_size) &&
+            is_below(below, size, other->target + mount->target_size,
+                     other->target_size - mount->target_size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path) {
     if (size == 1 && host[0] == '/') {
         size = 0;
@@ -181,11 +232,10 @@ long guest_from_host(const struct guest *guest, const char *host, size_t size, c
         if (!is_below(host, size, mount->source, mount->source_size)) {
             continue;
         }
-        long written = join(path, mount->target, mount->target_size, host + mount->source_size,
-                            size - mount->source_size);
-        /* Another mount may hide this place from the guest. */
-        if (written > 0 && guest_mount(guest, path, written == 1 ? 0 : (size_t)written) == mount) {
-            return written;
+        const char *below = host + mount->source_size;
+        size_t left = size - mount->source_size;
+        if (!is_hidden(guest, mount, below, left)) {
+            return join(path, mount->target, mount->target_size, below, left);
         }
     }
     return -ENOENT;

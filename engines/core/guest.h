@@ -40,17 +40,25 @@ struct guest {
 /*
  * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N;
  * for each mount "rw" or "ro", TARGET, SOURCE; for each patched copy "copy", its five numbers,
- * PATH. The strings are used in place. False when it is not one.
+ * PATH. The strings are used in place. False when it is not one. Of two mounts with the same
+ * target the later one hides the other.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 
-/* The mount that guest path (canonical, of that size) belongs to. */
+/* The mount that guest path (canonical, of that size; "" is the root) belongs to. */
 const struct mount *guest_mount(const struct guest *guest, const char *path, size_t size);
+
+/* Whether something is mounted at guest path, or further down. */
+bool guest_is_target(const struct guest *guest, const char *path, size_t size);
+bool guest_has_target_below(const struct guest *guest, const char *path, size_t size);
 
 /* Write the host path of a canonical guest path to host, PATH_SIZE bytes. Its size, or -errno. */
 long guest_to_host(const struct guest *guest, const char *path, size_t size, char *host);
 
-/* Write the guest path of a host path to path, PATH_SIZE bytes. Its size, or -ENOENT. */
+/*
+ * Write the guest path of a host path to path, PATH_SIZE bytes, which may be host itself. Its size,
+ * or -ENOENT.
+ */
 long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path);
 
 #endif

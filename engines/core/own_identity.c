@@ -74,7 +74,7 @@ static long set_three(const struct process *process, struct identity *identity, 
 
 static long get_three(const struct identity *identity, const long *addresses) {
     for (int index = 0; index < 3; index++) {
-        if (!memory_is_there((const void *)addresses[index], sizeof(unsigned))) {
+        if (!memory_is_writable((void *)addresses[index], sizeof(unsigned))) {
             return -EFAULT;
         }
     }

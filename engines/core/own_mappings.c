@@ -6,25 +6,16 @@
 
 enum { PROT_EXEC = 4, MAP_ANONYMOUS = 0x20 };
 
-/* struct stat of x86_64. */
-struct file_status {
-    uint64_t device, inode, links;
-    uint32_t mode, uid, gid, padding;
-    uint64_t special, size, block_size, blocks;
-    uint64_t access[2], change[2]; /* seconds and nanoseconds; the second is st_mtim */
-    uint64_t rest[5];
-};
-
 static const struct copy *copy_of(const struct guest *guest, long descriptor) {
-    struct file_status status;
+    struct status status;
     if (guest->copy_count == 0 || kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0) != 0) {
         return NULL;
     }
     for (size_t index = 0; index < guest->copy_count; index++) {
         const struct copy *copy = &guest->copies[index];
         if (copy->inode == status.inode && copy->device == status.device &&
-            copy->size == status.size && copy->seconds == status.change[0] &&
-            copy->nanoseconds == status.change[1]) {
+            copy->size == status.size && copy->seconds == status.modified[0] &&
+            copy->nanoseconds == status.modified[1]) {
             return copy;
         }
     }

@@ -1,77 +1,100 @@
 /* Owners: what is the user's on the host is the guest's own, and changing owners is not refused. */
 #include "own.h"
 #include "quick.h"
+#include "table.h"
 
-enum { F_OK = 0, S_IFMT = 0170000, S_IFLNK = 0120000, O_NOFOLLOW = 0400000 };
+enum { AT_NO_AUTOMOUNT = 0x800, AT_STATX_SYNC_TYPE = 0x6000, STATX_TYPE = 1 };
 
-/* struct stat of x86_64 and struct statx, up to the owner. */
-struct status {
-    uint64_t device, inode, links;
-    uint32_t mode, uid, gid;
-};
-
+/* struct statx up to the mode, of <linux/stat.h>. */
 struct extended_status {
     uint32_t mask, block_size;
     uint64_t attributes;
     uint32_t links, uid, gid;
+    uint16_t mode;
+};
+
+/* A question about a file: stat(2) or statx(2). */
+struct question {
+    bool is_extended;
+    long flags;
+    long mask; /* of statx */
+    void *answer;
 };
 
 static unsigned shown(unsigned id, unsigned host, unsigned guest) {
     return id == host ? guest : id;
 }
 
-static void show(const struct process *process, uint32_t *uid, uint32_t *gid) {
+static void show(const struct process *process, const struct question *question) {
     const struct guest *guest = &process->guest;
-    *uid = shown(*uid, guest->host_uid, guest->uid);
-    *gid = shown(*gid, guest->host_gid, guest->gid);
+    if (question->is_extended) {
+        struct extended_status *status = question->answer;
+        status->uid = shown(status->uid, guest->host_uid, guest->uid);
+        status->gid = shown(status->gid, guest->host_gid, guest->gid);
+    } else {
+        struct status *status = question->answer;
+        status->uid = shown(status->uid, guest->host_uid, guest->uid);
+        status->gid = shown(status->gid, guest->host_gid, guest->gid);
+    }
+}
+
+static long ask(const struct question *question, long dirfd, const char *path, long flags) {
+    if (question->is_extended) {
+        return kernel(NR_statx, dirfd, (long)path, flags, question->mask, (long)question->answer,
+                      0);
+    }
+    return kernel(NR_newfstatat, dirfd, (long)path, (long)question->answer, flags, 0, 0);
+}
+
+static bool is_link(const struct question *question) {
+    unsigned mode = question->is_extended ? ((struct extended_status *)question->answer)->mode
+                                          : ((struct status *)question->answer)->mode;
+    return (mode & S_IFMT) == S_IFLNK;
 }
 
 /* Without the walk, where there are no links; -ENOSYS where it is needed. */
-static long quick_stat(struct process *process, long dirfd, const char *path, struct status *status,
-                       long flags) {
+static long quick_ask(struct process *process, const struct question *question, long dirfd,
+                      const char *path, char *host) {
     struct shape shape;
+    long flags = question->flags;
     bool keeps = flags & AT_SYMLINK_NOFOLLOW;
-    if (!quick_shape(&process->guest, path, &shape)) {
+    bool is_known = !(flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH |
+                                      (question->is_extended ? AT_STATX_SYNC_TYPE : 0))) &&
+                    (!question->is_extended || question->mask & STATX_TYPE);
+    if (!is_known || !quick_shape(&process->guest, path, &shape)) {
         return -ENOSYS;
     }
     if (shape.is_single) {
-        long result = kernel(NR_newfstatat, dirfd, (long)path, (long)status,
-                             flags | AT_SYMLINK_NOFOLLOW, 0, 0);
-        return result == 0 && !keeps && (status->mode & S_IFMT) == S_IFLNK ? -ENOSYS : result;
+        long result = ask(question, dirfd, path, flags | AT_SYMLINK_NOFOLLOW);
+        return result == 0 && !keeps && is_link(question) ? -ENOSYS : result;
     }
-    long descriptor = quick_open(&process->guest, dirfd, path, &shape,
-                                 O_PATH | O_CLOEXEC | (keeps ? O_NOFOLLOW : 0), 0);
+    long open_flags = O_PATH | O_CLOEXEC | (keeps ? O_NOFOLLOW : 0);
+    long descriptor = quick_open(&process->guest, dirfd, path, &shape, open_flags, 0, host);
     if (descriptor < 0) {
-        return descriptor == -ELOOP ? -ENOSYS : descriptor;
+        bool is_no_answer = descriptor == -ELOOP || descriptor == -EMFILE || descriptor == -ENFILE;
+        return is_no_answer ? -ENOSYS : descriptor;
     }
-    long result = kernel(NR_newfstatat, descriptor, (long)"", (long)status, AT_EMPTY_PATH, 0, 0);
+    long result = ask(question, descriptor, "", flags | AT_EMPTY_PATH);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     return result;
 }
 
-static long stat_at(struct process *process, long dirfd, const char *path, struct status *status,
-                    long flags, struct workspace *space) {
-    bool of_descriptor =
-        path == NULL || (flags & AT_EMPTY_PATH && memory_is_there(path, 1) && path[0] == '\0');
-    long quick = of_descriptor ? -ENOSYS : quick_stat(process, dirfd, path, status, flags);
-    if (quick != -ENOSYS) {
-        if (quick == 0) {
-            show(process, &status->uid, &status->gid);
+static long status_at(struct process *process, const struct question *question, long dirfd,
+                      const char *path, struct workspace *space) {
+    long flags = question->flags;
+    long result;
+    if (path == NULL || (flags & AT_EMPTY_PATH && path_is_empty(path))) {
+        result = ask(question, dirfd, path, flags);
+    } else {
+        result = quick_ask(process, question, dirfd, path, space->host);
+        if (result == -ENOSYS) {
+            enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
+            result = path_resolve(&process->guest, dirfd, path, last, space);
+            result = result < 0 ? result : ask(question, AT_FDCWD, space->host, flags);
         }
-        return quick;
     }
-    if (!of_descriptor) {
-        long result =
-            calls_resolve(process, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW, space);
-        if (result < 0) {
-            return result;
-        }
-        dirfd = AT_FDCWD;
-        path = space->host;
-    }
-    long result = kernel(NR_newfstatat, dirfd, (long)path, (long)status, flags, 0, 0);
     if (result == 0) {
-        show(process, &status->uid, &status->gid);
+        show(process, question);
     }
     return result;
 }
@@ -79,31 +102,7 @@ static long stat_at(struct process *process, long dirfd, const char *path, struc
 static long call_fstat(struct process *process, const struct call *call) {
     long result = pass(call);
     if (result == 0) {
-        struct status *status = (struct status *)call->argument[1];
-        show(process, &status->uid, &status->gid);
-    }
-    return result;
-}
-
-static long call_statx(struct process *process, const struct call *call, struct workspace *space) {
-    struct call changed = *call;
-    const char *path = (const char *)call->argument[1];
-    long flags = call->argument[2];
-    bool of_descriptor =
-        path == NULL || (flags & AT_EMPTY_PATH && memory_is_there(path, 1) && path[0] == '\0');
-    if (!of_descriptor) {
-        long result = calls_resolve(process, call->argument[0], path,
-                                    flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW, space);
-        if (result < 0) {
-            return result;
-        }
-        changed.argument[0] = AT_FDCWD;
-        changed.argument[1] = (long)space->host;
-    }
-    long result = pass(&changed);
-    if (result == 0) {
-        struct extended_status *status = (struct extended_status *)call->argument[4];
-        show(process, &status->uid, &status->gid);
+        show(process, &(struct question){.answer = (void *)call->argument[1]});
     }
     return result;
 }
@@ -115,48 +114,60 @@ static long may_give(const struct process *process, long uid, long gid) {
     return process->user.effective == 0 || is_same ? 0 : -EPERM;
 }
 
+static long give_descriptor(const struct process *process, long descriptor, const long *owner) {
+    long result = kernel(NR_fcntl, descriptor, 1 /* F_GETFD */, 0, 0, 0, 0);
+    if (result >= 0) {
+        result = may_change_descriptor(process, descriptor);
+    }
+    return result < 0 ? result : may_give(process, owner[0], owner[1]);
+}
+
 static long chown_at(struct process *process, long dirfd, const char *path, const long *owner,
                      long flags, struct workspace *space) {
-    if (flags & AT_EMPTY_PATH && memory_is_there(path, 1) && path[0] == '\0') {
-        return may_give(process, owner[0], owner[1]);
+    if (flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) {
+        return -EINVAL;
     }
-    long result =
-        calls_resolve(process, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW, space);
-    if (result < 0) {
-        return result;
+    if (flags & AT_EMPTY_PATH && path_is_empty(path)) {
+        return (int)dirfd == AT_FDCWD ? may_give(process, owner[0], owner[1])
+                                      : give_descriptor(process, dirfd, owner);
     }
-    if (on_readonly_mount(process, space)) {
-        return -EROFS;
+    long result = path_resolve(&process->guest, dirfd, path,
+                               flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW, space);
+    if (result == 0) {
+        result = host_exists(space->host);
     }
-    result = kernel(NR_faccessat2, AT_FDCWD, (long)space->host, F_OK, AT_SYMLINK_NOFOLLOW, 0, 0);
+    if (result == 0) {
+        result = may_access(process, space, CHANGE);
+    }
     return result < 0 ? result : may_give(process, owner[0], owner[1]);
 }
 
 long own_owner_call(struct process *process, const struct call *call, struct workspace *space) {
     const long *a = call->argument;
+    struct question question = {.answer = (void *)a[1]};
     switch (call->number) {
 #ifdef ARCH_HAS_LEGACY
     case NR_stat:
-        return stat_at(process, AT_FDCWD, (const char *)a[0], (struct status *)a[1], 0, space);
+        return status_at(process, &question, AT_FDCWD, (const char *)a[0], space);
     case NR_lstat:
-        return stat_at(process, AT_FDCWD, (const char *)a[0], (struct status *)a[1],
-                       AT_SYMLINK_NOFOLLOW, space);
+        question.flags = AT_SYMLINK_NOFOLLOW;
+        return status_at(process, &question, AT_FDCWD, (const char *)a[0], space);
     case NR_chown:
         return chown_at(process, AT_FDCWD, (const char *)a[0], a + 1, 0, space);
     case NR_lchown:
         return chown_at(process, AT_FDCWD, (const char *)a[0], a + 1, AT_SYMLINK_NOFOLLOW, space);
 #endif
     case NR_newfstatat:
-        return stat_at(process, a[0], (const char *)a[1], (struct status *)a[2], a[3], space);
+        question = (struct question){.flags = a[3], .answer = (void *)a[2]};
+        return status_at(process, &question, a[0], (const char *)a[1], space);
     case NR_fstat:
         return call_fstat(process, call);
     case NR_statx:
-        return call_statx(process, call, space);
+        question = (struct question){true, a[2], a[3], (void *)a[4]};
+        return status_at(process, &question, a[0], (const char *)a[1], space);
     case NR_fchownat:
         return chown_at(process, a[0], (const char *)a[1], a + 2, a[4], space);
-    default: { /* fchown */
-        long result = kernel(NR_fcntl, a[0], 1 /* F_GETFD */, 0, 0, 0, 0);
-        return result < 0 ? result : may_give(process, a[1], a[2]);
-    }
+    default: /* fchown */
+        return give_descriptor(process, a[0], a + 1);
     }
 }

@@ -7,34 +7,41 @@
 enum { SIGSYS = 31, SET_SIZE = 8 };
 static const uint64_t SIGSYS_BIT = 1ULL << (SIGSYS - 1);
 
+/* What the guest sets for SIGSYS is kept for when somebody sends it one: see the front. */
+static long remember_action(struct process *process, const struct action *given,
+                            struct action *old) {
+    struct action before = process->sigsys;
+    if (old != NULL && !memory_is_writable(old, sizeof *old)) {
+        return -EFAULT;
+    }
+    if (given != NULL) {
+        process->sigsys = *given;
+    }
+    if (old != NULL) {
+        copy_bytes((char *)old, (const char *)&before, sizeof before);
+    }
+    return 0;
+}
+
 static long call_sigaction(struct process *process, const struct call *call) {
     const long *a = call->argument;
-    struct action *given = (struct action *)a[1];
-    struct action *old = (struct action *)a[2];
+    const struct action *given = (const struct action *)a[1];
+    struct action changed;
     if (a[3] != SET_SIZE) {
         return -EINVAL;
     }
-    if ((given != NULL && !memory_is_there(given, sizeof *given)) ||
-        (old != NULL && !memory_is_there(old, sizeof *old))) {
-        return -EFAULT;
-    }
-    struct action changed;
     if (given != NULL) {
+        if (!memory_is_there(given, sizeof *given)) {
+            return -EFAULT;
+        }
         copy_bytes((char *)&changed, (const char *)given, sizeof changed);
         changed.mask &= ~SIGSYS_BIT;
+        given = &changed;
     }
-    if (a[0] == SIGSYS) {
-        struct action before = process->sigsys;
-        if (given != NULL) {
-            process->sigsys = changed;
-        }
-        if (old != NULL) {
-            copy_bytes((char *)old, (const char *)&before, sizeof before);
-        }
-        return 0;
+    if ((int)a[0] == SIGSYS) {
+        return remember_action(process, given, (struct action *)a[2]);
     }
-    return kernel(NR_rt_sigaction, a[0], given == NULL ? 0 : (long)&changed, (long)old, SET_SIZE, 0,
-                  0);
+    return kernel(NR_rt_sigaction, a[0], (long)given, a[2], SET_SIZE, 0, 0);
 }
 
 /* A mask of the guest's without SIGSYS, in copy. NULL stays NULL. False: it is not there. */
@@ -52,17 +59,27 @@ static bool stripped(long address, uint64_t *copy, long *result) {
     return true;
 }
 
+/*
+ * Where the caller goes on with another mask than the present one, it is enough to change that: the
+ * kernel is asked for the old one only, which is the same, and writes it or says that it cannot.
+ */
 static long call_sigprocmask(const struct call *call, uint64_t *mask) {
+    enum { BLOCK, UNBLOCK, SET };
     const long *a = call->argument;
-    uint64_t copy;
+    uint64_t set;
     long given;
-    if (!stripped(a[1], &copy, &given)) {
+    if (a[3] != SET_SIZE) {
+        return -EINVAL;
+    }
+    if (!stripped(a[1], &set, &given)) {
         return -EFAULT;
     }
-    long result = kernel(NR_rt_sigprocmask, a[0], given, a[2], a[3], 0, 0);
-    if (result == 0 && mask != NULL) {
-        /* Returning from the trap sets the mask that was saved there: that is the new one now. */
-        kernel(NR_rt_sigprocmask, 0, 0, (long)mask, SET_SIZE, 0, 0);
+    if (mask == NULL || (given != 0 && (unsigned)a[0] > SET)) {
+        return kernel(NR_rt_sigprocmask, a[0], given, a[2], SET_SIZE, 0, 0);
+    }
+    long result = a[2] == 0 ? 0 : kernel(NR_rt_sigprocmask, 0, 0, a[2], SET_SIZE, 0, 0);
+    if (result == 0 && given != 0) {
+        *mask = a[0] == SET ? set : a[0] == BLOCK ? *mask | set : *mask & ~set;
     }
     return result;
 }

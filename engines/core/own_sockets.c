@@ -1,7 +1,18 @@
 /* Addresses of AF_UNIX sockets are paths (unix(7)); other families name no files. */
 #include "own.h"
+#include "table.h"
 
-enum { AF_UNIX = 1, FAMILY_SIZE = 2, UNIX_PATH_SIZE = 108 };
+enum {
+    AF_UNIX = 1,
+    FAMILY_SIZE = 2,
+    SOL_SOCKET = 1,
+    SO_PEERCRED = 17,
+    MOST_MESSAGES = 1024, /* UIO_MAXIOV, sendmmsg(2) */
+    ENTRY_SIZE = 64,      /* struct mmsghdr: the message, and at 56 how much was sent */
+    COUNT_AT = 56,
+};
+
+static const char BY_DESCRIPTOR[] = "/proc/self/fd/";
 
 struct unix_address {
     uint16_t family;
@@ -46,8 +57,9 @@ static long shorten(struct workspace *space, struct translated *result) {
         return descriptor;
     }
     char *path = result->address.path;
-    copy_bytes(path, "/proc/self/fd/", 14);
-    size_t used = 14 + write_number(path + 14, (unsigned long)descriptor);
+    size_t used = sizeof BY_DESCRIPTOR - 1;
+    copy_bytes(path, BY_DESCRIPTOR, used);
+    used += write_number(path + used, (unsigned long)descriptor);
     if (used + 1 + size - slash + 1 > UNIX_PATH_SIZE) {
         kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
         return -ENAMETOOLONG;
@@ -59,16 +71,19 @@ static long shorten(struct workspace *space, struct translated *result) {
     return 0;
 }
 
-static long translate(struct process *process, long address, long size, enum last last,
+static long translate(struct process *process, long address, long size, bool binds,
                       struct workspace *space, struct translated *result) {
     const struct unix_address *given = (const struct unix_address *)address;
-    char path[UNIX_PATH_SIZE + 1];
     size_t length = (size_t)size - FAMILY_SIZE;
-    copy_bytes(path, given->path, length);
-    path[length] = '\0';
-    long error = calls_resolve(process, AT_FDCWD, path, last, space);
+    copy_bytes(space->kept, given->path, length);
+    space->kept[length] = '\0';
+    long error =
+        path_resolve(&process->guest, AT_FDCWD, space->kept, binds ? ENTRY : FOLLOW, space);
+    if (error == 0 && binds) {
+        error = may_access(process, space, CREATE);
+    }
     if (error < 0) {
-        return error;
+        return error == -EEXIST ? -EADDRINUSE : error;
     }
     result->directory = -1;
     result->address.family = AF_UNIX;
@@ -81,26 +96,47 @@ static long translate(struct process *process, long address, long size, enum las
     return 0;
 }
 
+static void finish(const struct translated *result) {
+    if (result->directory >= 0) {
+        kernel(NR_close, result->directory, 0, 0, 0, 0, 0);
+    }
+}
+
+static uint64_t inode_of(long socket) {
+    struct status status;
+    return kernel(NR_fstat, socket, (long)&status, 0, 0, 0, 0) == 0 ? status.inode : 0;
+}
+
+/* getsockname(2) asks for it again, as it was given; and the short form does not even tell it. */
+static void remember(struct names *names, long socket, const char *path) {
+    unsigned index = __atomic_fetch_add(&names->next, 1, __ATOMIC_RELAXED) % MAX_NAMES;
+    struct name *name = &names->names[index];
+    name->inode = 0;
+    copy_bytes(name->path, path, length_of(path) + 1);
+    __atomic_store_n(&name->inode, inode_of(socket), __ATOMIC_RELEASE);
+}
+
 /* The call with the address in argument number position, its size behind it. */
 static long with_address(struct process *process, const struct call *call, int position,
                          struct workspace *space) {
     struct call changed = *call;
     long address = call->argument[position];
     long size = (int)call->argument[position + 1];
+    bool binds = call->number == NR_bind;
     if (address == 0 || !is_path(address, size)) {
         return pass(call);
     }
     struct translated result;
-    enum last last = call->number == NR_bind ? KEEP : FOLLOW;
-    long error = translate(process, address, size, last, space, &result);
+    long error = translate(process, address, size, binds, space, &result);
     if (error < 0) {
         return error;
     }
     changed.argument[position] = (long)&result.address;
     changed.argument[position + 1] = result.size;
     long done = pass(&changed);
-    if (result.directory >= 0) {
-        kernel(NR_close, result.directory, 0, 0, 0, 0, 0);
+    finish(&result);
+    if (done == 0 && binds) {
+        remember(&process->sockets, call->argument[0], space->kept);
     }
     return done;
 }
@@ -116,64 +152,170 @@ static long send_message(struct process *process, long socket, long address, lon
         return kernel(NR_sendmsg, socket, address, flags, 0, 0, 0);
     }
     struct translated result;
-    long error = translate(process, (long)message.name, message.name_size, FOLLOW, space, &result);
+    long error = translate(process, (long)message.name, message.name_size, false, space, &result);
     if (error < 0) {
         return error;
     }
     message.name = &result.address;
     message.name_size = (int)result.size;
     long done = kernel(NR_sendmsg, socket, (long)&message, flags, 0, 0, 0);
-    if (result.directory >= 0) {
-        kernel(NR_close, result.directory, 0, 0, 0, 0, 0);
-    }
+    finish(&result);
     return done;
 }
 
 /* One after the other: each may have an address of its own. */
 static long send_messages(struct process *process, const struct call *call,
                           struct workspace *space) {
-    enum { ENTRY = 64 }; /* struct mmsghdr: the message, and at 56 how much was sent */
     const long *a = call->argument;
-    unsigned count = (unsigned)a[2] < 1024 ? (unsigned)a[2] : 1024; /* UIO_MAXIOV, sendmmsg(2) */
+    unsigned count = (unsigned)a[2] < MOST_MESSAGES ? (unsigned)a[2] : MOST_MESSAGES;
     for (unsigned index = 0; index < count; index++) {
-        long entry = a[1] + (long)index * ENTRY;
+        long entry = a[1] + (long)index * ENTRY_SIZE;
         long sent = send_message(process, a[0], entry, a[3], space);
+        if (sent >= 0 && !memory_is_writable((void *)(entry + COUNT_AT), sizeof(unsigned))) {
+            sent = -EFAULT;
+        }
         if (sent < 0) {
             return index > 0 ? (long)index : sent;
         }
-        *(unsigned *)(entry + 56) = (unsigned)sent;
+        *(unsigned *)(entry + COUNT_AT) = (unsigned)sent;
     }
     return count;
 }
 
-/* What the kernel tells of an address is a host path. */
-static long read_address(struct process *process, const struct call *call,
-                         struct workspace *space) {
-    const long *a = call->argument;
-    long done = pass(call);
-    unsigned *size = (unsigned *)a[2];
-    struct unix_address *address = (struct unix_address *)a[1];
-    if (done < 0 || *size <= FAMILY_SIZE || *size > sizeof *address || address->family != AF_UNIX ||
-        address->path[0] != '/') {
-        return done;
+/* The path that socket was bound to in this process; its size, or -ENOENT. */
+static long remembered(const struct names *names, long socket, char *path) {
+    uint64_t inode = inode_of(socket);
+    for (size_t index = 0; inode != 0 && index < MAX_NAMES; index++) {
+        const struct name *name = &names->names[index];
+        if (__atomic_load_n(&name->inode, __ATOMIC_ACQUIRE) == inode) {
+            size_t size = length_of(name->path);
+            copy_bytes(path, name->path, size);
+            return (long)size;
+        }
     }
-    size_t room = *size - FAMILY_SIZE;
+    return -ENOENT;
+}
+
+/* Write path into an address that the kernel has written, into room bytes. */
+static void rewrite(struct unix_address *address, long room, int *size, const char *path,
+                    size_t length) {
+    size_t fits = (size_t)(room - FAMILY_SIZE);
+    copy_bytes(address->path, path, length < fits ? length : fits);
+    if (length < fits) {
+        address->path[length] = '\0';
+    }
+    *size = FAMILY_SIZE + (int)length + 1;
+}
+
+/*
+ * An address that the kernel has written, into room bytes and cut off there: its path is one of the
+ * host. *size is its whole size. socket: the one that it is the own address of, or -1.
+ */
+static void translate_back(struct process *process, void *where, long room, int *size,
+                           long socket) {
+    struct unix_address *address = where;
+    if (room <= FAMILY_SIZE || *size <= FAMILY_SIZE || *size > room ||
+        *size > (int)sizeof *address + 1 || address->family != AF_UNIX || address->path[0] != '/') {
+        return;
+    }
     size_t length = 0;
-    while (length < room && address->path[length] != '\0') {
+    while (length < (size_t)(*size - FAMILY_SIZE) && address->path[length] != '\0') {
         length++;
     }
-    long found = guest_from_host(&process->guest, address->path, length, space->guest);
-    if (found > 0 && found < UNIX_PATH_SIZE && (size_t)found < room + 1) {
-        copy_bytes(address->path, space->guest, (size_t)found);
-        if ((size_t)found < room) {
-            address->path[found] = '\0';
-        }
-        *size = FAMILY_SIZE + (unsigned)found + 1;
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return;
+    }
+    long found = socket < 0 ? -ENOENT : remembered(&process->sockets, socket, space->guest);
+    if (found < 0) {
+        found = guest_from_host(&process->guest, address->path, length, space->guest);
+    }
+    if (found >= 0 && found <= UNIX_PATH_SIZE) {
+        rewrite(address, room, size, space->guest, (size_t)found);
+    }
+    workspace_give_back(space);
+}
+
+/* getsockname(2) and the like: address and size are arguments; the guest may want neither. */
+static long read_address(struct process *process, const struct call *call, int position) {
+    const long *a = call->argument;
+    int *size = (int *)a[position + 1];
+    bool wants = a[position] != 0 && memory_is_there(size, sizeof *size);
+    int room = wants ? *size : 0;
+    long done = pass(call);
+    if (done >= 0 && wants) {
+        long socket = call->number == NR_getsockname ? a[0] : -1;
+        translate_back(process, (void *)a[position], room, size, socket);
     }
     return done;
 }
 
-long own_socket_call(struct process *process, const struct call *call, struct workspace *space) {
+static long receive_message(struct process *process, const struct call *call) {
+    struct message *message = (struct message *)call->argument[1];
+    int room = memory_is_there(message, sizeof *message) ? message->name_size : 0;
+    long done = pass(call);
+    if (done >= 0 && message->name != NULL) {
+        translate_back(process, message->name, room, &message->name_size, -1);
+    }
+    return done;
+}
+
+/* No more than some at once, as the kernel may, too: what room they have must be kept. */
+static long receive_messages(struct process *process, const struct call *call) {
+    enum { AT_ONCE = 64 };
+    struct call changed = *call;
+    long first = call->argument[1];
+    unsigned count = (unsigned)call->argument[2] < AT_ONCE ? (unsigned)call->argument[2] : AT_ONCE;
+    int rooms[AT_ONCE];
+    if (!memory_is_there((const void *)first, (size_t)count * ENTRY_SIZE)) {
+        return pass(call);
+    }
+    for (long index = 0; index < count; index++) {
+        rooms[index] = ((struct message *)(first + index * ENTRY_SIZE))->name_size;
+    }
+    changed.argument[2] = count;
+    long done = pass(&changed);
+    for (long index = 0; index < done; index++) {
+        struct message *message = (struct message *)(first + index * ENTRY_SIZE);
+        if (message->name != NULL) {
+            translate_back(process, message->name, rooms[index], &message->name_size, -1);
+        }
+    }
+    return done;
+}
+
+/* Who is at the other end, as with the owners of files. */
+static long call_getsockopt(const struct process *process, const struct call *call) {
+    const long *a = call->argument;
+    struct {
+        int pid;
+        unsigned uid, gid;
+    } *peer = (void *)a[3];
+    long done = pass(call);
+    if (done == 0 && a[1] == SOL_SOCKET && a[2] == SO_PEERCRED && *(int *)a[4] == sizeof *peer) {
+        const struct guest *guest = &process->guest;
+        peer->uid = peer->uid == guest->host_uid ? guest->uid : peer->uid;
+        peer->gid = peer->gid == guest->host_gid ? guest->gid : peer->gid;
+    }
+    return done;
+}
+
+long own_receive_call(struct process *process, const struct call *call) {
+    switch (call->number) {
+    case NR_recvfrom:
+        return read_address(process, call, 4);
+    case NR_recvmsg:
+        return receive_message(process, call);
+    case NR_recvmmsg:
+        return receive_messages(process, call);
+    case NR_getsockopt:
+        return call_getsockopt(process, call);
+    default: /* accept, accept4, getsockname, getpeername */
+        return read_address(process, call, 1);
+    }
+}
+
+long own_send_call(struct process *process, const struct call *call, struct workspace *space) {
     switch (call->number) {
     case NR_bind:
     case NR_connect:
@@ -185,9 +327,6 @@ long own_socket_call(struct process *process, const struct call *call, struct wo
                             space);
     case NR_sendmmsg:
         return send_messages(process, call, space);
-    case NR_getsockname:
-    case NR_getpeername:
-        return read_address(process, call, space);
     default:
         return -ENOSYS;
     }

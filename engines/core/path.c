@@ -1,47 +1,8 @@
 #include "path.h"
 
-enum { PAGE = 4096, WORD = 8 };
+#include "proc.h"
 
-/*
- * rt_sigprocmask(2) with an operation that does not exist reads the set first: EFAULT tells that it
- * cannot, EINVAL that it could. So a bad pointer of the guest is an error and no crash.
- */
-static bool word_is_there(uintptr_t address) {
-    long result = kernel(NR_rt_sigprocmask, -1, (long)address, 0, WORD, 0, 0);
-    return result != -EFAULT;
-}
-
-bool memory_is_there(const void *address, size_t size) {
-    if (size == 0) {
-        return true;
-    }
-    uintptr_t first = (uintptr_t)address & ~(uintptr_t)(WORD - 1);
-    uintptr_t last = ((uintptr_t)address + size - 1) & ~(uintptr_t)(WORD - 1);
-    if (last < first) {
-        return false;
-    }
-    for (uintptr_t page = first; page < last; page = (page & ~(uintptr_t)(PAGE - 1)) + PAGE) {
-        if (!word_is_there(page)) {
-            return false;
-        }
-    }
-    return word_is_there(last);
-}
-
-long path_copy(char *text, const char *guest_text) {
-    uintptr_t address = (uintptr_t)guest_text;
-    for (size_t size = 0; size < PATH_SIZE; size++, address++) {
-        bool is_new_page = size == 0 || address % PAGE == 0;
-        if (is_new_page && !word_is_there(address & ~(uintptr_t)(WORD - 1))) {
-            return -EFAULT;
-        }
-        text[size] = guest_text[size];
-        if (text[size] == '\0') {
-            return (long)size;
-        }
-    }
-    return -ENAMETOOLONG;
-}
+enum { NAME_SIZE = 255, DONE = 1 };
 
 static long read_link(const char *host, char *target) {
     long size = kernel(NR_readlinkat, AT_FDCWD, (long)host, (long)target, PATH_SIZE - 1, 0, 0);
@@ -71,7 +32,8 @@ long path_of_directory(const struct guest *guest, long dirfd, struct workspace *
         return size;
     }
     if (space->link[0] != '/') {
-        return -ENOTDIR; /* a pipe, a socket; or a directory outside of what is mounted */
+        /* A pipe, a socket; or a working directory that no path leads to. */
+        return (int)dirfd == AT_FDCWD ? -ENOENT : -ENOTDIR;
     }
     return guest_from_host(guest, space->link, (size_t)size, space->guest);
 }
@@ -80,8 +42,15 @@ long path_of_directory(const struct guest *guest, long dirfd, struct workspace *
 struct walk {
     const struct guest *guest;
     struct workspace *space;
-    size_t size;      /* of space->guest; 0 is the root */
-    const char *next; /* in space->rest */
+    enum last last;
+    uint64_t limits;
+    size_t size;       /* of space->guest; 0 is the root */
+    size_t floor;      /* of the directory that openat2(2) must not leave; 0 is the root */
+    const char *next;  /* in space->rest */
+    const char *tail;  /* dots at the end that are left to the kernel, or "" */
+    bool has_slash;    /* a slash at the end */
+    bool is_directory; /* what space->guest names is known to be one */
+    bool is_name;      /* the last part was a name, of which nothing is known */
     int links;
 };
 
@@ -95,7 +64,7 @@ static void go_up(struct walk *walk) {
 }
 
 static long go_down(struct walk *walk, const char *name, size_t name_size) {
-    if (name_size > 255 || walk->size + name_size + 2 > PATH_SIZE) {
+    if (name_size > NAME_SIZE || walk->size + name_size + 2 > PATH_SIZE) {
         return -ENAMETOOLONG;
     }
     walk->space->guest[walk->size++] = '/';
@@ -104,85 +73,128 @@ static long go_down(struct walk *walk, const char *name, size_t name_size) {
     return 0;
 }
 
-/* Whether the walk stands in /proc, where links may be more than their text. */
-static bool is_magic(const struct walk *walk, const char *name, size_t name_size) {
-    static const char *const magic[] = {"exe", "cwd", "root"};
-    const char *path = walk->space->guest;
-    size_t size = walk->size - name_size - 1;
-    if (size < 7 || !same_bytes(path, "/proc/", 6)) {
-        return false;
-    }
-    if (size > 3 && same_bytes(path + size - 3, "/fd", 3)) {
-        return true;
-    }
-    for (size_t index = 0; index < sizeof magic / sizeof magic[0]; index++) {
-        if (name_size == length_of(magic[index]) && same_bytes(name, magic[index], name_size)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Go on with the text of a link in front of what is left of the path. */
+/* Go on with the text of a link, in space->link, in front of what is left of the path. */
 static long follow_text(struct walk *walk, size_t name_size, size_t link_size) {
     struct workspace *space = walk->space;
     size_t left = length_of(walk->next);
-    if (++walk->links > MAX_LINKS) {
+    bool is_absolute = space->link[0] == '/';
+    if (walk->limits & RESOLVE_NO_SYMLINKS || ++walk->links > MAX_LINKS) {
         return -ELOOP;
     }
     if (link_size == 0) {
         return -ENOENT;
+    }
+    if (is_absolute && walk->limits & RESOLVE_BENEATH) {
+        return -EXDEV;
     }
     if (link_size + left + 2 > sizeof space->rest) {
         return -ENAMETOOLONG;
     }
     move_bytes(space->rest + link_size + 1, walk->next, left + 1);
     copy_bytes(space->rest, space->link, link_size);
-    space->rest[link_size] = '/';
-    if (left == 0) {
+    if (left > 0 || walk->has_slash) {
+        space->rest[link_size] = '/';
+    } else {
         space->rest[link_size] = '\0';
     }
     walk->next = space->rest;
-    walk->size = space->link[0] == '/' ? 0 : walk->size - name_size - 1;
+    walk->size = is_absolute ? walk->floor : walk->size - name_size - 1;
+    walk->is_directory = true;
     return 0;
 }
 
 /* A link of /proc leads to a host path: go on from where the guest has that. */
 static long follow_magic(struct walk *walk, size_t name_size, size_t link_size, bool is_last) {
     struct workspace *space = walk->space;
-    if (is_last) {
-        return 0; /* the kernel follows it, to what the guest has open already */
+    unsigned long pid;
+    enum proc_link kind = proc_link(space->host, &pid);
+    if (walk->limits & (RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)) {
+        return -ELOOP;
     }
-    if (space->link[0] != '/') {
-        return -ENOTDIR;
+    if (walk->limits & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) {
+        return -EXDEV;
     }
-    copy_bytes(space->host, space->link, link_size + 1);
-    long size = guest_from_host(walk->guest, space->host, link_size, space->link);
-    return size < 0 ? size : follow_text(walk, name_size, (size_t)size);
+    long size = proc_target(walk->guest, space->host, space->link, link_size);
+    bool is_open = kind == LINK_TO_OPEN || kind == LINK_TO_DIRECTORY || kind == LINK_TO_OTHER;
+    if (is_last && is_open && (size >= 0 || proc_is_own(pid) || space->link[0] != '/')) {
+        /* It may be deleted, or have no name at all: that is the kernel's to know. */
+        space->is_magic = true;
+        if (size >= 0) {
+            copy_bytes(space->guest, space->link, (size_t)size);
+            walk->size = size == 1 ? 0 : (size_t)size;
+        }
+        return 0;
+    }
+    if (size < 0) {
+        return size;
+    }
+    return follow_text(walk, name_size, (size_t)size);
 }
 
 /* One part of the path has been added: see what it is. */
 static long look(struct walk *walk, size_t name_size, bool is_last) {
     struct workspace *space = walk->space;
-    const struct mount *mount = guest_mount(walk->guest, space->guest, walk->size);
-    if (mount->target_size == walk->size) {
-        return 0; /* what is mounted is no link */
+    if (guest_is_target(walk->guest, space->guest, walk->size)) {
+        return walk->limits & RESOLVE_NO_XDEV ? -EXDEV : 0; /* what is mounted is no link */
     }
     long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
     if (size < 0) {
         return size;
     }
     long link_size = read_link(space->host, space->link);
-    if (link_size == -EINVAL || (link_size == -ENOENT && is_last)) {
+    if (link_size == -EINVAL) {
+        return 0;
+    }
+    if (link_size == -ENOENT &&
+        (is_last || guest_has_target_below(walk->guest, space->guest, walk->size))) {
         return 0;
     }
     if (link_size < 0) {
         return link_size;
     }
-    if (is_magic(walk, space->guest + walk->size - name_size, name_size)) {
+    unsigned long pid;
+    if (proc_link(space->host, &pid) != NOT_MAGIC) {
         return follow_magic(walk, name_size, (size_t)link_size, is_last);
     }
     return follow_text(walk, name_size, (size_t)link_size);
+}
+
+/* What space->guest names must be a directory that can be searched: only then has it a parent. */
+static long demand_directory(struct walk *walk) {
+    struct workspace *space = walk->space;
+    if (walk->is_directory) {
+        return 0;
+    }
+    long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
+    if (size < 0 || size + 3 > PATH_SIZE) {
+        return size < 0 ? size : -ENAMETOOLONG;
+    }
+    copy_bytes(space->host + size, "/.", 3);
+    long result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
+    bool is_made_up =
+        result == -ENOENT && guest_has_target_below(walk->guest, space->guest, walk->size);
+    return is_made_up ? 0 : result;
+}
+
+static long step_up(struct walk *walk, bool is_last) {
+    long result = demand_directory(walk);
+    if (result < 0) {
+        return result;
+    }
+    walk->is_directory = true;
+    if (is_last && walk->last == ENTRY) {
+        walk->tail = "/..";
+        return 0;
+    }
+    if (walk->size == walk->floor) {
+        return walk->limits & RESOLVE_BENEATH ? -EXDEV : 0;
+    }
+    if (walk->limits & RESOLVE_NO_XDEV &&
+        guest_is_target(walk->guest, walk->space->guest, walk->size)) {
+        return -EXDEV;
+    }
+    go_up(walk);
+    return 0;
 }
 
 static const char *skip_slashes(const char *text) {
@@ -192,76 +204,110 @@ static const char *skip_slashes(const char *text) {
     return text;
 }
 
-/* The next part of the path. 1 when there was none left, 0, or -errno. */
-static long step(struct walk *walk, enum last last) {
+/* The next part of the path. DONE when there was none left, 0, or -errno. */
+static long step(struct walk *walk) {
     const char *name = skip_slashes(walk->next);
     size_t size = 0;
     while (name[size] != '\0' && name[size] != '/') {
         size++;
     }
     if (size == 0) {
-        return 1;
+        return DONE;
     }
-    bool has_slash = name[size] == '/';
+    walk->has_slash = name[size] == '/';
     walk->next = skip_slashes(name + size);
+    walk->is_name = false;
     bool is_last = *walk->next == '\0';
     if (size == 1 && name[0] == '.') {
+        walk->tail = is_last ? "/." : "";
         return 0;
     }
     if (size == 2 && name[0] == '.' && name[1] == '.') {
-        go_up(walk);
-        return 0;
+        return step_up(walk, is_last);
     }
     long result = go_down(walk, name, size);
-    if (result < 0 || (is_last && last == KEEP && !has_slash)) {
+    walk->is_directory = false;
+    if (result < 0) {
         return result;
     }
-    return look(walk, size, is_last);
+    walk->is_name = true;
+    bool is_meant = walk->last == ENTRY || (walk->last == KEEP && !walk->has_slash);
+    return is_last && is_meant ? 0 : look(walk, size, is_last);
 }
 
-/* The host path, with the slash that the guest's path ended in: it demands a directory. */
-static long finish(struct walk *walk, bool has_slash) {
+/* The mount that the answer lies on. */
+static const struct mount *mount_of(const struct walk *walk) {
+    size_t size = walk->size;
+    if (walk->last == ENTRY && walk->is_name) {
+        while (size > 0 && walk->space->guest[size - 1] != '/') {
+            size--;
+        }
+        size -= size > 0 ? 1 : 0;
+    }
+    return guest_mount(walk->guest, walk->space->guest, size);
+}
+
+/* The host path, with what the guest's path ended in. */
+static long finish(struct walk *walk) {
     struct workspace *space = walk->space;
-    long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
+    space->mount = mount_of(walk);
+    long size = space->is_magic ? (long)length_of(space->host)
+                                : guest_to_host(walk->guest, space->guest, walk->size, space->host);
     if (size < 0) {
         return size;
     }
     if (walk->size == 0) {
         space->guest[walk->size++] = '/';
+        walk->tail = walk->last == ENTRY && *walk->tail == '\0' ? "/." : walk->tail;
     }
     space->guest[walk->size] = '\0';
-    if (has_slash && space->host[size - 1] != '/') {
-        if (size + 2 > PATH_SIZE) {
-            return -ENAMETOOLONG;
-        }
-        space->host[size] = '/';
-        space->host[size + 1] = '\0';
+    const char *end = *walk->tail == '\0' && walk->has_slash ? "/" : walk->tail;
+    size_t end_size = length_of(end);
+    if ((size_t)size + end_size + 1 > PATH_SIZE) {
+        return -ENAMETOOLONG;
     }
+    copy_bytes(space->host + size, end, end_size + 1);
     return 0;
+}
+
+/* Where the walk begins. */
+static long begin(struct walk *walk, long dirfd) {
+    struct workspace *space = walk->space;
+    bool is_absolute = space->rest[0] == '/';
+    bool is_within = walk->limits & (RESOLVE_BENEATH | RESOLVE_IN_ROOT);
+    walk->is_directory = is_absolute || (int)dirfd == AT_FDCWD;
+    if (is_absolute && walk->limits & RESOLVE_BENEATH) {
+        return -EXDEV;
+    }
+    if (is_absolute && !is_within) {
+        return 0;
+    }
+    long start = path_of_directory(walk->guest, dirfd, space);
+    if (start < 0) {
+        return start;
+    }
+    walk->size = start == 1 ? 0 : (size_t)start;
+    walk->floor = is_within ? walk->size : 0;
+    return 0;
+}
+
+long path_resolve_within(const struct guest *guest, long dirfd, const char *path, enum last last,
+                         uint64_t limits, struct workspace *space) {
+    struct walk walk = {.guest = guest, .space = space, .last = last, .limits = limits, .tail = ""};
+    space->is_magic = false;
+    long result = path_copy(space->rest, path);
+    if (result <= 0) {
+        return result < 0 ? result : -ENOENT;
+    }
+    walk.next = space->rest;
+    result = begin(&walk, dirfd);
+    while (result == 0) {
+        result = step(&walk);
+    }
+    return result < 0 ? result : finish(&walk);
 }
 
 long path_resolve(const struct guest *guest, long dirfd, const char *path, enum last last,
                   struct workspace *space) {
-    struct walk walk = {.guest = guest, .space = space};
-    long size = path_copy(space->rest, path);
-    if (size < 0) {
-        return size;
-    }
-    if (size == 0) {
-        return -ENOENT;
-    }
-    bool has_slash = space->rest[size - 1] == '/';
-    if (space->rest[0] != '/') {
-        long start = path_of_directory(guest, dirfd, space);
-        if (start < 0) {
-            return start;
-        }
-        walk.size = start == 1 ? 0 : (size_t)start;
-    }
-    walk.next = space->rest;
-    long result;
-    do {
-        result = step(&walk, last);
-    } while (result == 0);
-    return result < 0 ? result : finish(&walk, has_slash);
+    return path_resolve_within(guest, dirfd, path, last, 0, space);
 }

@@ -1,17 +1,9 @@
 #include "quick.h"
 
-#include "path.h"
+#include "memory.h"
+#include "proc_files.h"
 
-enum {
-    LONGEST = 1024,
-    RESOLVE_NO_SYMLINKS = 4,
-    RESOLVE_BENEATH = 8,
-    MODE_BITS = 07777,
-};
-
-struct open_how {
-    uint64_t flags, mode, resolve;
-};
+enum { LONGEST = 1024, PAGE = 4096, MODE_BITS = 07777 };
 
 static bool may_be_mount(const struct guest *guest, const char *name, size_t size) {
     for (size_t index = 0; index + 1 < guest->mount_count; index++) {
@@ -41,14 +33,23 @@ static bool take_part(const struct guest *guest, const char *name, size_t size,
     return true;
 }
 
+/* The last part has been taken, it is the only one or not. */
+static void finish(struct shape *shape, const char *name, size_t size, size_t end, bool is_only) {
+    shape->size = end;
+    shape->is_single = is_only && !shape->is_absolute && shape->is_simple;
+    shape->may_be_translated = proc_is_file(name, size);
+}
+
 bool quick_shape(const struct guest *guest, const char *path, struct shape *shape) {
-    enum { PAGE = 4096 };
     if (!memory_is_there(path, 1) || path[0] == '\0') {
         return false;
     }
     *shape = (struct shape){.is_simple = true, .is_absolute = path[0] == '/'};
+    if (path[0] == '.' && memory_is_there(path + 1, 1) && path[1] == '\0') {
+        shape->is_single = true;
+        return true;
+    }
     size_t begin = shape->is_absolute ? 1 : 0;
-    size_t parts = 0;
     for (size_t at = begin; at < LONGEST; at++) {
         if (((uintptr_t)path + at) % PAGE == 0 && !memory_is_there(path + at, 1)) {
             return false;
@@ -59,10 +60,8 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
         if (!take_part(guest, path + begin, at - begin, shape)) {
             return false;
         }
-        parts++;
         if (path[at] == '\0') {
-            shape->size = at;
-            shape->is_single = parts == 1 && !shape->is_absolute && shape->is_simple;
+            finish(shape, path + begin, at - begin, at, begin == 0);
             return true;
         }
         begin = at + 1;
@@ -71,8 +70,7 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
 }
 
 long quick_open(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
-                long flags, long mode) {
-    char host[LONGEST];
+                long flags, long mode, char *host) {
     struct open_how how = {.flags = (uint32_t)flags, .resolve = RESOLVE_NO_SYMLINKS};
     if (flags & (O_CREAT | O_TMPFILE_BIT)) {
         how.mode = (uint64_t)mode & MODE_BITS;
@@ -80,7 +78,7 @@ long quick_open(const struct guest *guest, long dirfd, const char *path, const s
     if (shape->is_absolute) {
         const struct mount *mount = guest_mount(guest, path, shape->size);
         size_t left = shape->size - mount->target_size;
-        if (mount->source_size + left + 1 > sizeof host) {
+        if (mount->source_size + left + 1 > PATH_SIZE) {
             return -ENOSYS;
         }
         copy_bytes(host, mount->source, mount->source_size);
@@ -95,5 +93,6 @@ long quick_open(const struct guest *guest, long dirfd, const char *path, const s
     }
     long result = kernel(NR_openat2, dirfd, (long)path, (long)&how, sizeof how, 0, 0);
     /* openat2 minds flags that openat ignores; leaving the directory is a link's work, too. */
-    return result == -EINVAL || result == -18 /* EXDEV */ ? -ENOSYS : result;
+    bool is_no_answer = result == -EINVAL || result == -EXDEV || result == -EAGAIN;
+    return is_no_answer ? -ENOSYS : result;
 }

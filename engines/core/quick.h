@@ -9,9 +9,10 @@
 
 /* What can be said of a path without looking at a file. */
 struct shape {
-    bool is_single;   /* one name, and not "." or ".." */
-    bool is_simple;   /* no "..", and nothing that may be a mount's */
-    bool is_absolute; /* and then only that no part is "..", "." or empty */
+    bool is_single;         /* one name, or ".", and not that of a mount */
+    bool is_simple;         /* no "..", and nothing that may be a mount's */
+    bool is_absolute;       /* and then only that no part is "..", "." or empty */
+    bool may_be_translated; /* to read it is for proc_open */
     size_t size;
 };
 
@@ -20,9 +21,9 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
 
 /*
  * Open path following no links. -ELOOP when there are some; -ENOSYS when the kernel cannot, or the
- * path is none of which this can be told.
+ * path is none of which this can be told. host is room for a path, PATH_SIZE bytes.
  */
 long quick_open(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
-                long flags, long mode);
+                long flags, long mode, char *host);
 
 #endif

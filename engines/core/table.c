@@ -1,25 +1,23 @@
 #include "table.h"
 
-enum { READ = 0, WRITE = 1 };
-
 #define FREE(name) [NR_##name] = {.kind = FREE_CALL},
 #define REFUSE(name, reason) [NR_##name] = {.kind = REFUSED, .error = (reason)},
-#define ONE(name, fd, position, bits, link, access)                                                \
+#define ONE(name, fd, position, bits, link, what)                                                  \
     [NR_##name] = {.kind = ONE_PATH,                                                               \
                    .last = RULE_##link,                                                            \
-                   .writes = (access) == WRITE,                                                    \
+                   .access = (what),                                                               \
                    .dirfd = (fd),                                                                  \
                    .path = (position),                                                             \
                    .flags = (bits)},
 #define TWO(name, fd, position, fd2, position2, bits, link)                                        \
     [NR_##name] = {.kind = TWO_PATHS,                                                              \
                    .last = RULE_##link,                                                            \
-                   .writes = true,                                                                 \
                    .dirfd = (fd),                                                                  \
                    .path = (position),                                                             \
                    .dirfd2 = (fd2),                                                                \
                    .path2 = (position2),                                                           \
                    .flags = (bits)},
+#define DESCRIPTOR(name, fd) [NR_##name] = {.kind = ON_DESCRIPTOR, .dirfd = (fd)},
 #define OWN(name) [NR_##name] = {.kind = OWN_FUNCTION},
 
 static const struct row rows[NR_COUNT] = {

@@ -4,23 +4,40 @@
 
 #include "base.h"
 
-enum kind { UNKNOWN, FREE_CALL, REFUSED, ONE_PATH, TWO_PATHS, OWN_FUNCTION };
+enum kind {
+    UNKNOWN,
+    FREE_CALL,
+    REFUSED,
+    ONE_PATH,
+    TWO_PATHS,
+    ON_DESCRIPTOR, /* changes what a descriptor is open on: matters where mounts are read-only */
+    OWN_FUNCTION,
+};
 
 enum rule {
-    RULE_KEEP,       /* a symbolic link at the end is meant itself */
-    RULE_FOLLOW,     /* what it leads to is meant */
+    RULE_KEEP, /* as of enum last */
+    RULE_FOLLOW,
+    RULE_ENTRY,
     RULE_AT_KEEP,    /* AT_SYMLINK_NOFOLLOW tells */
     RULE_AT_FOLLOW,  /* AT_SYMLINK_FOLLOW tells */
     RULE_WATCH_KEEP, /* IN_DONT_FOLLOW tells */
+};
+
+/* What is done to the place that a path names: on a read-only mount, and where one is mounted. */
+enum access {
+    READ,
+    CHANGE, /* what is there, or there is nothing to do it to */
+    CREATE,
+    REMOVE,
 };
 
 enum { NONE = -1 };
 
 struct row {
     unsigned char kind;
-    unsigned char last; /* enum rule */
-    bool writes;        /* refused with EROFS on a read-only mount */
-    signed char dirfd;  /* positions of arguments, or NONE */
+    unsigned char last;   /* enum rule */
+    unsigned char access; /* enum access */
+    signed char dirfd;    /* positions of arguments, or NONE */
     signed char path;
     signed char dirfd2;
     signed char path2;

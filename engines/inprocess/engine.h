@@ -18,7 +18,7 @@ struct engine {
 extern struct engine *the_engine;
 
 /* Install the filter: from then on, and in every descendant, calls of the guest are trapped. */
-long filter_install(void);
+long filter_install(const struct guest *guest);
 
 /* Take SIGSYS. To be done after every exec: the filter stays, the handler does not. */
 long trap_install(struct engine *engine);
@@ -27,8 +27,20 @@ long trap_install(struct engine *engine);
 long execute(struct process *process, long dirfd, const char *path, char *const *arguments,
              char *const *environment, long flags);
 
-/* Take over who the guest was before execve(2): what execute writes as the engine's first word. */
-void identity_read(struct process *process, const char *text);
+/*
+ * What an execve(2) hands on to the new program besides its arguments: written as one word of the
+ * engine's own, "exec" and numbers, and the name that was executed behind them.
+ */
+struct passed_on {
+    struct identity user, group;
+    bool ignores_sigsys;
+    long descriptor;  /* the program is open there, no path leads to it; or -1 */
+    const char *name; /* as it was given to execve(2) */
+};
+
+enum { PASSED_ON_SIZE = 256 + PATH_SIZE };
+void passed_on_write(const struct passed_on *passed, char *text);
+void passed_on_read(struct passed_on *passed, const char *text);
 
 /* A program in memory. */
 struct image {
@@ -36,13 +48,25 @@ struct image {
     uintptr_t entry;
     uintptr_t headers; /* its program headers */
     size_t header_count;
+    uintptr_t code_begin, code_end;
+    uintptr_t data_begin, data_end;
+    bool wants_executable_stack;
     char interpreter[PATH_SIZE]; /* guest path; empty when there is none */
 };
 
 /* Map the program that descriptor is open on. 0 or -errno. */
 long image_map(const struct guest *guest, long descriptor, struct image *image);
 
+/* Close directories of the host that were left open: before the guest begins. */
+void close_outside(const struct guest *guest);
+
+/* Exit codes: of udocker itself, and what shells use for commands that do not start. */
+enum { FAILED = 125, NOT_EXECUTABLE = 126, NOT_FOUND = 127 };
+
+/* The code for a program that cannot be executed. */
+int failure_of(long error);
+
 /* End, with a message, what cannot go on. */
-_Noreturn void give_up(const char *what, const char *on, long error);
+_Noreturn void give_up(int code, const char *what, const char *on, long error);
 
 #endif

@@ -1,275 +1,347 @@
+/* execve(2): the engine is executed in place of the program, and given that by its path. */
+#include "elf.h"
 #include "engine.h"
+#include "own.h"
 
 enum {
     X_OK = 1,
     HEAD = 256, /* BINPRM_BUF_SIZE of <linux/binfmts.h> */
     MAX_SCRIPTS = 5,
-    ON_STACK = 1024, /* arguments; more go to memory of their own */
-    OWN_WORDS = 4,   /* the engine, "exec", the description, the program */
-    SCRIPT_WORDS = 2 * MAX_SCRIPTS + 2,
+    AT_HAND = 1024, /* arguments; more go to memory of their own */
+    OWN_WORDS = 4,  /* the engine, what is passed on, the description, the program */
+    SCRIPT_WORDS = 2 * MAX_SCRIPTS + 1,
+    SEGMENTS = 128, /* of more the interpreter is not looked at before it is too late */
+    SPACES = 4,
     PROT_READ_WRITE = 3,
     MAP_PRIVATE_ANONYMOUS = 0x22,
-    IDENTITY_COUNT = 6,
-    IDENTITY_SIZE = 5 + IDENTITY_COUNT * 24,
+    KCMP_VM = 1,
+    WORD = sizeof(char *),
+    NO_DESCRIPTOR = -1,
+    F_GETFD = 1,
+    FD_CLOEXEC = 1,
 };
-
-/* The program that is to run, after the scripts in front of it. */
-struct target {
-    char heads[MAX_SCRIPTS][HEAD + 1];
-    const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
-    size_t word_count;
-    const char *path; /* of the ELF file, for the guest */
-    long dirfd;
-};
-
-/* A path below a descriptor, which may close at the exec, or below /proc/self becomes absolute. */
-static long keep_path(struct process *process, struct target *target,
-                      const struct workspace *space) {
-    bool is_relative = (int)target->dirfd != AT_FDCWD && target->path[0] != '/';
-    if (!is_relative && !same_bytes(target->path, "/proc/", 6)) {
-        return 0;
-    }
-    target->dirfd = AT_FDCWD;
-    if (same_text(space->guest, process->guest.executable)) {
-        target->path = process->guest.executable;
-        return 0;
-    }
-    long address = kernel(NR_mmap, 0, PATH_SIZE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
-    if (failed(address)) {
-        return address;
-    }
-    copy_bytes((char *)address, space->guest, length_of(space->guest) + 1);
-    target->path = (const char *)address;
-    return 0;
-}
 
 /*
- * The first bytes of an executable file; -errno if it is none. The new process finds the program by
- * its path: where that would mean something else to it, target gets another one.
+ * Room for the work: the stack may be small. A child of vfork(2) leaves it behind in its parent's
+ * memory when it succeeds.
  */
-static long read_head(struct process *process, struct target *target, enum last last, char *head) {
-    struct workspace *space = workspace_take();
-    if (space == NULL) {
-        return -ENOMEM;
+struct exec {
+    int owner;  /* the thread that works here, 0: none */
+    long extra; /* memory for many arguments */
+    size_t extra_size;
+    struct process *process;
+    struct workspace space;
+    char heads[MAX_SCRIPTS + 1][HEAD + 1];
+    struct elf_header header;
+    struct elf_segment segments[SEGMENTS];
+    char program[PATH_SIZE]; /* guest path of the ELF file; then of its interpreter */
+    char interpreter[PATH_SIZE];
+    char passed[PASSED_ON_SIZE];
+    char name[PATH_SIZE];            /* a path in place of a descriptor */
+    const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
+    size_t word_count;
+    long descriptor; /* open on the ELF file, and to be kept; or NO_DESCRIPTOR */
+    bool closes;     /* the descriptor that was given: no script's interpreter could open it */
+    const char *room[AT_HAND + OWN_WORDS + SCRIPT_WORDS + 2];
+};
+
+static struct exec spaces[SPACES];
+
+/* Whether the thread that has worked there does so no more: it has ended, or is another program. */
+static bool is_left(int owner, int self) {
+    if (kernel(NR_kill, owner, 0, 0, 0, 0, 0) == -ESRCH) {
+        return true;
     }
-    long result = calls_resolve(process, target->dirfd, target->path, last, space);
-    if (result == 0) {
-        result = keep_path(process, target, space);
+    return kernel(NR_kcmp, self, owner, KCMP_VM, 0, 0, 0) > 0;
+}
+
+static void free_extra(struct exec *exec) {
+    if (exec->extra_size > 0) {
+        kernel(NR_munmap, exec->extra, (long)exec->extra_size, 0, 0, 0, 0);
+        exec->extra_size = 0;
     }
-    if (result == 0) {
-        result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
+}
+
+static struct exec *exec_take(struct process *process) {
+    int self = (int)kernel(NR_gettid, 0, 0, 0, 0, 0, 0);
+    struct exec *found = NULL;
+    for (size_t index = 0; index < SPACES && found == NULL; index++) {
+        struct exec *exec = &spaces[index];
+        int owner = __atomic_load_n(&exec->owner, __ATOMIC_RELAXED);
+        if ((owner == 0 || is_left(owner, self)) &&
+            __atomic_compare_exchange_n(&exec->owner, &owner, self, false, __ATOMIC_ACQUIRE,
+                                        __ATOMIC_RELAXED)) {
+            found = exec;
+            free_extra(exec);
+        }
     }
-    if (result == 0) {
-        result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (found == NULL) {
+        long address =
+            kernel(NR_mmap, 0, sizeof *found, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+        if (failed(address)) {
+            return NULL;
+        }
+        found = (struct exec *)address;
     }
-    workspace_give_back(space);
+    found->process = process;
+    found->word_count = 0;
+    found->descriptor = NO_DESCRIPTOR;
+    found->closes = false;
+    return found;
+}
+
+static void exec_give_back(struct exec *exec) {
+    if (exec->descriptor != NO_DESCRIPTOR) {
+        kernel(NR_close, exec->descriptor, 0, 0, 0, 0, 0);
+    }
+    free_extra(exec);
+    if (exec >= spaces && exec < spaces + SPACES) {
+        __atomic_store_n(&exec->owner, 0, __ATOMIC_RELEASE);
+    } else {
+        kernel(NR_munmap, (long)exec, sizeof *exec, 0, 0, 0, 0);
+    }
+}
+
+/* Open the executable file that was resolved last; its guest path goes to path. */
+static long open_executable(struct exec *exec, char *path) {
+    struct workspace *space = &exec->space;
+    long result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
     if (result < 0) {
         return result;
     }
-    long descriptor = result;
-    result = kernel(NR_pread64, descriptor, (long)head, HEAD, 0, 0, 0);
-    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
-    if (result >= 0) {
-        head[result] = '\0';
+    struct status status;
+    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (descriptor < 0) {
+        return descriptor;
+    }
+    result = kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0);
+    if (result == 0 && (status.mode & S_IFMT) != S_IFREG) {
+        result = -EACCES;
+    }
+    if (result < 0) {
+        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
         return result;
     }
-    return result == -21 /* EISDIR */ ? -EACCES : result;
+    copy_bytes(path, space->guest, length_of(space->guest) + 1);
+    return descriptor;
 }
 
-static bool is_blank(char byte) {
-    return byte == ' ' || byte == '\t';
+/* The interpreter must be there now, and be a program: later there is nobody to be told. */
+static long check_interpreter(struct exec *exec, long descriptor) {
+    long result = elf_interpreter(descriptor, &exec->header, exec->segments, exec->interpreter);
+    if (result < 0 || exec->interpreter[0] == '\0') {
+        return result;
+    }
+    const struct guest *guest = &exec->process->guest;
+    result = path_resolve(guest, AT_FDCWD, exec->interpreter, FOLLOW, &exec->space);
+    if (result < 0) {
+        return result;
+    }
+    long other = open_executable(exec, exec->interpreter);
+    if (other < 0) {
+        return other;
+    }
+    result = elf_read(other, &exec->header, exec->segments, SEGMENTS);
+    kernel(NR_close, other, 0, 0, 0, 0, 0);
+    return result == -ENOEXEC ? -ELIBBAD : result;
 }
 
-/* Split "#! interpreter argument": the interpreter, or NULL; argument is NULL if there is none. */
-static char *read_script(char *head, char **argument) {
-    char *interpreter = head + 2;
-    while (is_blank(*interpreter)) {
-        interpreter++;
+/* Whether the file is a program that can be loaded. Keeps it open where no path leads to it. */
+static long check_program(struct exec *exec, long descriptor, bool is_magic) {
+    long result = elf_read(descriptor, &exec->header, exec->segments, SEGMENTS);
+    if (result == 0) {
+        result = check_interpreter(exec, descriptor);
     }
-    char *end = interpreter;
-    while (*end != '\0' && *end != '\n' && !is_blank(*end)) {
-        end++;
+    if (result < 0 && result != -E2BIG) {
+        return result;
     }
-    *argument = NULL;
-    if (end == interpreter) {
-        return NULL;
+    if (is_magic) {
+        exec->descriptor = kernel(NR_dup, descriptor, 0, 0, 0, 0, 0);
+        return exec->descriptor < 0 ? exec->descriptor : 0;
     }
-    if (is_blank(*end)) {
-        char *text = end;
-        while (is_blank(*text)) {
-            text++;
-        }
-        char *last = text;
-        while (*last != '\0' && *last != '\n') {
-            last++;
-        }
-        while (last > text && is_blank(last[-1])) {
-            last--;
-        }
-        if (last > text) {
-            *last = '\0';
-            *argument = text;
-        }
-    }
-    *end = '\0';
-    return interpreter;
+    return 0;
 }
 
 /* Put words in front of those that are there. */
-static void put_first(struct target *target, const char *word) {
-    for (size_t index = target->word_count; index > 0; index--) {
-        target->words[index] = target->words[index - 1];
+static void put_first(struct exec *exec, const char *word) {
+    for (size_t index = exec->word_count; index > 0; index--) {
+        exec->words[index] = exec->words[index - 1];
     }
-    target->words[0] = word;
-    target->word_count++;
+    exec->words[0] = word;
+    exec->word_count++;
 }
 
-/* Whether head begins a program of this machine. */
-static long check_elf(const char *head, long size) {
-    if (size < 20 || !same_bytes(head,
-                                 "\x7f"
-                                 "ELF",
-                                 4)) {
-        return -ENOEXEC;
+/* What a script's interpreter is given for its path. */
+static const char *name_of_script(const struct exec *exec, long dirfd, const char *path) {
+    bool is_relative = (int)dirfd != AT_FDCWD && path[0] != '/';
+    return is_relative ? exec->name : path;
+}
+
+static bool is_link(const char *host) {
+    char byte;
+    return kernel(NR_readlinkat, AT_FDCWD, (long)host, (long)&byte, 1, 0, 0) >= 0;
+}
+
+/* A file of the chain: 1 and *path goes on to the interpreter of a script, 0 at its end. */
+static long next_program(struct exec *exec, long dirfd, const char **path, enum last last,
+                         char *head) {
+    struct workspace *space = &exec->space;
+    long result = path_resolve(&exec->process->guest, dirfd, *path, last, space);
+    if (result < 0) {
+        return result;
     }
-    unsigned machine = (unsigned char)head[18] | (unsigned)(unsigned char)head[19] << 8;
-    return head[4] == 2 && machine == ARCH_ELF_MACHINE ? 0 : -ENOEXEC;
+    bool is_magic = space->is_magic;
+    if (last == KEEP && is_link(space->host)) {
+        return -ELOOP;
+    }
+    long descriptor = open_executable(exec, exec->program);
+    if (descriptor < 0) {
+        return descriptor;
+    }
+    char *argument;
+    long size = kernel(NR_pread64, descriptor, (long)head, HEAD, 0, 0, 0);
+    head[size < 0 ? 0 : size] = '\0';
+    if (size < 2 || head[0] != '#' || head[1] != '!') {
+        result = size < 0 ? size : check_program(exec, descriptor, is_magic);
+        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+        return result;
+    }
+    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    char *interpreter = script_read(head, (size_t)size, HEAD, &argument);
+    if (interpreter == NULL || (is_magic && exec->closes)) {
+        return interpreter == NULL ? -ENOEXEC : -ENOENT;
+    }
+    if (exec->word_count == 0) {
+        if (!is_magic) {
+            copy_bytes(exec->name, exec->program, length_of(exec->program) + 1);
+        }
+        put_first(exec, name_of_script(exec, dirfd, *path));
+    }
+    if (argument != NULL) {
+        put_first(exec, argument);
+    }
+    put_first(exec, interpreter);
+    *path = interpreter;
+    return 1;
 }
 
 /* Follow "#!" lines to the program. */
-static long find_program(struct process *process, struct target *target, enum last last) {
-    for (int depth = 0; depth < MAX_SCRIPTS; depth++) {
-        char *head = target->heads[depth];
-        long size = read_head(process, target, last, head);
-        if (size < 0) {
-            return size;
+static long find_program(struct exec *exec, long dirfd, const char *path, enum last last) {
+    for (int depth = 0; depth <= MAX_SCRIPTS; depth++) {
+        long result = next_program(exec, dirfd, &path, last, exec->heads[depth]);
+        if (result <= 0) {
+            return result;
         }
-        if (size < 2 || head[0] != '#' || head[1] != '!') {
-            return check_elf(head, size);
-        }
-        char *argument;
-        char *interpreter = read_script(head, &argument);
-        if (interpreter == NULL) {
-            return -ENOEXEC;
-        }
-        if (target->word_count == 0) {
-            put_first(target, target->path);
-        } else {
-            target->words[0] = target->path;
-        }
-        if (argument != NULL) {
-            put_first(target, argument);
-        }
-        put_first(target, interpreter);
-        target->path = interpreter;
-        target->dirfd = AT_FDCWD;
+        dirfd = AT_FDCWD;
         last = FOLLOW;
     }
     return -ELOOP;
 }
 
-static size_t count_of(char *const *words) {
-    size_t count = 0;
-    while (words != NULL && words[count] != NULL) {
-        count++;
+/* How many words there are, or -errno. */
+static long count_of(char *const *words) {
+    long count = 0;
+    if (words == NULL) {
+        return 0;
     }
-    return count;
-}
-
-/* "exec" and the six numbers that identity_read takes. */
-static void write_identity(const struct process *process, char *text) {
-    const unsigned ids[IDENTITY_COUNT] = {
-        process->user.real,  process->user.effective,  process->user.saved,
-        process->group.real, process->group.effective, process->group.saved,
-    };
-    copy_bytes(text, "exec", 5);
-    size_t used = 4;
-    for (size_t index = 0; index < IDENTITY_COUNT; index++) {
-        text[used++] = ' ';
-        used += write_number(text + used, ids[index]);
-    }
-}
-
-void identity_read(struct process *process, const char *text) {
-    unsigned *const ids[IDENTITY_COUNT] = {
-        &process->user.real,  &process->user.effective,  &process->user.saved,
-        &process->group.real, &process->group.effective, &process->group.saved,
-    };
-    text += 4;
-    for (size_t index = 0; index < IDENTITY_COUNT && *text == ' '; index++) {
-        unsigned number = 0;
-        for (text++; *text >= '0' && *text <= '9'; text++) {
-            number = number * 10 + (unsigned)(*text - '0');
+    do {
+        if ((count == 0 || (uintptr_t)(words + count) % ELF_PAGE < WORD) &&
+            !memory_is_there(words + count, WORD)) {
+            return -EFAULT;
         }
-        *ids[index] = number;
-    }
-    process->user.filesystem = process->user.effective;
-    process->group.filesystem = process->group.effective;
+    } while (words[count++] != NULL);
+    return count - 1;
 }
 
-static long start(struct engine *engine, const struct target *target, char *const *arguments,
-                  size_t count, char *const *environment, const char **room) {
-    char identity[IDENTITY_SIZE];
+static long start(struct exec *exec, char *const *arguments, size_t count, char *const *environment,
+                  const char **room) {
+    const struct engine *engine = (const struct engine *)exec->process;
     size_t used = 0;
-    write_identity(&engine->process, identity);
     room[used++] = engine->program;
-    room[used++] = identity;
+    room[used++] = exec->passed;
     room[used++] = engine->description;
-    room[used++] = target->path;
-    size_t skipped = 0;
-    if (target->word_count > 0) {
-        for (size_t index = 0; index < target->word_count; index++) {
-            room[used++] = target->words[index];
-        }
-        skipped = count > 0 ? 1 : 0;
+    room[used++] = exec->program;
+    for (size_t index = 0; index < exec->word_count; index++) {
+        room[used++] = exec->words[index];
     }
-    for (size_t index = skipped; index < count; index++) {
+    for (size_t index = exec->word_count > 0 ? 1 : 0; index < count; index++) {
         room[used++] = arguments[index];
     }
-    if (count == 0 && target->word_count == 0) {
+    if (used == OWN_WORDS) {
         room[used++] = ""; /* as Linux does since 5.18 */
     }
     room[used] = NULL;
     return kernel(NR_execve, (long)engine->program, (long)room, (long)environment, 0, 0, 0);
 }
 
-static long start_with_room(struct engine *engine, const struct target *target,
-                            char *const *arguments, char *const *environment) {
-    size_t count = count_of(arguments);
-    size_t words = count + OWN_WORDS + SCRIPT_WORDS + 2;
-    if (words <= ON_STACK) {
-        const char *room[words];
-        return start(engine, target, arguments, count, environment, room);
+static long start_with_room(struct exec *exec, char *const *arguments, char *const *environment) {
+    long count = count_of(arguments);
+    if (count < 0) {
+        return count;
     }
-    long address = kernel(NR_mmap, 0, (long)(words * sizeof(char *)), PROT_READ_WRITE,
-                          MAP_PRIVATE_ANONYMOUS, -1, 0);
+    if (count <= AT_HAND) {
+        return start(exec, arguments, (size_t)count, environment, exec->room);
+    }
+    size_t size = ((size_t)count + OWN_WORDS + SCRIPT_WORDS + 2) * WORD;
+    long address = kernel(NR_mmap, 0, (long)size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
     if (failed(address)) {
         return address;
     }
-    long result = start(engine, target, arguments, count, environment, (const char **)address);
-    kernel(NR_munmap, address, (long)(words * sizeof(char *)), 0, 0, 0, 0);
-    return result;
+    exec->extra = address;
+    exec->extra_size = size;
+    return start(exec, arguments, (size_t)count, environment, (const char **)address);
+}
+
+static void pass_on(struct exec *exec, const char *name) {
+    const struct process *process = exec->process;
+    const struct passed_on passed = {
+        .user = {process->user.real, process->user.effective},
+        .group = {process->group.real, process->group.effective},
+        .ignores_sigsys = process->sigsys.handler == 1, /* SIG_IGN */
+        .descriptor = exec->descriptor,
+        .name = name,
+    };
+    passed_on_write(&passed, exec->passed);
+}
+
+/* The path to execute: a descriptor, for fexecve(3), has one as well. */
+static long take_path(struct exec *exec, long *dirfd, const char **path, long flags) {
+    if (!(flags & AT_EMPTY_PATH) || !path_is_empty(*path)) {
+        return 0;
+    }
+    if ((int)*dirfd == AT_FDCWD) {
+        return -EACCES; /* a directory */
+    }
+    long result = kernel(NR_fcntl, *dirfd, F_GETFD, 0, 0, 0, 0);
+    if (result < 0) {
+        return result;
+    }
+    exec->closes = result & FD_CLOEXEC;
+    copy_bytes(exec->name, "/dev/fd/", 8);
+    write_number(exec->name + 8, (unsigned)*dirfd);
+    *path = exec->name;
+    *dirfd = AT_FDCWD;
+    return 0;
 }
 
 long execute(struct process *process, long dirfd, const char *path, char *const *arguments,
              char *const *environment, long flags) {
-    struct engine *engine = (struct engine *)process;
-    struct target target = {.path = path, .dirfd = dirfd};
+    if (flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) {
+        return -EINVAL;
+    }
+    struct exec *exec = exec_take(process);
+    if (exec == NULL) {
+        return -ENOMEM;
+    }
     enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
-    char descriptor[48];
-    if (!memory_is_there(path, 1)) {
-        return -EFAULT;
+    long result = take_path(exec, &dirfd, &path, flags);
+    if (result == 0) {
+        result = find_program(exec, dirfd, path, last);
     }
-    if (path[0] == '\0' && flags & AT_EMPTY_PATH) {
-        /* By descriptor: fexecve(3), memfd_create(2). */
-        copy_bytes(descriptor, "/proc/self/fd/", 14);
-        write_number(descriptor + 14, (unsigned long)dirfd);
-        target.path = descriptor;
-        target.dirfd = AT_FDCWD;
+    if (result == 0) {
+        pass_on(exec, path);
+        result = start_with_room(exec, arguments, environment);
     }
-    long result = find_program(process, &target, last);
-    if (result < 0) {
-        return result;
-    }
-    return start_with_room(engine, &target, arguments, environment);
+    exec_give_back(exec);
+    return result;
 }

@@ -1,3 +1,4 @@
+/* The seccomp filter: which calls of a guest stop, and which are refused at once. */
 #include "engine.h"
 #include "table.h"
 
@@ -16,6 +17,7 @@ struct program {
 
 enum {
     LOAD = 0x20,
+    JUMP = 0x05,
     JUMP_EQUAL = 0x15,
     JUMP_AT_LEAST = 0x35,
     JUMP_IF_SET = 0x45,
@@ -24,60 +26,152 @@ enum {
     OF_ARCHITECTURE = 4,
     OF_POINTER_LOW = 8,
     OF_POINTER_HIGH = 12,
-    OF_THIRD_ARGUMENT = 32, /* its lower half */
-    PROT_EXEC = 4,
-    MOST = 1600,
-    PR_SET_NO_NEW_PRIVS = 38,
+    OF_ARGUMENTS = 16, /* of 8 bytes each */
+    MOST = 2048,
     SET_MODE_FILTER = 1,
+    SIGSYS = 31,
+    PROT_EXEC = 4,
+    SO_PEERCRED = 17,
+    PR_GET_SECCOMP = 21,
+    PR_SET_SECCOMP = 22,
+    PR_SET_NO_NEW_PRIVS = 38,
+    PR_GET_NO_NEW_PRIVS = 39,
+    CLONE_NEW = 0x7e020000, /* namespaces of its own, of any kind that clone(2) makes */
 };
 
 #define ALLOW 0x7fff0000U
 #define TRAP 0x00030000U
-#define KILL 0x80000000U
-#define ERROR(number) (0x00050000U | (number))
+#define ERROR(number) (0x00050000U | (uint32_t)(number))
+
+/*
+ * Calls that stop only with certain arguments, and pass with others: most of them are about
+ * something else, and a null pointer names nothing.
+ */
+enum test { IF_SET, IF_EQUAL, IF_NOT_NULL };
+
+struct condition {
+    long number;
+    int argument;
+    enum test test;
+    uint32_t value;
+    uint32_t answer;
+};
+
+static const struct condition conditions[] = {
+    {NR_mmap, 2, IF_SET, PROT_EXEC, TRAP}, /* code may have to come from another file */
+    {NR_clone, 0, IF_SET, CLONE_NEW, ERROR(EPERM)},
+    {NR_sendto, 4, IF_NOT_NULL, 0, TRAP},
+    {NR_recvfrom, 4, IF_NOT_NULL, 0, TRAP},
+    {NR_accept, 1, IF_NOT_NULL, 0, TRAP},
+    {NR_accept4, 1, IF_NOT_NULL, 0, TRAP},
+    {NR_getsockopt, 2, IF_EQUAL, SO_PEERCRED, TRAP},
+    {NR_ppoll, 3, IF_NOT_NULL, 0, TRAP},
+    {NR_pselect6, 5, IF_NOT_NULL, 0, TRAP},
+    {NR_epoll_pwait, 4, IF_NOT_NULL, 0, TRAP},
+    {NR_epoll_pwait2, 4, IF_NOT_NULL, 0, TRAP},
+    {NR_rt_sigprocmask, 1, IF_NOT_NULL, 0, TRAP},
+    {NR_rt_sigaction, 1, IF_NOT_NULL, 0, TRAP},
+    {NR_rt_sigaction, 0, IF_EQUAL, SIGSYS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_GET_SECCOMP, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_SET_SECCOMP, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_SET_NO_NEW_PRIVS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_GET_NO_NEW_PRIVS, TRAP},
+};
+
+enum { CONDITIONS = sizeof conditions / sizeof conditions[0], CONDITIONAL = 1 };
 
 struct writer {
+    const struct guest *guest;
     struct instruction out[MOST];
     size_t size;
+    long begins[NR_COUNT + 1]; /* of ranges of numbers that have the same answer */
+    size_t range_count;
 };
 
 static void put(struct writer *writer, uint16_t code, uint8_t if_true, uint8_t if_false,
                 uint32_t operand) {
-    writer->out[writer->size++] = (struct instruction){code, if_true, if_false, operand};
+    if (writer->size < MOST) {
+        writer->out[writer->size] = (struct instruction){code, if_true, if_false, operand};
+    }
+    writer->size++;
 }
 
-static uint32_t answer(long number) {
+/* What the filter says to a number; CONDITIONAL and the number when its arguments count. */
+static uint64_t answer(const struct guest *guest, long number) {
+    for (size_t index = 0; index < CONDITIONS; index++) {
+        if (conditions[index].number == number) {
+            return (uint64_t)number << 32 | CONDITIONAL;
+        }
+    }
     const struct row *row = table_row(number);
     if (row == NULL) {
         return ERROR(ENOSYS);
     }
-    if (row->kind == FREE_CALL) {
+    switch ((enum kind)row->kind) {
+    case FREE_CALL:
         return ALLOW;
+    case REFUSED:
+        return ERROR(row->error);
+    case ON_DESCRIPTOR:
+        return guest->has_readonly ? TRAP : ALLOW;
+    default:
+        return TRAP;
     }
-    return row->kind == REFUSED ? ERROR((uint32_t)row->error) : TRAP;
 }
 
-/* The first number after first that has another answer. */
-static long end_of_range(long first) {
-    long next = first + 1;
-    while (next < NR_COUNT && answer(next) == answer(first)) {
-        next++;
+static void put_condition(struct writer *writer, const struct condition *condition) {
+    uint32_t place = OF_ARGUMENTS + 8 * (uint32_t)condition->argument;
+    put(writer, LOAD, 0, 0, place);
+    if (condition->test == IF_NOT_NULL) {
+        put(writer, JUMP_EQUAL, 1, 0, 0);
+        put(writer, RETURN, 0, 0, condition->answer);
+        put(writer, LOAD, 0, 0, place + 4);
+        put(writer, JUMP_EQUAL, 1, 0, 0);
+    } else {
+        uint16_t test = condition->test == IF_SET ? JUMP_IF_SET : JUMP_EQUAL;
+        put(writer, test, 0, 1, condition->value);
     }
-    return next;
+    put(writer, RETURN, 0, 0, condition->answer);
 }
 
-/*
- * A linear row of ranges: the kernel keeps a bitmap of the numbers that are always allowed, so only
- * the others pay for its length.
- */
-static void put_ranges(struct writer *writer) {
-    for (long first = 0; first < NR_COUNT;) {
-        long next = end_of_range(first);
-        put(writer, JUMP_AT_LEAST, 1, 0, (uint32_t)next);
-        put(writer, RETURN, 0, 0, answer(first));
-        first = next;
+static void put_answer(struct writer *writer, long number) {
+    uint64_t answered = answer(writer->guest, number);
+    if ((uint32_t)answered != CONDITIONAL) {
+        put(writer, RETURN, 0, 0, (uint32_t)answered);
+        return;
     }
-    put(writer, RETURN, 0, 0, ERROR(ENOSYS)); /* newer than the table, and x32 */
+    for (size_t index = 0; index < CONDITIONS; index++) {
+        if (conditions[index].number == number) {
+            put_condition(writer, &conditions[index]);
+        }
+    }
+    put(writer, RETURN, 0, 0, ALLOW);
+}
+
+/* The ranges from first to before last, by halves. */
+static void put_ranges(struct writer *writer, size_t first, size_t last) {
+    if (last - first == 1) {
+        put_answer(writer, writer->begins[first]);
+        return;
+    }
+    size_t middle = (first + last) / 2;
+    put(writer, JUMP_AT_LEAST, 0, 1, (uint32_t)writer->begins[middle]);
+    size_t jump = writer->size;
+    put(writer, JUMP, 0, 0, 0);
+    put_ranges(writer, first, middle);
+    if (jump < MOST) {
+        writer->out[jump].operand = (uint32_t)(writer->size - jump - 1);
+    }
+    put_ranges(writer, middle, last);
+}
+
+/* From NR_COUNT on is what is newer than the table, and what x32 has. */
+static void find_ranges(struct writer *writer) {
+    for (long number = 0; number <= NR_COUNT; number++) {
+        if (number == 0 || answer(writer->guest, number) != answer(writer->guest, number - 1)) {
+            writer->begins[writer->range_count++] = number;
+        }
+    }
 }
 
 /* Calls from the engine's own text pass, whatever they are. */
@@ -92,24 +186,19 @@ static void put_own(struct writer *writer) {
     put(writer, RETURN, 0, 0, ALLOW);
 }
 
-/* Of the mappings only executable ones may have to be of another file. */
-static void put_mappings(struct writer *writer) {
-    put(writer, JUMP_EQUAL, 0, 4, NR_mmap);
-    put(writer, LOAD, 0, 0, OF_THIRD_ARGUMENT);
-    put(writer, JUMP_IF_SET, 1, 0, PROT_EXEC);
-    put(writer, RETURN, 0, 0, ALLOW);
-    put(writer, RETURN, 0, 0, TRAP);
-}
-
-long filter_install(void) {
+long filter_install(const struct guest *guest) {
     static struct writer writer;
+    writer.guest = guest;
     put(&writer, LOAD, 0, 0, OF_ARCHITECTURE);
     put(&writer, JUMP_EQUAL, 1, 0, (uint32_t)ARCH_AUDIT);
-    put(&writer, RETURN, 0, 0, KILL); /* 32-bit calls have other numbers */
+    put(&writer, RETURN, 0, 0, ERROR(ENOSYS)); /* 32-bit calls have other numbers */
     put_own(&writer);
     put(&writer, LOAD, 0, 0, OF_NUMBER);
-    put_mappings(&writer);
-    put_ranges(&writer);
+    find_ranges(&writer);
+    put_ranges(&writer, 0, writer.range_count);
+    if (writer.size > MOST) {
+        return -E2BIG;
+    }
     struct program program = {(uint16_t)writer.size, writer.out};
     long result = kernel(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
     if (result == 0) {

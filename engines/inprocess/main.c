@@ -15,44 +15,41 @@ enum {
     AUX_HEADER_COUNT = 5,
     AUX_BASE = 7,
     AUX_ENTRY = 9,
+    AUX_UID = 11,
+    AUX_EUID = 12,
+    AUX_GID = 13,
+    AUX_EGID = 14,
     AUX_FILE_NAME = 31,
     OWN_WORDS = 4,
     PR_SET_NAME = 15,
+    PR_SET_MM = 35,
+    PR_SET_MM_MAP = 14,
     PROT_READ = 1,
+    PROT_ALL = 7,
+    PROT_GROWSDOWN = 0x01000000,
+    PAGE = 4096,
     MAP_PRIVATE = 2,
-    NOT_EXECUTABLE = 126,
-    NOT_FOUND = 127,
+    SIG_IGN = 1,
 };
 
 static struct engine engine;
 static struct image image;
 static struct image interpreter;
+static struct passed_on passed;
 static char executable[PATH_SIZE];
-
-_Noreturn void give_up(const char *what, const char *on, long error) {
-    char number[24];
-    write_number(number, (unsigned long)-error);
-    const char *parts[] = {"udocker: cannot ", what, " ", on, ": errno ", number, "\n"};
-    for (size_t index = 0; index < sizeof parts / sizeof parts[0]; index++) {
-        kernel(NR_write, 2, (long)parts[index], (long)length_of(parts[index]), 0, 0, 0);
-    }
-    for (;;) {
-        kernel(NR_exit_group, error == -ENOENT ? NOT_FOUND : NOT_EXECUTABLE, 0, 0, 0, 0, 0);
-    }
-}
 
 /* The description, mapped: its strings are used where they are. */
 static void read_description(const char *path) {
     long descriptor = kernel(NR_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (descriptor < 0) {
-        give_up("open", path, descriptor);
+        give_up(FAILED, "open", path, descriptor);
     }
     long size = kernel(NR_lseek, descriptor, 0, 2 /* SEEK_END */, 0, 0, 0);
     long address = kernel(NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     if (failed(address) ||
         !guest_read(&engine.process.guest, (const char *)address, (size_t)size)) {
-        give_up("read", path, failed(address) ? address : -EINVAL);
+        give_up(FAILED, "read", path, failed(address) ? address : -EINVAL);
     }
 }
 
@@ -73,48 +70,121 @@ static long open_program(const char *path, char *name) {
     return result;
 }
 
-static void map(const char *path, struct image *target, char *name) {
-    long descriptor = open_program(path, name);
+static void map(const char *path, long descriptor, struct image *target) {
     if (descriptor < 0) {
-        give_up("open", path, descriptor);
+        give_up(failure_of(descriptor), "open", path, descriptor);
     }
     long result = image_map(&engine.process.guest, descriptor, target);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     if (result < 0) {
-        give_up("load", path, result);
+        give_up(NOT_EXECUTABLE, "load", path, result);
+    }
+}
+
+static void map_program(const char *path) {
+    if (passed.descriptor >= 0) {
+        copy_bytes(executable, path, length_of(path) + 1);
+        map(path, passed.descriptor, &image);
+    } else {
+        map(path, open_program(path, executable), &image);
+    }
+    if (image.interpreter[0] != '\0') {
+        map(image.interpreter, open_program(image.interpreter, NULL), &interpreter);
     }
 }
 
 static void set_name(void) {
-    const char *name = executable;
-    for (const char *byte = executable; *byte != '\0'; byte++) {
+    const char *name = passed.name;
+    for (const char *byte = name; *byte != '\0'; byte++) {
         name = *byte == '/' ? byte + 1 : name;
     }
     kernel(NR_prctl, PR_SET_NAME, (long)name, 0, 0, 0, 0);
 }
 
-static void set_auxiliary(unsigned long *vector) {
-    bool has_interpreter = image.interpreter[0] != '\0';
-    for (; vector[0] != AUX_END; vector += 2) {
-        switch (vector[0]) {
-        case AUX_HEADERS:
-            vector[1] = image.headers;
-            break;
-        case AUX_HEADER_COUNT:
-            vector[1] = image.header_count;
-            break;
-        case AUX_BASE:
-            vector[1] = has_interpreter ? interpreter.bias : 0;
-            break;
-        case AUX_ENTRY:
-            vector[1] = image.entry;
-            break;
-        case AUX_FILE_NAME:
-            vector[1] = (unsigned long)executable;
-            break;
-        default:
-            break;
-        }
+static unsigned long auxiliary(unsigned long key, unsigned long value) {
+    switch (key) {
+    case AUX_HEADERS:
+        return image.headers;
+    case AUX_HEADER_COUNT:
+        return image.header_count;
+    case AUX_BASE:
+        return image.interpreter[0] != '\0' ? interpreter.bias : 0;
+    case AUX_ENTRY:
+        return image.entry;
+    case AUX_UID:
+        return passed.user.real;
+    case AUX_EUID:
+        return passed.user.effective;
+    case AUX_GID:
+        return passed.group.real;
+    case AUX_EGID:
+        return passed.group.effective;
+    case AUX_FILE_NAME:
+        return (unsigned long)passed.name;
+    default:
+        return value;
+    }
+}
+
+/* struct prctl_mm_map of <linux/prctl.h> */
+struct memory_map {
+    uint64_t code_begin, code_end, data_begin, data_end, brk_begin, brk, stack;
+    uint64_t arguments_begin, arguments_end, environment_begin, environment_end;
+    const unsigned long *auxiliary;
+    uint32_t auxiliary_size;
+    int32_t program;
+};
+
+static uint64_t end_of(char *const *words, size_t count, uint64_t otherwise) {
+    return count == 0 ? otherwise : (uint64_t)(words[count - 1] + length_of(words[count - 1]) + 1);
+}
+
+/*
+ * Tell the kernel what /proc/PID/cmdline and its neighbours are to show. Some kernels refuse, and
+ * those before 5.3 want data to lie before the heap: it is the guest that they show wrong then.
+ */
+static void show_guest(char *const *words, size_t count, const unsigned long *vector, size_t size) {
+    char *const *environment = words + count + 1;
+    size_t variables = 0;
+    while (environment[variables] != NULL) {
+        variables++;
+    }
+    uint64_t brk = (uint64_t)kernel(NR_brk, 0, 0, 0, 0, 0, 0);
+    struct memory_map map = {
+        .code_begin = image.code_begin,
+        .code_end = image.code_end,
+        .data_begin = image.data_begin,
+        .data_end = image.data_end,
+        .brk_begin = brk,
+        .brk = brk,
+        .stack = (uint64_t)words,
+        .arguments_begin = (uint64_t)words[OWN_WORDS],
+        .arguments_end = end_of(words, count, 0),
+        .auxiliary = vector,
+        .auxiliary_size = (uint32_t)size,
+        .program = -1,
+    };
+    map.environment_begin = variables == 0 ? map.arguments_end : (uint64_t)environment[0];
+    map.environment_end = end_of(environment, variables, map.arguments_end);
+    if (kernel(NR_prctl, PR_SET_MM, PR_SET_MM_MAP, (long)&map, sizeof map, 0, 0) == -EINVAL) {
+        map.data_begin = map.data_end = (uint64_t)engine_text_end;
+        kernel(NR_prctl, PR_SET_MM, PR_SET_MM_MAP, (long)&map, sizeof map, 0, 0);
+    }
+}
+
+static void set_up_stack(char **words, size_t count) {
+    unsigned long *vector = (unsigned long *)(words + count + 1);
+    while (*vector != 0) {
+        vector++;
+    }
+    unsigned long *pair = ++vector;
+    for (; pair[0] != AUX_END; pair += 2) {
+        pair[1] = auxiliary(pair[0], pair[1]);
+    }
+    show_guest(words, count, vector, (size_t)((char *)(pair + 2) - (char *)vector));
+    if (image.wants_executable_stack) {
+        long page = (long)words & ~(long)(PAGE - 1);
+        kernel(NR_mprotect, page, PAGE, PROT_ALL | PROT_GROWSDOWN, 0, 0, 0);
     }
 }
 
@@ -133,22 +203,23 @@ static unsigned long *without_own_words(unsigned long *stack) {
 /* The first program: the filter, the directory, and then as the guest itself would execute it. */
 static _Noreturn void enter_guest(char **words, size_t count) {
     struct process *process = &engine.process;
-    process->user =
-        (struct identity){process->guest.uid, process->guest.uid, process->guest.uid, 0};
-    process->group =
-        (struct identity){process->guest.gid, process->guest.gid, process->guest.gid, 0};
-    long result = filter_install();
+    unsigned uid = process->guest.uid;
+    unsigned gid = process->guest.gid;
+    process->user = (struct identity){uid, uid, uid, uid};
+    process->group = (struct identity){gid, gid, gid, gid};
+    close_outside(&process->guest);
+    long result = filter_install(&process->guest);
     if (result < 0) {
-        give_up("install", "the seccomp filter", result);
+        give_up(FAILED, "install", "the seccomp filter", result);
     }
     struct call enter = {NR_chdir, {(long)process->guest.directory}};
     result = calls_carry_out(process, &enter, NULL);
     if (result < 0) {
-        give_up("enter", process->guest.directory, result);
+        give_up(FAILED, "enter", process->guest.directory, result);
     }
     char **environment = words + count + 1;
     result = execute(process, AT_FDCWD, words[3], words + OWN_WORDS, environment, 0);
-    give_up("execute", words[3], result);
+    give_up(failure_of(result), "execute", words[3], result);
 }
 
 /* Everything until the jump: gives the stack pointer, and where to jump to in *entry. */
@@ -157,7 +228,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry);
 unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     char **words = (char **)(stack + 1);
     if (stack[0] <= OWN_WORDS) {
-        give_up("start", "without a program", -EINVAL);
+        give_up(FAILED, "start", "without a program", -EINVAL);
     }
     engine.program = words[0];
     engine.description = words[2];
@@ -166,22 +237,18 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     read_description(words[2]);
     long result = trap_install(&engine);
     if (result < 0) {
-        give_up("take", "SIGSYS", result);
+        give_up(FAILED, "take", "SIGSYS", result);
     }
     if (same_text(words[1], "start")) {
         enter_guest(words, stack[0]);
     }
-    identity_read(&engine.process, words[1]);
-    map(words[3], &image, executable);
-    if (image.interpreter[0] != '\0') {
-        map(image.interpreter, &interpreter, NULL);
-    }
+    passed_on_read(&passed, words[1]);
+    engine.process.user = passed.user;
+    engine.process.group = passed.group;
+    engine.process.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
+    map_program(words[3]);
     set_name();
-    unsigned long *vector = (unsigned long *)(words + stack[0] + 1);
-    while (*vector != 0) {
-        vector++;
-    }
-    set_auxiliary(vector + 1);
+    set_up_stack(words, stack[0]);
     *entry = image.interpreter[0] != '\0' ? interpreter.entry : image.entry;
     return without_own_words(stack);
 }

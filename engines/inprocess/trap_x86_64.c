@@ -7,6 +7,12 @@ enum {
     SA_RESTORER = 0x04000000,
     SA_ONSTACK = 0x08000000,
     SA_NODEFER = 0x40000000,
+    SA_RESETHAND = (int)0x80000000,
+    SIG_DFL = 0,
+    SIG_IGN = 1,
+    SIG_UNBLOCK = 1,
+    SIG_SETMASK = 2,
+    SET_SIZE = 8,
 };
 
 /* siginfo_t of a trap, and ucontext_t: <asm/ucontext.h>, <asm/sigcontext.h>. */
@@ -38,13 +44,41 @@ __asm__(".text\n"
         ".globl restore_context\n"
         ".hidden restore_context\n"
         "restore_context:\n"
-        "    movl $15, %eax\n" /* rt_sigreturn */
+        "    movq $15, %rax\n" /* rt_sigreturn, in the form that unwinders know */
         "    syscall\n");
 
+/* Die as the guest would: by SIGSYS, with nobody to catch it. */
+static void die(void) {
+    struct action action = {.handler = SIG_DFL};
+    kernel(NR_rt_sigaction, SIGSYS, (long)&action, 0, SET_SIZE, 0, 0);
+    long pid = kernel(NR_getpid, 0, 0, 0, 0, 0, 0);
+    long thread = kernel(NR_gettid, 0, 0, 0, 0, 0, 0);
+    kernel(NR_tgkill, pid, thread, SIGSYS, 0, 0, 0);
+}
+
+/* A SIGSYS that somebody sent: what the guest has set for it happens. */
+static void on_sent(int signal, struct info *info, struct context *context) {
+    struct action *action = &the_engine->process.sigsys;
+    struct action taken = *action;
+    if (taken.handler == SIG_IGN) {
+        return;
+    }
+    if (taken.handler == SIG_DFL) {
+        die();
+        return;
+    }
+    if (taken.flags & SA_RESETHAND) {
+        action->handler = SIG_DFL;
+    }
+    uint64_t mask = context->mask | taken.mask;
+    kernel(NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, SET_SIZE, 0, 0);
+    ((void (*)(int, struct info *, struct context *))taken.handler)(signal, info, context);
+}
+
 static void on_trap(int signal, struct info *info, struct context *context) {
-    (void)signal;
     if (info->code != SYS_SECCOMP) {
-        return; /* sent by kill(2) */
+        on_sent(signal, info, context);
+        return;
     }
     struct call call = {
         .number = info->call,
@@ -61,5 +95,7 @@ long trap_install(struct engine *engine) {
         .flags = SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_NODEFER,
         .restorer = (uintptr_t)restore_context,
     };
-    return kernel(NR_rt_sigaction, SIGSYS, (long)&action, 0, 8, 0, 0);
+    uint64_t set = (uint64_t)1 << (SIGSYS - 1);
+    kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, SET_SIZE, 0, 0);
+    return kernel(NR_rt_sigaction, SIGSYS, (long)&action, 0, SET_SIZE, 0, 0);
 }

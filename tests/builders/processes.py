@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -116,6 +117,27 @@ def state(pid: int) -> str:
 
 def is_alive(pid: int) -> bool:
     return bool(state(pid))
+
+
+class Reader:
+    """Reads a pipe or a terminal piece by piece, and never waits for ever."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._received = b""
+
+    def until(self, word: bytes) -> bytes:
+        """What comes up to and with ``word``; all that is left when it ends without."""
+        while word not in self._received:
+            ready = select.select([self._descriptor], [], [], PATIENCE)[0]
+            assert ready, f"waited {PATIENCE} seconds in vain for {word!r} after {self._received!r}"
+            data = os.read(self._descriptor, 1024)
+            if not data:
+                rest, self._received = self._received, b""
+                return rest
+            self._received += data
+        seen, _, self._received = self._received.partition(word)
+        return seen + word
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:

@@ -1,0 +1,105 @@
+#include "elf.h"
+
+static uintptr_t page_down(uintptr_t address) {
+    return address & ~(uintptr_t)(ELF_PAGE - 1);
+}
+
+static uintptr_t page_up(uintptr_t address) {
+    return page_down(address + ELF_PAGE - 1);
+}
+
+static long read_at(long descriptor, void *target, size_t size, uint64_t offset) {
+    if (offset > INT64_MAX) {
+        return -ENOEXEC;
+    }
+    long result = kernel(NR_pread64, descriptor, (long)target, (long)size, (long)offset, 0, 0);
+    if (result < 0) {
+        return result == -EINVAL ? -ENOEXEC : result;
+    }
+    return (size_t)result == size ? 0 : -ENOEXEC;
+}
+
+static bool is_program(const struct elf_header *header) {
+    static const unsigned char magic[] = {0x7f, 'E', 'L', 'F', 2 /* of 64 bits */};
+    return same_bytes((const char *)header->identity, (const char *)magic, sizeof magic) &&
+           header->machine == ARCH_ELF_MACHINE &&
+           (header->type == ELF_TYPE_EXEC || header->type == ELF_TYPE_DYN) &&
+           header->segment_size == sizeof(struct elf_segment) && header->segment_count > 0 &&
+           header->segment_count <= ELF_MOST_SEGMENTS;
+}
+
+long elf_read(long descriptor, struct elf_header *header, struct elf_segment *segments,
+              size_t room) {
+    long result = read_at(descriptor, header, sizeof *header, 0);
+    if (result < 0) {
+        return result;
+    }
+    if (!is_program(header)) {
+        return -ENOEXEC;
+    }
+    if (header->segment_count > room) {
+        return -E2BIG;
+    }
+    result = read_at(descriptor, segments, header->segment_count * sizeof(struct elf_segment),
+                     header->segment_offset);
+    struct elf_extent extent;
+    if (result < 0 || !elf_measure(header, segments, &extent)) {
+        return result < 0 ? result : -ENOEXEC;
+    }
+    struct status status;
+    result = kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0);
+    for (size_t index = 0; result == 0 && index < header->segment_count; index++) {
+        const struct elf_segment *segment = &segments[index];
+        if (segment->type == ELF_LOAD &&
+            segment->offset + segment->file_size > page_up(status.size)) {
+            return -ENOEXEC; /* to touch it would be a SIGBUS */
+        }
+    }
+    return result;
+}
+
+static bool is_loadable(const struct elf_segment *segment) {
+    const uint64_t most = (uint64_t)1 << 47; /* a size or place that no memory has */
+    return segment->address < most && segment->memory_size < most && segment->offset < most &&
+           segment->file_size <= segment->memory_size &&
+           segment->address % ELF_PAGE == segment->offset % ELF_PAGE && segment->align < most / 2;
+}
+
+bool elf_measure(const struct elf_header *header, const struct elf_segment *segments,
+                 struct elf_extent *extent) {
+    *extent = (struct elf_extent){.begin = UINTPTR_MAX, .align = ELF_PAGE};
+    for (size_t index = 0; index < header->segment_count; index++) {
+        const struct elf_segment *segment = &segments[index];
+        if (segment->type != ELF_LOAD) {
+            continue;
+        }
+        if (!is_loadable(segment)) {
+            return false;
+        }
+        uintptr_t end = segment->address + segment->memory_size;
+        extent->begin = segment->address < extent->begin ? segment->address : extent->begin;
+        extent->end = end > extent->end ? end : extent->end;
+        bool is_power = segment->align != 0 && (segment->align & (segment->align - 1)) == 0;
+        extent->align = is_power && segment->align > extent->align ? segment->align : extent->align;
+    }
+    extent->begin = page_down(extent->begin);
+    extent->end = page_up(extent->end);
+    return extent->begin < extent->end;
+}
+
+long elf_interpreter(long descriptor, const struct elf_header *header,
+                     const struct elf_segment *segments, char *path) {
+    path[0] = '\0';
+    for (size_t index = 0; index < header->segment_count; index++) {
+        const struct elf_segment *segment = &segments[index];
+        if (segment->type != ELF_INTERPRETER) {
+            continue;
+        }
+        if (segment->file_size < 2 || segment->file_size > PATH_SIZE) {
+            return -ENOEXEC;
+        }
+        long result = read_at(descriptor, path, segment->file_size, segment->offset);
+        return result == 0 && path[segment->file_size - 1] != '\0' ? -ENOEXEC : result;
+    }
+    return 0;
+}

@@ -1,0 +1,170 @@
+#include "proc_files.h"
+
+#include "proc.h"
+#include "proc_mounts.h"
+#include "text.h"
+
+enum { PLACE_SIZE = 64 };
+
+static const char *const names[] = {"maps", "smaps", "mounts", "mountinfo", "mountstats"};
+
+bool proc_is_file(const char *name, size_t size) {
+    for (size_t index = 0; index < sizeof names / sizeof names[0]; index++) {
+        if (length_of(names[index]) == size && same_bytes(names[index], name, size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *end_of_line(const char *line, const char *end) {
+    while (line < end && *line != '\n') {
+        line++;
+    }
+    return line;
+}
+
+/* A line with the path that it may end in translated: those of maps and smaps. */
+static void translate_line(const struct guest *guest, struct text *out, const char *line,
+                           size_t size, char *path) {
+    size_t begin = 0;
+    while (begin < size && line[begin] != '/') {
+        begin++;
+    }
+    long found = -ENOENT;
+    if (begin < size && size - begin < PATH_SIZE) {
+        found = guest_from_host(guest, line + begin, size - begin, path);
+    }
+    if (found < 0) {
+        text_add(out, line, size);
+    } else {
+        text_add(out, line, begin);
+        text_add(out, path, (size_t)found);
+    }
+    text_add(out, "\n", 1);
+}
+
+static void translate_maps(const struct guest *guest, struct text *out, const struct text *in) {
+    struct text path;
+    text_make(&path);
+    const char *end = in->bytes + in->size;
+    for (const char *line = in->bytes; path.bytes != NULL && line < end;) {
+        const char *next = end_of_line(line, end);
+        translate_line(guest, out, line, (size_t)(next - line), path.bytes);
+        line = next + 1;
+    }
+    text_free(&path);
+}
+
+static void write_place(char *place, unsigned long pid, const char *name) {
+    copy_bytes(place, "/proc/", 6);
+    size_t size = 6 + write_number(place + 6, pid);
+    place[size++] = '/';
+    copy_bytes(place + size, name, length_of(name) + 1);
+}
+
+long proc_open(const struct guest *guest, const char *host, long flags) {
+    unsigned long pid;
+    const char *name = proc_entry(host, &pid);
+    if (name == NULL || !proc_is_file(name, length_of(name)) ||
+        (flags & (O_ACCMODE | O_PATH | O_DIRECTORY | O_TRUNC)) != O_RDONLY) {
+        return -ENOSYS;
+    }
+    char place[PLACE_SIZE];
+    bool is_maps = same_text(name, "maps") || same_text(name, "smaps");
+    write_place(place, pid, is_maps ? name : "mountinfo");
+    struct text in;
+    struct text out;
+    text_make(&in);
+    text_make(&out);
+    long result = text_read(&in, place);
+    if (result == 0 && is_maps) {
+        translate_maps(guest, &out, &in);
+    } else if (result == 0) {
+        proc_mounts(guest, &out, &in, name);
+    }
+    if (result == 0) {
+        result = text_open(&out, !(flags & O_CLOEXEC));
+    }
+    text_free(&in);
+    text_free(&out);
+    return result;
+}
+
+static unsigned long read_hex(const char **text) {
+    unsigned long value = 0;
+    for (;; (*text)++) {
+        char digit = **text;
+        if (digit >= '0' && digit <= '9') {
+            value = value * 16 + (unsigned long)(digit - '0');
+        } else if (digit >= 'a' && digit <= 'f') {
+            value = value * 16 + (unsigned long)(digit - 'a' + 10);
+        } else {
+            return value;
+        }
+    }
+}
+
+/* Where the code begins: field 26 of proc_pid_stat(5), the 24th behind the name. 0: unknown. */
+static unsigned long begin_of_code(const struct text *stat) {
+    const char *field = stat->bytes + stat->size;
+    while (field > stat->bytes && *field != ')') {
+        field--;
+    }
+    for (int count = 0; count < 24; count++) {
+        while (*field != '\0' && *field != ' ') {
+            field++;
+        }
+        field += *field == ' ' ? 1 : 0;
+    }
+    unsigned long value = 0;
+    for (; *field >= '0' && *field <= '9'; field++) {
+        value = value * 10 + (unsigned long)(*field - '0');
+    }
+    return value;
+}
+
+/* The path of the mapping that address lies in. */
+static long path_of_mapping(const struct text *maps, unsigned long address, char *path) {
+    const char *end = maps->bytes + maps->size;
+    for (const char *line = maps->bytes; line < end;) {
+        const char *next = end_of_line(line, end);
+        const char *number = line;
+        unsigned long from = read_hex(&number);
+        number += *number == '-' ? 1 : 0;
+        if (from <= address && address < read_hex(&number)) {
+            while (number < next && *number != '/') {
+                number++;
+            }
+            size_t size = (size_t)(next - number);
+            if (size == 0 || size >= PATH_SIZE) {
+                return -ENOENT;
+            }
+            copy_bytes(path, number, size);
+            path[size] = '\0';
+            return (long)size;
+        }
+        line = next + 1;
+    }
+    return -ENOENT;
+}
+
+long proc_program(unsigned long pid, char *path) {
+    char place[PLACE_SIZE];
+    struct text stat;
+    struct text maps;
+    text_make(&stat);
+    text_make(&maps);
+    write_place(place, pid, "stat");
+    long result = text_read(&stat, place);
+    write_place(place, pid, "maps");
+    if (result == 0) {
+        result = text_read(&maps, place);
+    }
+    if (result == 0) {
+        result = path_of_mapping(&maps, begin_of_code(&stat), path);
+    }
+    text_free(&stat);
+    text_free(&maps);
+    return result;
+}

@@ -1,0 +1,19 @@
+/* Files of /proc that name files of the host: a guest reads a translation. */
+#ifndef UDOCKER_PROC_FILES_H
+#define UDOCKER_PROC_FILES_H
+
+#include "guest.h"
+
+/* Whether name, of that size, may be that of such a file. */
+bool proc_is_file(const char *name, size_t size);
+
+/*
+ * Open the file of /proc at a host path for a guest that reads it, flags as of open(2). -ENOSYS
+ * when it is none to be translated.
+ */
+long proc_open(const struct guest *guest, const char *host, long flags);
+
+/* The host path of the program that pid runs, in path (PATH_SIZE bytes); its size, or -errno. */
+long proc_program(unsigned long pid, char *path);
+
+#endif
