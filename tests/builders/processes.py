@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 SOURCE = Path(udocker.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
 PATIENCE = 60  # seconds after which a process counts as stuck
+# Signals that a shell ignores for what it starts in the background, children would ignore as well.
+# A handler does as little here, and is not inherited.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 # What sets up namespaces in a child: this user is root there.
 _ENTER = """
 import os

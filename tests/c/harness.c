@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, ROOM = 4096 };
@@ -111,18 +113,31 @@ void enter(const char *path) {
     must(chdir(path) == 0, path);
 }
 
-const char *identity_of(const char *path) {
-    static char texts[2][64];
+static const char *identity(int result, const struct stat *status) {
+    static char texts[4][64];
     static int next;
-    char *text = texts[next++ % 2];
-    struct stat status;
-    if (lstat(path, &status) != 0) {
-        text[0] = '\0';
-    } else {
-        snprintf(text, sizeof texts[0], "%lu:%lu", (unsigned long)status.st_dev,
-                 (unsigned long)status.st_ino);
+    char *text = texts[next++ % 4];
+    text[0] = '\0';
+    if (result == 0) {
+        snprintf(text, sizeof texts[0], "%lu:%lu", (unsigned long)status->st_dev,
+                 (unsigned long)status->st_ino);
     }
     return text;
+}
+
+const char *identity_of(const char *path) {
+    struct stat status;
+    return identity(lstat(path, &status), &status);
+}
+
+const char *identity_of_descriptor(int descriptor) {
+    struct stat status;
+    return identity(fstat(descriptor, &status), &status);
+}
+
+int try_path(const char *path, bool follows) {
+    int descriptor = open(path, O_PATH | O_CLOEXEC | (follows ? 0 : O_NOFOLLOW));
+    return descriptor < 0 ? -errno : descriptor;
 }
 
 int open_path(const char *path) {
@@ -168,6 +183,36 @@ char *read_only_memory(size_t size) {
     char *memory = pages(count);
     must(mprotect(memory, count * PAGE, PROT_READ) == 0, "memory");
     return memory;
+}
+
+long start_process(const char *path) {
+    int ready[2];
+    char byte;
+    must(pipe(ready) == 0, "a pipe");
+    pid_t pid = fork();
+    must(pid >= 0, "a process");
+    if (pid == 0) {
+        enter(path);
+        must(write(ready[1], "x", 1) == 1, "a process");
+        for (;;) {
+            pause();
+        }
+    }
+    must(read(ready[0], &byte, 1) == 1, "a process");
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
+void end_process(long pid) {
+    kill((pid_t)pid, SIGKILL);
+    must(waitpid((pid_t)pid, NULL, 0) == pid, "the end of a process");
+}
+
+void map_page_of(const char *path) {
+    int descriptor = open_to_read(path);
+    must(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, descriptor, 0) != MAP_FAILED, path);
+    close(descriptor);
 }
 
 const char *setting(const char *name) {

@@ -42,6 +42,11 @@ void enter(const char *path);
 /* Device and inode as one text, of a link itself; "" when there is nothing. */
 const char *identity_of(const char *path);
 
+const char *identity_of_descriptor(int descriptor);
+
+/* Open with O_PATH: a descriptor or -errno. */
+int try_path(const char *path, bool follows);
+
 /* A descriptor, with O_PATH and nothing else; it must be closed. */
 int open_path(const char *path);
 int open_to_read(const char *path);
@@ -51,6 +56,13 @@ long read_descriptor(int descriptor, char *text, size_t room);
 /* size bytes that end where memory ends: what follows can be neither read nor written. */
 char *memory_at_the_end(size_t size);
 char *read_only_memory(size_t size);
+
+/* A process that waits in that directory, until it is ended. */
+long start_process(const char *path);
+void end_process(long pid);
+
+/* Maps the first page of a file, and leaves it so. */
+void map_page_of(const char *path);
 
 /* Of the environment; NULL when there is none. */
 const char *setting(const char *name);

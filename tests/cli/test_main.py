@@ -85,6 +85,13 @@ def test_showconf_tells_every_setting(udocker: Udocker) -> None:
     assert ended.code == 0
 
 
+def test_general_options_are_settings_of_this_once(udocker: Udocker) -> None:
+    shown = udocker("--insecure", "--debug", "showconf").out
+    assert "http_insecure = True\n" in shown
+    assert "verbose_level = 5\n" in shown
+    assert "verbose_level = 1\n" in udocker("--quiet", "showconf").out
+
+
 # Command lines that are wrong
 
 

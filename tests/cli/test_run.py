@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pwd
 import shlex
 import signal
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_home_and_environment_of_the_host(udocker: Udocker) -> None:
     assert "EXTRA=1" in variables
     assert not [text for text in variables if text.startswith(("UDOCKER_", "PYTHON"))]
     assert "A=image" in variables
+
+
+def test_accounts_of_the_host(udocker: Udocker) -> None:
+    account = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
+    assert udocker("run", "--dry-run", "--user", account.pw_name, "test").code == 125
+    _, variables, _ = planned(udocker, "--hostauth", "--user", account.pw_name, "test")
+    assert {f"USER={account.pw_name}", f"HOME={account.pw_dir}"} <= set(variables)
+
+
+def test_the_registry_and_the_platform_that_are_said(udocker: Udocker) -> None:
+    udocker.add("quay.io/tool", {"p": File(b"", 0o755)}, run={"Cmd": ["/p"]})
+    assert udocker("run", "--dry-run", "tool").code == 125
+    for host in ("quay.io", "https://quay.io"):
+        assert planned(udocker, f"--registry={host}", "tool")[2] == ["/p"]
+    ended = udocker("run", "--dry-run", "--platform=linux/s390x", "test")
+    assert ended.err.startswith("udocker: image test is not in the store\n")
+    assert planned(udocker, "--platform=linux/x86_64", "test")[2] == ["/p"]
 
 
 def test_the_entrypoint_can_be_replaced(udocker: Udocker) -> None:
@@ -227,6 +245,18 @@ class TestRuns:
         assert ended.code == 3
         assert "removing the container: Permission denied" in ended.err
         assert "Traceback" not in ended.err
+
+    def test_no_sweep_takes_a_container_of_rm_that_runs(self, box: Udocker) -> None:
+        script = "echo ready; read word; cat /etc/word; exit 4"
+        process = box.start("run", "--rm", "box", "sh", "-c", script, stdin=-1)
+        assert process.stdout.readline() == b"ready\n"
+        [container] = box.store.containers.all()
+        os.utime(container.path, (0, 0))
+        assert box("create", "box").code == 0  # whatever makes something sweeps
+        assert len(box.store.containers.all()) == 2
+        process.communicate(b"go\n")
+        assert process.returncode == 4
+        assert len(box.store.containers.all()) == 1
 
     def test_two_runs_of_one_container_with_rm(self, box: Udocker) -> None:
         """The first that ends removes it; neither loses its status."""

@@ -188,6 +188,7 @@ def test_run_of_a_container(
                 caller("create", "--name=x", name)
             count += killed(caller, words, delay)
             assert len(checks.containers(caller)) == 1
+            assert "root:x:0:" in caller("run", "x").out  # in the host's best mode
             assert "root:x:0:" in caller(*words).out
         caller("rm", "x")
     assert count
@@ -205,6 +206,7 @@ def test_a_copy_that_was_finished_and_not_recorded(
     (folder / "container.json").write_text(json.dumps({**record, "form": "union"}))
     (folder / "upper" / "later").write_text("written since")
     (root / "bin").chmod(0o555)
+    assert caller("run", "x", "cat", "/later").out == "written since"
     assert caller("inspect", "-p", "x").out.strip() == str(root)
     assert (root / "later").read_text() == "written since"
     assert checks.left(caller.store) == []

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builders.processes import PATIENCE, Reader, environment, is_alive, state, wait_for
+from builders.processes import (
+    PATIENCE,
+    Reader,
+    environment,
+    is_alive,
+    state,
+    wait_for,
+)
 from udocker.engine.supervisor import _children_by_search, children
 from udocker.model.run import Launch, RemoveTree, WriteFile
 

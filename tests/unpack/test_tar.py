@@ -97,7 +97,9 @@ class TestHeaders:
     def test_v7(self) -> None:
         old = {"magic": b""}
         data = header(**old, kind=b"\0") + header(**old, name=b"d/", kind=b"\0")
-        data += header(**old, name=b"l", kind=b"2", link=b"name") + header(**old, kind=b"3")
+        data += header(**old, name=b"l", kind=b"2", link=b"name") + header(
+            **old, kind=b"3", major=b"junk"
+        )
         kinds = [(m.kind, m.name, m.link, m.major) for m, _ in members(data)]
         assert kinds == [
             ("file", b"name", b"", 0),
@@ -472,7 +474,9 @@ class TestBadMaps:
         [
             b"0,3,2,3",  # overlaps
             b"10,3,0,3",  # goes back
-            b"0,6,98,3",  # ends after the file
+            b"98,6",  # ends after the file
+            b"0,8,10,-2",
+            b"0,6,7",
             b"0,3",  # less than there is
             b"0,6,50,1",  # more than there is
             b"0",
@@ -507,6 +511,10 @@ class TestBadMaps:
         data = text.ljust(512, b"\0") + b"abc"
         with pytest.raises(UnpackError, match="sparse"):
             members(pax_sparse((b"major", b"1"), (b"realsize", b"500"), data=data))
+
+    def test_less_than_no_pieces(self) -> None:
+        with pytest.raises(UnpackError, match="number of sparse pieces is negative"):
+            members(pax_sparse((b"major", b"1"), (b"realsize", b"5"), data=b"-1\n".ljust(512)))
 
     def test_longer_than_the_limit(self) -> None:
         block = raw_header(kind=b"S", magic=b"ustar  \0")

@@ -334,7 +334,8 @@ def _enter(name: str, folder: int, mode: int) -> int:
     try:
         return os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
-        os.mkdir(name, mode, dir_fd=folder)
+        with contextlib.suppress(FileExistsError):  # another run of the container was faster
+            os.mkdir(name, mode, dir_fd=folder)
         descriptor = os.open(name, flags, dir_fd=folder)
         os.chmod(f"/proc/self/fd/{descriptor}", mode)
         return descriptor

@@ -94,6 +94,23 @@ def private_copy(session: Session, container: Container) -> Container:
         return plain
 
 
+def settled(session: Session, container: Container) -> Container:
+    """The container as it is recorded: a copy that is not is of a process that was killed.
+
+    The container may have changed since. Raises StoreError.
+    """
+    from udocker.engine import workdirs
+    from udocker.files import store_errors
+    from udocker.store.copy import empty
+
+    lease = session.store.containers.lease(container)
+    with lease, store_errors("using the container"), workdirs.unused(container.work):
+        current = session.store.containers.get(container.id)
+        if current.form == UNION:
+            empty(current.root)
+        return current
+
+
 def _new(session: Session, record: ImageRecord) -> Container:
     import datetime
 

@@ -6,7 +6,7 @@ import os
 
 from udocker.engine import table
 from udocker.errors import ContainerNotFound, UdockerError, UsageError
-from udocker.model.container import PLAIN
+from udocker.model.container import PLAIN, UNION
 from udocker.model.reference import Reference
 from udocker.model.run import Root
 from udocker.model.value import replace
@@ -92,6 +92,10 @@ def _prepare(
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
     verdict = choose(session, wanted, features)
+    if verdict.union and container.form == UNION and os.listdir(container.root) and not dry:
+        from udocker.ops.create import settled
+
+        container = settled(session, container)
     if not verdict.union and not dry:
         from udocker.ops.create import private_copy
 

@@ -36,13 +36,13 @@ def copy_container(
         if os.path.isdir(container.upper):
             _Copier().upper(container.upper, copy)
         # ROOT is the empty mount point of the union: rename(2) replaces an empty directory.
-        _empty(container.root)
+        empty(container.root)
         with _writable(copy):
             os.rename(copy, container.root)
 
 
-def _empty(directory: str) -> None:
-    """Remove the copy of a process that was killed before it could record it."""
+def empty(directory: str) -> None:
+    """Remove the copy of a process that was killed before it could record it. Raises OSError."""
     if os.listdir(directory):
         os.chmod(directory, 0o700)
         for entry in os.scandir(directory):
