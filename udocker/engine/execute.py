@@ -91,10 +91,13 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setpgid(0, 0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output_in, 1)
-        os.dup2(output_in, 2)
+        try:
+            os.setpgid(0, 0)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output_in, 1)
+            os.dup2(output_in, 2)
+        except OSError:
+            os._exit(EngineError.exit_code)
         _child(launch, sender)
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # both sides: whoever is first

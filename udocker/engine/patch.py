@@ -77,7 +77,7 @@ def patch(data: bytes, numbers: frozenset[int]) -> Patched | None:
                 changed = _rewrite(segment, found)
                 sites += (len(changed) - 1) if changed else 0
                 pieces += changed
-    except (struct.error, IndexError, KeyError, ValueError):
+    except (struct.error, IndexError, KeyError, OverflowError, ValueError):
         return None  # truncated or odd: such a file traps
     return Patched(tuple(pieces), sites) if sites else None
 

@@ -168,13 +168,14 @@ def _key(session: Session) -> dict[str, object]:
         device = os.stat(session.store.topdir).st_dev
     except OSError:
         device = 0
+    programs = [*host.programs, ("inprocess", host.inprocess)]
     return {
         "version": __version__,
         "boot": host.boot_id,
         "kernel": os.uname().release,
         "uid": host.uid,
         "device": device,
-        "programs": [[name, path, _changed(path)] for name, path in host.programs],
+        "programs": [[name, path, _changed(path)] for name, path in programs],
     }
 
 
