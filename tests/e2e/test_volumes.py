@@ -234,6 +234,15 @@ def test_workdir_in_a_volume(inside: Inside, data: Path) -> None:
     assert (data / "not" / "yet").is_dir()
 
 
+def test_workdir_in_a_volume_inside_another(inside: Inside, data: Path) -> None:
+    other = data.parent / "other"
+    other.mkdir()
+    options = ["-v", f"{data}:/data", "-v", f"{other}:/data/sub", "-w", "/data/sub/new"]
+    assert inside("pwd", options=options).out == "/data/sub/new\n"
+    assert (other / "new").is_dir()
+    assert os.listdir(data / "sub") == []
+
+
 @pytest.mark.parametrize(
     ("workdir", "code"),
     [("relative", 2), ("/etc/passwd", 125), ("/etc/passwd/x", 125), ("/proc/nowhere", 125)],

@@ -34,8 +34,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         "\N{SNOWMAN}".encode(): ONE,
     }
     index = Index(1 << 20)
-    for path, record in records.items():
-        index.directory(path, record)
+    for name, record in records.items():
+        index.directory(name, record)
     path = str(tmp_path / "index")
     index.write(path)
     assert list(read(path)) == list(records.items())

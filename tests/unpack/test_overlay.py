@@ -96,11 +96,13 @@ def checked(tree: Unpacked, model: Model) -> None:
 @random_images
 @given(image)
 def test_layers_give_what_the_rules_say(image: list[list[tuple[Said, int, int]]]) -> None:
-    model, archives, refused = Model(), [], []
+    model = Model()
+    archives: list[list[Said]] = []
+    refused: list[tuple[int, int, Said]] = []
     number = 0
     for entries in image:
         model.begin()
-        accepted = []
+        accepted: list[Said] = []
         for what, mode, uid in entries:
             number += 1
             one = Said(what.kind, what.path, what.target, number, mode, uid)

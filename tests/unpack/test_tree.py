@@ -7,7 +7,7 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -17,6 +17,7 @@ from udocker.unpack.index import Record
 from udocker.unpack.tree import Limits, build_tree
 from unpack.layers import (
     WHEN,
+    Entry,
     FakeLayer,
     Unpacked,
     device,
@@ -35,7 +36,7 @@ from unpack.layers import (
 SMALL = Limits(max_bytes=100, max_entries=5, max_index_bytes=4000, max_depth=4)
 
 
-def xattr(name: str, value: str) -> dict[str, dict[str, str]]:
+def xattr(name: str, value: str) -> dict[str, Any]:
     return {"pax_headers": {f"SCHILY.xattr.{name}": value}}
 
 
@@ -559,7 +560,7 @@ class TestMerge:
         assert found == {"a/b/c": "low", "a/b/e": "high", "a/d": "high", "f/g/h": "high"}
 
     def test_every_kind_replaces_every_other(self, tmp_path: Path) -> None:
-        def kinds(name: str) -> list[list[object]]:
+        def kinds(name: str) -> list[list[Entry]]:
             return [
                 [file(name, "x", uid=1)],
                 [directory(name, uid=2), file(f"{name}/in", uid=2)],
@@ -568,7 +569,9 @@ class TestMerge:
             ]
 
         count = len(kinds(""))
-        lower, upper, alone = [], [], []
+        lower: list[Entry] = []
+        upper: list[Entry] = []
+        alone: list[Entry] = []
         for low in range(count):
             for high in range(count):
                 name = f"{low}{high}"

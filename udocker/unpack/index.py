@@ -110,10 +110,9 @@ class Index:
             self._set(self.top, None)
             return
         parent, name = split(path)
-        above = self.find(parent)
+        above = self.find(parent)  # after which no node that goes is remembered
         if above is not None and name in above.children:
             self._bytes -= _weight(above.children.pop(name))
-            self._last = (b"", self.top)
 
     def clear(self, path: bytes) -> None:
         """Forget all below ``path``."""
