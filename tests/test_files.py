@@ -317,7 +317,7 @@ class TestStoreErrors:
     @pytest.mark.parametrize(
         ("number", "kind", "hint"),
         [
-            (errno.ENOSPC, NoSpaceError, "prune"),
+            (errno.ENOSPC, NoSpaceError, "udocker rmi"),
             (errno.EDQUOT, NoSpaceError, "UDOCKER_DIR"),
             (errno.EACCES, StoreUnwritableError, "--repo"),
             (errno.EPERM, StoreUnwritableError, "--repo"),

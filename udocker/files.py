@@ -49,7 +49,7 @@ def translate(error: OSError, action: str) -> StoreError:
     text = f"{action}: {error.strerror or error}{where and ':' + where}"
     if error.errno in _NO_SPACE:
         return NoSpaceError(
-            text, hint="free some space (udocker prune, udocker rmi) or move the store: UDOCKER_DIR"
+            text, hint="free some space (udocker rm, udocker rmi) or move the store: UDOCKER_DIR"
         )
     if error.errno in _UNWRITABLE:
         return StoreUnwritableError(

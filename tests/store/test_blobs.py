@@ -199,7 +199,7 @@ print([n for _, _, names in os.walk(sys.argv[1]) for n in names])
     message, hint, left = python(code, tmp_path, 65536).stdout.splitlines()
     assert message.startswith("storing a layer: No space left on device: ")
     assert str(tmp_path) in message
-    assert "udocker prune" in hint
+    assert "udocker rmi" in hint
     assert left == "[]"
 
 
