@@ -1,7 +1,7 @@
 /* Who the guest believes to be. The kernel is never asked: to it the user is always the same. */
 #include "own.h"
 
-enum { UNCHANGED = -1 };
+enum { UNCHANGED = -1, MOST_GROUPS = 65536 };
 
 static bool is_root(const struct process *process) {
     return process->user.effective == 0;
@@ -13,19 +13,26 @@ static bool may_become(const struct process *process, const struct identity *ide
            id == identity->saved;
 }
 
-static void set_effective(struct identity *identity, unsigned id) {
-    identity->effective = id;
-    identity->filesystem = id;
+/* Every change of the effective one, also to what it was, takes that of the file system along. */
+static void set_effective(struct identity *identity, int id) {
+    if (id != UNCHANGED) {
+        identity->effective = (unsigned)id;
+    }
+    identity->filesystem = identity->effective;
 }
 
 /* setuid(2), setgid(2) */
-static long set_one(const struct process *process, struct identity *identity, unsigned id) {
-    if (!may_become(process, identity, id)) {
+static long set_one(const struct process *process, struct identity *identity, int id) {
+    if (id == UNCHANGED) {
+        return -EINVAL;
+    }
+    bool is_free = is_root(process);
+    if (!is_free && (unsigned)id != identity->real && (unsigned)id != identity->saved) {
         return -EPERM;
     }
-    if (is_root(process)) {
-        identity->real = id;
-        identity->saved = id;
+    if (is_free) {
+        identity->real = (unsigned)id;
+        identity->saved = (unsigned)id;
     }
     set_effective(identity, id);
     return 0;
@@ -44,9 +51,7 @@ static long set_two(const struct process *process, struct identity *identity, in
     if (real != UNCHANGED) {
         identity->real = (unsigned)real;
     }
-    if (effective != UNCHANGED) {
-        set_effective(identity, (unsigned)effective);
-    }
+    set_effective(identity, effective);
     if (real != UNCHANGED || (effective != UNCHANGED && (unsigned)effective != before)) {
         identity->saved = identity->effective;
     }
@@ -63,9 +68,7 @@ static long set_three(const struct process *process, struct identity *identity, 
     if ((int)ids[0] != UNCHANGED) {
         identity->real = (unsigned)ids[0];
     }
-    if ((int)ids[1] != UNCHANGED) {
-        set_effective(identity, (unsigned)ids[1]);
-    }
+    set_effective(identity, (int)ids[1]);
     if ((int)ids[2] != UNCHANGED) {
         identity->saved = (unsigned)ids[2];
     }
@@ -87,7 +90,7 @@ static long get_three(const struct identity *identity, const long *addresses) {
 /* setfsuid(2), setfsgid(2): the one before is given back, changed or not. */
 static long set_filesystem(const struct process *process, struct identity *identity, unsigned id) {
     unsigned before = identity->filesystem;
-    if (id != (unsigned)UNCHANGED && may_become(process, identity, id)) {
+    if (id != (unsigned)UNCHANGED && (may_become(process, identity, id) || id == before)) {
         identity->filesystem = id;
     }
     return before;
@@ -105,9 +108,9 @@ long own_identity_call(struct process *process, const struct call *call) {
     case NR_getegid:
         return process->group.effective;
     case NR_setuid:
-        return set_one(process, &process->user, (unsigned)a[0]);
+        return set_one(process, &process->user, (int)a[0]);
     case NR_setgid:
-        return set_one(process, &process->group, (unsigned)a[0]);
+        return set_one(process, &process->group, (int)a[0]);
     case NR_setreuid:
         return set_two(process, &process->user, (int)a[0], (int)a[1]);
     case NR_setregid:
@@ -125,6 +128,6 @@ long own_identity_call(struct process *process, const struct call *call) {
     case NR_setfsgid:
         return set_filesystem(process, &process->group, (unsigned)a[0]);
     default: /* setgroups: the kernel's stay, and are not missed */
-        return is_root(process) ? 0 : -EPERM;
+        return is_root(process) ? (unsigned)a[0] > MOST_GROUPS ? -EINVAL : 0 : -EPERM;
     }
 }

@@ -5,14 +5,15 @@
 
 /* What is at host, of a mount that is read-only: devices and pipes may be written to all the same.
  */
-static long open_readonly(const char *host, long flags, long mode) {
+static long open_readonly(const struct workspace *space, long flags, long mode) {
+    const char *host = space->host;
     struct status status;
     bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_TRUNC | O_TMPFILE_BIT);
     if (flags & O_PATH || !(writes || flags & O_CREAT)) {
         return kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0);
     }
-    long result =
-        kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0);
+    long result = kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status,
+                         space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW, 0, 0);
     if (result < 0) {
         return result == -ENOENT && flags & O_CREAT ? -EROFS : result;
     }
@@ -35,14 +36,14 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
         shape.may_be_translated) {
         return -ENOSYS;
     }
-    long result;
-    /* With O_DIRECTORY a link is no directory, and the error does not tell. */
-    if (shape.is_single && (flags & O_NOFOLLOW || !(flags & (O_PATH | O_DIRECTORY)))) {
-        result = kernel(NR_openat, dirfd, (long)path, flags | O_NOFOLLOW, mode, 0, 0);
-    } else {
-        result = quick_open(&process->guest, dirfd, path, &shape, flags, mode, host);
+    if (shape.is_single && flags & O_NOFOLLOW) {
+        return kernel(NR_openat, dirfd, (long)path, flags, mode, 0, 0);
     }
-    return result == -ELOOP && !(flags & O_NOFOLLOW) ? -ENOSYS : result;
+    /* With O_DIRECTORY a link is no directory, and the error does not tell. */
+    bool is_plain = shape.is_single && !(flags & (O_PATH | O_DIRECTORY));
+    long result = is_plain ? kernel(NR_openat, dirfd, (long)path, flags | O_NOFOLLOW, mode, 0, 0)
+                           : quick_open(&process->guest, dirfd, path, &shape, flags, mode, host);
+    return result == -ELOOP ? -ENOSYS : result;
 }
 
 static enum last last_of(long flags) {
@@ -65,7 +66,7 @@ static long open_at(struct process *process, long dirfd, const char *path, long 
         return result;
     }
     if (space->mount->readonly) {
-        return open_readonly(space->host, flags, mode);
+        return open_readonly(space, flags, mode);
     }
     return kernel(NR_openat, AT_FDCWD, (long)space->host, flags, mode, 0, 0);
 }
@@ -111,7 +112,7 @@ static long call_openat2(struct process *process, const struct call *call,
         return result;
     }
     if (space->mount->readonly) {
-        return open_readonly(space->host, flags, (long)how.mode);
+        return open_readonly(space, flags, (long)how.mode);
     }
     /* The path has no links any more, but from the root of the host it crosses mounts. */
     how.resolve &= unknown | RESOLVE_NO_MAGICLINKS;

@@ -99,7 +99,7 @@ static bool read_entry(const char **line, struct entry *entry) {
         text++;
     }
     *line = *text == '\n' ? text + 1 : text;
-    if (!unescape(point, entry->point, &entry->point_size)) {
+    if (point.size == 0 || !unescape(point, entry->point, &entry->point_size)) {
         return false;
     }
     if (entry->point_size == 1) {

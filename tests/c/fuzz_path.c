@@ -29,8 +29,8 @@ struct node {
 static struct node nodes[NODES];
 static int node_count;
 static struct {
-    char target[80]; /* canonical guest path, "" is the root */
-    int source;      /* node */
+    char target[200]; /* canonical guest path, "" is the root */
+    int source;       /* node */
 } mounts[MOUNTS];
 static int mount_count;
 static uint64_t state;
@@ -113,30 +113,44 @@ static void make_tree(const char *top) {
     }
 }
 
-/* Mount points exist, as udocker makes them: a mount is over what is there, or a new directory. */
+static bool is_below(const char *path, const char *prefix) {
+    size_t size = strlen(prefix);
+    return strncmp(path, prefix, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+/* Whether target is a place of that mount, not hidden by another one, and hides none. */
+static bool is_free(const char *target, int mount) {
+    for (int index = 1; index < mount_count; index++) {
+        bool is_deeper = strlen(mounts[index].target) > strlen(mounts[mount].target);
+        if (is_below(mounts[index].target, target) ||
+            (is_deeper && is_below(target, mounts[index].target))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Mount points exist, as udocker makes them: a mount lies over something of another one. */
 static void make_mounts(void) {
     mount_count = 0;
     mounts[mount_count++].source = 1;
     mounts[0].target[0] = '\0';
-    for (int tries = 0; tries < 20 && mount_count < MOUNTS; tries++) {
+    for (int tries = 0; tries < 40 && mount_count < MOUNTS; tries++) {
+        int mount = (int)chance((unsigned)mount_count);
         int place = 1 + (int)chance((unsigned)node_count - 1);
         int source = 1 + (int)chance((unsigned)node_count - 1);
+        const char *above = nodes[mounts[mount].source].path;
         const char *path = nodes[place].path;
-        size_t root = strlen(nodes[1].path);
-        if (strncmp(path, nodes[1].path, root) != 0 || path[root] != '/' ||
-            nodes[source].kind == LINK) {
+        if (place == mounts[mount].source || !is_below(path, above) || nodes[source].kind == LINK) {
             continue;
         }
-        bool is_new = true;
-        for (int index = 1; index < mount_count; index++) {
-            is_new = is_new &&
-                     strncmp(mounts[index].target, path + root, strlen(mounts[index].target)) != 0;
+        char target[sizeof mounts[0].target];
+        snprintf(target, sizeof target, "%s%s", mounts[mount].target, path + strlen(above));
+        if (!is_free(target, mount)) {
+            continue;
         }
-        if (is_new) {
-            mounts[mount_count].source = source;
-            snprintf(mounts[mount_count].target, sizeof mounts[0].target, "%s", path + root);
-            mount_count++;
-        }
+        mounts[mount_count].source = source;
+        memcpy(mounts[mount_count++].target, target, sizeof target);
     }
 }
 
