@@ -87,6 +87,7 @@ enum {
     ELOOP = 40,
     ELIBBAD = 80,
     EADDRINUSE = 98,
+    EINPROGRESS = 115,
 };
 
 /* What a system call was given: its number and six arguments. */

@@ -19,13 +19,29 @@ struct identity {
     unsigned real, effective, saved, filesystem;
 };
 
+/* What a process believes to be and to have set, and the kernel does not know. */
+struct persona {
+    struct identity user;
+    struct identity group;
+    struct action sigsys;
+};
+
+/* A child of vfork(2) has one of its own, though its memory is its parent's. */
+struct borrower {
+    int pid;
+    struct persona persona;
+};
+
+enum { BORROWERS = 4 };
+
 /* Once per process, shared by its threads. */
 struct process {
     struct guest guest;
-    struct identity user;
-    struct identity group;
-    struct action sigsys; /* what the guest believes to have set for SIGSYS */
-    bool has_filter;      /* and that it has a seccomp filter */
+    int pid; /* whose persona the first one is; 0: not known yet */
+    struct persona persona;
+    struct borrower borrowers[BORROWERS];
+    unsigned next_borrower;
+    bool has_filter;      /* whether the guest believes to have a seccomp filter */
     bool no_new_privs;    /* and that it gains no privileges */
     struct names sockets; /* whose addresses had to be shortened */
     /* execve(2) as the front does it. path is the guest's, as given. */
@@ -38,6 +54,10 @@ struct process {
  * when the caller goes on; NULL if that is the present one.
  */
 long calls_carry_out(struct process *process, const struct call *call, uint64_t *mask);
+
+/* The persona of the caller: to be read, and to be changed. */
+const struct persona *persona_of(struct process *process);
+struct persona *persona_to_change(struct process *process);
 
 /* Memory for resolving; to be given back. NULL when there is none. */
 struct workspace *workspace_take(void);

@@ -8,11 +8,16 @@ static uintptr_t page_up(uintptr_t address) {
     return page_down(address + ELF_PAGE - 1);
 }
 
-static long read_at(long descriptor, void *target, size_t size, uint64_t offset) {
+static long read_at(const struct elf_file *file, void *target, size_t size, uint64_t offset) {
     if (offset > INT64_MAX) {
         return -ENOEXEC;
     }
-    long result = kernel(NR_pread64, descriptor, (long)target, (long)size, (long)offset, 0, 0);
+    if (offset <= file->head_size && size <= file->head_size - offset) {
+        copy_bytes(target, file->head + offset, size);
+        return 0;
+    }
+    long result =
+        kernel(NR_pread64, file->descriptor, (long)target, (long)size, (long)offset, 0, 0);
     if (result < 0) {
         return result == -EINVAL ? -ENOEXEC : result;
     }
@@ -28,9 +33,9 @@ static bool is_program(const struct elf_header *header) {
            header->segment_count <= ELF_MOST_SEGMENTS;
 }
 
-long elf_read(long descriptor, struct elf_header *header, struct elf_segment *segments,
+long elf_read(const struct elf_file *file, struct elf_header *header, struct elf_segment *segments,
               size_t room) {
-    long result = read_at(descriptor, header, sizeof *header, 0);
+    long result = read_at(file, header, sizeof *header, 0);
     if (result < 0) {
         return result;
     }
@@ -40,22 +45,21 @@ long elf_read(long descriptor, struct elf_header *header, struct elf_segment *se
     if (header->segment_count > room) {
         return -E2BIG;
     }
-    result = read_at(descriptor, segments, header->segment_count * sizeof(struct elf_segment),
+    result = read_at(file, segments, header->segment_count * sizeof(struct elf_segment),
                      header->segment_offset);
     struct elf_extent extent;
-    if (result < 0 || !elf_measure(header, segments, &extent)) {
-        return result < 0 ? result : -ENOEXEC;
-    }
-    struct status status;
-    result = kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0);
-    for (size_t index = 0; result == 0 && index < header->segment_count; index++) {
+    return result == 0 && !elf_measure(header, segments, &extent) ? -ENOEXEC : result;
+}
+
+bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
+                  uint64_t size) {
+    for (size_t index = 0; index < header->segment_count; index++) {
         const struct elf_segment *segment = &segments[index];
-        if (segment->type == ELF_LOAD &&
-            segment->offset + segment->file_size > page_up(status.size)) {
-            return -ENOEXEC; /* to touch it would be a SIGBUS */
+        if (segment->type == ELF_LOAD && segment->offset + segment->file_size > page_up(size)) {
+            return false;
         }
     }
-    return result;
+    return true;
 }
 
 static bool is_loadable(const struct elf_segment *segment) {
@@ -87,7 +91,7 @@ bool elf_measure(const struct elf_header *header, const struct elf_segment *segm
     return extent->begin < extent->end;
 }
 
-long elf_interpreter(long descriptor, const struct elf_header *header,
+long elf_interpreter(const struct elf_file *file, const struct elf_header *header,
                      const struct elf_segment *segments, char *path) {
     path[0] = '\0';
     for (size_t index = 0; index < header->segment_count; index++) {
@@ -98,7 +102,7 @@ long elf_interpreter(long descriptor, const struct elf_header *header,
         if (segment->file_size < 2 || segment->file_size > PATH_SIZE) {
             return -ENOEXEC;
         }
-        long result = read_at(descriptor, path, segment->file_size, segment->offset);
+        long result = read_at(file, path, segment->file_size, segment->offset);
         return result == 0 && path[segment->file_size - 1] != '\0' ? -ENOEXEC : result;
     }
     return 0;

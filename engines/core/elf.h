@@ -36,20 +36,31 @@ struct elf_extent {
     uintptr_t begin, end, align;
 };
 
+/* A file that is open, and the first bytes of it. */
+struct elf_file {
+    long descriptor;
+    const char *head;
+    size_t head_size;
+};
+
 /*
- * Read the headers of the program that descriptor is open on, of which room segments fit. 0,
- * -ENOEXEC when it is no program of this machine that can be loaded, -E2BIG when there are more
- * segments, or another -errno.
+ * Read the headers of the program that a file is, of which room segments fit. 0, -ENOEXEC when it
+ * is no program of this machine that can be loaded, -E2BIG when there are more segments, or another
+ * -errno.
  */
-long elf_read(long descriptor, struct elf_header *header, struct elf_segment *segments,
+long elf_read(const struct elf_file *file, struct elf_header *header, struct elf_segment *segments,
               size_t room);
+
+/* Whether a file of that size has all that is to be loaded: to touch the rest is a SIGBUS. */
+bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
+                  uint64_t size);
 
 /* Whether it has something to be loaded, and all of that makes sense. */
 bool elf_measure(const struct elf_header *header, const struct elf_segment *segments,
                  struct elf_extent *extent);
 
 /* The interpreter that it names, in path (PATH_SIZE bytes); "" when there is none. 0 or -errno. */
-long elf_interpreter(long descriptor, const struct elf_header *header,
+long elf_interpreter(const struct elf_file *file, const struct elf_header *header,
                      const struct elf_segment *segments, char *path);
 
 /*

@@ -1,6 +1,8 @@
 #include "memory.h"
 
-enum { PAGE = 4096, WORD = 8, GRND_NONBLOCK = 1 };
+enum { PAGE = 4096, WORD = 8, GRND_NONBLOCK = 1, KNOWN = 64 };
+
+static uintptr_t known[KNOWN]; /* numbers of pages, each at the place that its last bits say */
 
 /*
  * rt_sigprocmask(2) with an operation that does not exist reads the set first: EFAULT tells that it
@@ -26,6 +28,19 @@ bool memory_is_there(const void *address, size_t size) {
         }
     }
     return word_is_there(last);
+}
+
+bool page_is_there(const char *address) {
+    uintptr_t page = (uintptr_t)address / PAGE;
+    uintptr_t *place = &known[page % KNOWN];
+    if (page != 0 && __atomic_load_n(place, __ATOMIC_RELAXED) == page) {
+        return true;
+    }
+    if (!word_is_there((uintptr_t)address & ~(uintptr_t)(WORD - 1))) {
+        return false;
+    }
+    __atomic_store_n(place, page, __ATOMIC_RELAXED);
+    return true;
 }
 
 /* getrandom(2) writes a byte, or says that it cannot; what was there comes back. */
@@ -56,7 +71,7 @@ long path_copy(char *text, const char *guest_text) {
     uintptr_t address = (uintptr_t)guest_text;
     for (size_t size = 0; size < PATH_SIZE; size++, address++) {
         bool is_new_page = size == 0 || address % PAGE == 0;
-        if (is_new_page && !word_is_there(address & ~(uintptr_t)(WORD - 1))) {
+        if (is_new_page && !page_is_there(guest_text + size)) {
             return -EFAULT;
         }
         text[size] = guest_text[size];
@@ -68,5 +83,5 @@ long path_copy(char *text, const char *guest_text) {
 }
 
 bool path_is_empty(const char *guest_text) {
-    return memory_is_there(guest_text, 1) && guest_text[0] == '\0';
+    return page_is_there(guest_text) && guest_text[0] == '\0';
 }

@@ -7,6 +7,13 @@
 /* Whether size bytes at address can be read. */
 bool memory_is_there(const void *address, size_t size);
 
+/*
+ * Whether a path can be read at address, and on to the end of its page. Pages that have once been
+ * readable are believed to be: who unmaps one and still passes a path there gets no EFAULT, but the
+ * fault. To ask the kernel each time would cost a quarter of a stat(2).
+ */
+bool page_is_there(const char *address);
+
 /* Whether size bytes at address can be written. They stay as they are. */
 bool memory_is_writable(void *address, size_t size);
 

@@ -31,14 +31,15 @@ static long call_getcwd(struct process *process, const struct call *call, struct
 /* The root that the guest has is the only one. */
 static long call_chroot(struct process *process, const struct call *call, struct workspace *space) {
     const char *path = (const char *)call->argument[0];
+    struct status status;
     long result = path_resolve(&process->guest, AT_FDCWD, path, FOLLOW, space);
     if (result == 0) {
-        result = host_exists(space->host);
+        result = kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status, 0, 0, 0);
     }
-    if (result < 0) {
-        return result;
+    if (result < 0 || (status.mode & S_IFMT) != S_IFDIR) {
+        return result < 0 ? result : -ENOTDIR;
     }
-    return same_text(space->guest, "/") && process->user.effective == 0 ? 0 : -EPERM;
+    return same_text(space->guest, "/") && persona_of(process)->user.effective == 0 ? 0 : -EPERM;
 }
 
 /* A filter of the guest's would meet the engine's calls as well: it is taken and not obeyed. */

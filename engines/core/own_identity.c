@@ -3,13 +3,13 @@
 
 enum { UNCHANGED = -1, MOST_GROUPS = 65536 };
 
-static bool is_root(const struct process *process) {
-    return process->user.effective == 0;
+static bool is_root(const struct persona *persona) {
+    return persona->user.effective == 0;
 }
 
-static bool may_become(const struct process *process, const struct identity *identity,
+static bool may_become(const struct persona *persona, const struct identity *identity,
                        unsigned id) {
-    return is_root(process) || id == identity->real || id == identity->effective ||
+    return is_root(persona) || id == identity->real || id == identity->effective ||
            id == identity->saved;
 }
 
@@ -22,11 +22,11 @@ static void set_effective(struct identity *identity, int id) {
 }
 
 /* setuid(2), setgid(2) */
-static long set_one(const struct process *process, struct identity *identity, int id) {
+static long set_one(const struct persona *persona, struct identity *identity, int id) {
     if (id == UNCHANGED) {
         return -EINVAL;
     }
-    bool is_free = is_root(process);
+    bool is_free = is_root(persona);
     if (!is_free && (unsigned)id != identity->real && (unsigned)id != identity->saved) {
         return -EPERM;
     }
@@ -39,12 +39,12 @@ static long set_one(const struct process *process, struct identity *identity, in
 }
 
 /* setreuid(2), setregid(2) */
-static long set_two(const struct process *process, struct identity *identity, int real,
+static long set_two(const struct persona *persona, struct identity *identity, int real,
                     int effective) {
-    bool may_real = real == UNCHANGED || is_root(process) || (unsigned)real == identity->real ||
+    bool may_real = real == UNCHANGED || is_root(persona) || (unsigned)real == identity->real ||
                     (unsigned)real == identity->effective;
     if (!may_real ||
-        (effective != UNCHANGED && !may_become(process, identity, (unsigned)effective))) {
+        (effective != UNCHANGED && !may_become(persona, identity, (unsigned)effective))) {
         return -EPERM;
     }
     unsigned before = identity->real;
@@ -59,9 +59,9 @@ static long set_two(const struct process *process, struct identity *identity, in
 }
 
 /* setresuid(2), setresgid(2) */
-static long set_three(const struct process *process, struct identity *identity, const long *ids) {
+static long set_three(const struct persona *persona, struct identity *identity, const long *ids) {
     for (int index = 0; index < 3; index++) {
-        if ((int)ids[index] != UNCHANGED && !may_become(process, identity, (unsigned)ids[index])) {
+        if ((int)ids[index] != UNCHANGED && !may_become(persona, identity, (unsigned)ids[index])) {
             return -EPERM;
         }
     }
@@ -88,46 +88,62 @@ static long get_three(const struct identity *identity, const long *addresses) {
 }
 
 /* setfsuid(2), setfsgid(2): the one before is given back, changed or not. */
-static long set_filesystem(const struct process *process, struct identity *identity, unsigned id) {
+static long set_filesystem(const struct persona *persona, struct identity *identity, unsigned id) {
     unsigned before = identity->filesystem;
-    if (id != (unsigned)UNCHANGED && (may_become(process, identity, id) || id == before)) {
+    if (id != (unsigned)UNCHANGED && (may_become(persona, identity, id) || id == before)) {
         identity->filesystem = id;
     }
     return before;
 }
 
-long own_identity_call(struct process *process, const struct call *call) {
-    const long *a = call->argument;
+static long get_identity(const struct persona *persona, const struct call *call) {
     switch (call->number) {
     case NR_getuid:
-        return process->user.real;
+        return persona->user.real;
     case NR_geteuid:
-        return process->user.effective;
+        return persona->user.effective;
     case NR_getgid:
-        return process->group.real;
+        return persona->group.real;
     case NR_getegid:
-        return process->group.effective;
-    case NR_setuid:
-        return set_one(process, &process->user, (int)a[0]);
-    case NR_setgid:
-        return set_one(process, &process->group, (int)a[0]);
-    case NR_setreuid:
-        return set_two(process, &process->user, (int)a[0], (int)a[1]);
-    case NR_setregid:
-        return set_two(process, &process->group, (int)a[0], (int)a[1]);
-    case NR_setresuid:
-        return set_three(process, &process->user, a);
-    case NR_setresgid:
-        return set_three(process, &process->group, a);
+        return persona->group.effective;
     case NR_getresuid:
-        return get_three(&process->user, a);
+        return get_three(&persona->user, call->argument);
     case NR_getresgid:
-        return get_three(&process->group, a);
-    case NR_setfsuid:
-        return set_filesystem(process, &process->user, (unsigned)a[0]);
-    case NR_setfsgid:
-        return set_filesystem(process, &process->group, (unsigned)a[0]);
+        return get_three(&persona->group, call->argument);
     default: /* setgroups: the kernel's stay, and are not missed */
-        return is_root(process) ? (unsigned)a[0] > MOST_GROUPS ? -EINVAL : 0 : -EPERM;
+        return !is_root(persona) ? -EPERM : (unsigned)call->argument[0] > MOST_GROUPS ? -EINVAL : 0;
+    }
+}
+
+long own_identity_call(struct process *process, const struct call *call) {
+    const long *a = call->argument;
+    struct persona *persona;
+    switch (call->number) {
+    case NR_setuid:
+        persona = persona_to_change(process);
+        return set_one(persona, &persona->user, (int)a[0]);
+    case NR_setgid:
+        persona = persona_to_change(process);
+        return set_one(persona, &persona->group, (int)a[0]);
+    case NR_setreuid:
+        persona = persona_to_change(process);
+        return set_two(persona, &persona->user, (int)a[0], (int)a[1]);
+    case NR_setregid:
+        persona = persona_to_change(process);
+        return set_two(persona, &persona->group, (int)a[0], (int)a[1]);
+    case NR_setresuid:
+        persona = persona_to_change(process);
+        return set_three(persona, &persona->user, a);
+    case NR_setresgid:
+        persona = persona_to_change(process);
+        return set_three(persona, &persona->group, a);
+    case NR_setfsuid:
+        persona = persona_to_change(process);
+        return set_filesystem(persona, &persona->user, (unsigned)a[0]);
+    case NR_setfsgid:
+        persona = persona_to_change(process);
+        return set_filesystem(persona, &persona->group, (unsigned)a[0]);
+    default:
+        return get_identity(persona_of(process), call);
     }
 }

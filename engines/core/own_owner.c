@@ -108,13 +108,14 @@ static long call_fstat(struct process *process, const struct call *call) {
 }
 
 /* Whether the guest may give to uid and gid what is there: root may, others may change nothing. */
-static long may_give(const struct process *process, long uid, long gid) {
-    bool is_same = ((int)uid == -1 || (unsigned)uid == process->user.effective) &&
-                   ((int)gid == -1 || (unsigned)gid == process->group.effective);
-    return process->user.effective == 0 || is_same ? 0 : -EPERM;
+static long may_give(struct process *process, long uid, long gid) {
+    const struct persona *persona = persona_of(process);
+    bool is_same = ((int)uid == -1 || (unsigned)uid == persona->user.effective) &&
+                   ((int)gid == -1 || (unsigned)gid == persona->group.effective);
+    return persona->user.effective == 0 || is_same ? 0 : -EPERM;
 }
 
-static long give_descriptor(const struct process *process, long descriptor, const long *owner) {
+static long give_descriptor(struct process *process, long descriptor, const long *owner) {
     long result = kernel(NR_fcntl, descriptor, 1 /* F_GETFD */, 0, 0, 0, 0);
     if (result >= 0) {
         result = may_change_descriptor(process, descriptor);

@@ -10,12 +10,12 @@ static const uint64_t SIGSYS_BIT = 1ULL << (SIGSYS - 1);
 /* What the guest sets for SIGSYS is kept for when somebody sends it one: see the front. */
 static long remember_action(struct process *process, const struct action *given,
                             struct action *old) {
-    struct action before = process->sigsys;
+    struct action before = persona_of(process)->sigsys;
     if (old != NULL && !memory_is_writable(old, sizeof *old)) {
         return -EFAULT;
     }
     if (given != NULL) {
-        process->sigsys = *given;
+        persona_to_change(process)->sigsys = *given;
     }
     if (old != NULL) {
         copy_bytes((char *)old, (const char *)&before, sizeof before);

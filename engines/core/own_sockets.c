@@ -108,11 +108,14 @@ static uint64_t inode_of(long socket) {
 }
 
 /* getsockname(2) asks for it again, as it was given; and the short form does not even tell it. */
-static void remember(struct names *names, long socket, const char *path) {
+static void remember(struct names *names, long socket, bool is_peer, const char *path,
+                     const char *shown) {
     unsigned index = __atomic_fetch_add(&names->next, 1, __ATOMIC_RELAXED) % MAX_NAMES;
     struct name *name = &names->names[index];
     name->inode = 0;
+    name->is_peer = is_peer;
     copy_bytes(name->path, path, length_of(path) + 1);
+    copy_bytes(name->shown, shown, length_of(shown) + 1);
     __atomic_store_n(&name->inode, inode_of(socket), __ATOMIC_RELEASE);
 }
 
@@ -135,8 +138,9 @@ static long with_address(struct process *process, const struct call *call, int p
     changed.argument[position + 1] = result.size;
     long done = pass(&changed);
     finish(&result);
-    if (done == 0 && binds) {
-        remember(&process->sockets, call->argument[0], space->kept);
+    bool is_peer = call->number == NR_connect && result.directory >= 0;
+    if ((done == 0 || done == -EINPROGRESS) && (binds || is_peer)) {
+        remember(&process->sockets, call->argument[0], is_peer, space->kept, result.address.path);
     }
     return done;
 }
@@ -182,18 +186,33 @@ static long send_messages(struct process *process, const struct call *call,
     return count;
 }
 
-/* The path that socket was bound to in this process; its size, or -ENOENT. */
-static long remembered(const struct names *names, long socket, char *path) {
-    uint64_t inode = inode_of(socket);
-    for (size_t index = 0; inode != 0 && index < MAX_NAMES; index++) {
+/*
+ * The path for what the kernel shows of a socket's own end or of the other one, if this process has
+ * bound or connected it; its size, or -ENOENT. socket may be -1.
+ */
+static long remembered(const struct names *names, long socket, bool is_peer, const char *shown,
+                       char *path) {
+    uint64_t inode = socket < 0 ? 0 : inode_of(socket);
+    bool is_short = same_bytes(shown, BY_DESCRIPTOR, sizeof BY_DESCRIPTOR - 1);
+    const struct name *found = NULL;
+    for (size_t index = 0; index < MAX_NAMES; index++) {
         const struct name *name = &names->names[index];
-        if (__atomic_load_n(&name->inode, __ATOMIC_ACQUIRE) == inode) {
-            size_t size = length_of(name->path);
-            copy_bytes(path, name->path, size);
-            return (long)size;
+        uint64_t known = __atomic_load_n(&name->inode, __ATOMIC_ACQUIRE);
+        if (known != 0 && known == inode && name->is_peer == is_peer) {
+            found = name;
+            break;
+        }
+        /* Of another socket with the same name, as the accepted ones of a server are. */
+        if (known != 0 && is_short && !name->is_peer && same_text(name->shown, shown)) {
+            found = name;
         }
     }
-    return -ENOENT;
+    if (found == NULL) {
+        return -ENOENT;
+    }
+    size_t size = length_of(found->path);
+    copy_bytes(path, found->path, size);
+    return (long)size;
 }
 
 /* Write path into an address that the kernel has written, into room bytes. */
@@ -209,10 +228,11 @@ static void rewrite(struct unix_address *address, long room, int *size, const ch
 
 /*
  * An address that the kernel has written, into room bytes and cut off there: its path is one of the
- * host. *size is its whole size. socket: the one that it is the own address of, or -1.
+ * host. *size is its whole size. socket: that it is the address of, of the other end with is_peer;
+ * or -1.
  */
-static void translate_back(struct process *process, void *where, long room, int *size,
-                           long socket) {
+static void translate_back(struct process *process, void *where, long room, int *size, long socket,
+                           bool is_peer) {
     struct unix_address *address = where;
     if (room <= FAMILY_SIZE || *size <= FAMILY_SIZE || *size > room ||
         *size > (int)sizeof *address + 1 || address->family != AF_UNIX || address->path[0] != '/') {
@@ -226,7 +246,9 @@ static void translate_back(struct process *process, void *where, long room, int 
     if (space == NULL) {
         return;
     }
-    long found = socket < 0 ? -ENOENT : remembered(&process->sockets, socket, space->guest);
+    copy_bytes(space->kept, address->path, length);
+    space->kept[length] = '\0';
+    long found = remembered(&process->sockets, socket, is_peer, space->kept, space->guest);
     if (found < 0) {
         found = guest_from_host(&process->guest, address->path, length, space->guest);
     }
@@ -244,8 +266,9 @@ static long read_address(struct process *process, const struct call *call, int p
     int room = wants ? *size : 0;
     long done = pass(call);
     if (done >= 0 && wants) {
-        long socket = call->number == NR_getsockname ? a[0] : -1;
-        translate_back(process, (void *)a[position], room, size, socket);
+        bool is_peer = call->number == NR_getpeername;
+        bool is_known = is_peer || call->number == NR_getsockname;
+        translate_back(process, (void *)a[position], room, size, is_known ? a[0] : -1, is_peer);
     }
     return done;
 }
@@ -255,7 +278,7 @@ static long receive_message(struct process *process, const struct call *call) {
     int room = memory_is_there(message, sizeof *message) ? message->name_size : 0;
     long done = pass(call);
     if (done >= 0 && message->name != NULL) {
-        translate_back(process, message->name, room, &message->name_size, -1);
+        translate_back(process, message->name, room, &message->name_size, -1, false);
     }
     return done;
 }
@@ -278,7 +301,7 @@ static long receive_messages(struct process *process, const struct call *call) {
     for (long index = 0; index < done; index++) {
         struct message *message = (struct message *)(first + index * ENTRY_SIZE);
         if (message->name != NULL) {
-            translate_back(process, message->name, rooms[index], &message->name_size, -1);
+            translate_back(process, message->name, rooms[index], &message->name_size, -1, false);
         }
     }
     return done;

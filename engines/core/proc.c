@@ -1,6 +1,7 @@
 #include "proc.h"
 
 #include "proc_files.h"
+#include "text.h"
 
 static const char *skip_digits(const char *text) {
     while (*text >= '0' && *text <= '9') {
@@ -63,22 +64,26 @@ bool proc_is_own(unsigned long pid) {
     return pid == (unsigned long)kernel(NR_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-/* Whether host, a link to a program, leads to the engine. */
-static bool is_engine(const char *host) {
-    struct status own;
-    struct status other;
-    return kernel(NR_newfstatat, AT_FDCWD, (long)"/proc/self/exe", (long)&own, 0, 0, 0) == 0 &&
-           kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&other, 0, 0, 0) == 0 &&
-           own.device == other.device && own.inode == other.inode;
+/* Whether path, of that size, is where the engine is. */
+static bool is_engine(const char *path, size_t size) {
+    struct text own;
+    text_make(&own);
+    if (own.bytes == NULL) {
+        return false;
+    }
+    long own_size =
+        kernel(NR_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)own.bytes, PATH_SIZE, 0, 0);
+    bool result = own_size == (long)size && same_bytes(own.bytes, path, size);
+    text_free(&own);
+    return result;
 }
 
 /*
  * The program of another process. Its link names the engine, if it is a guest too; but the engine
  * has told the kernel where the code of the program begins, and a mapping is there.
  */
-static long other_program(const struct guest *guest, const char *host, unsigned long pid,
-                          char *path, size_t size) {
-    if (is_engine(host)) {
+static long other_program(const struct guest *guest, unsigned long pid, char *path, size_t size) {
+    if (is_engine(path, size)) {
         long found = proc_program(pid, path);
         if (found < 0) {
             return found;
@@ -94,7 +99,7 @@ long proc_target(const struct guest *guest, const char *host, char *text, size_t
     switch (proc_link(host, &pid)) {
     case LINK_TO_PROGRAM:
         if (!proc_is_own(pid)) {
-            found = other_program(guest, host, pid, text, size);
+            found = other_program(guest, pid, text, size);
             break;
         }
         size = length_of(guest->executable);

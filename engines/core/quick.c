@@ -41,17 +41,17 @@ static void finish(struct shape *shape, const char *name, size_t size, size_t en
 }
 
 bool quick_shape(const struct guest *guest, const char *path, struct shape *shape) {
-    if (!memory_is_there(path, 1) || path[0] == '\0') {
+    if (!page_is_there(path) || path[0] == '\0') {
         return false;
     }
     *shape = (struct shape){.is_simple = true, .is_absolute = path[0] == '/'};
-    if (path[0] == '.' && memory_is_there(path + 1, 1) && path[1] == '\0') {
+    if (path[0] == '.' && page_is_there(path + 1) && path[1] == '\0') {
         shape->is_single = true;
         return true;
     }
     size_t begin = shape->is_absolute ? 1 : 0;
     for (size_t at = begin; at < LONGEST; at++) {
-        if (((uintptr_t)path + at) % PAGE == 0 && !memory_is_there(path + at, 1)) {
+        if (((uintptr_t)path + at) % PAGE == 0 && !page_is_there(path + at)) {
             return false;
         }
         if (path[at] != '/' && path[at] != '\0') {

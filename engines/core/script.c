@@ -23,18 +23,29 @@ static char *trimmed_end(char *text) {
     return end;
 }
 
+static bool has_line(const char *text) {
+    while (*text != '\0' && *text != '\n') {
+        text++;
+    }
+    return *text == '\n';
+}
+
 char *script_read(char *head, size_t size, size_t room, char **argument) {
     *argument = NULL;
     if (size < 2 || head[0] != '#' || head[1] != '!') {
         return NULL;
+    }
+    const char *cut = NULL; /* what reaches to there may be longer */
+    if (size == room && !has_line(head)) {
+        cut = is_blank(head[size - 1]) ? NULL : head + size - 1;
+        head[size - 1] = '\0'; /* the kernel takes that byte for the end only */
     }
     char *interpreter = skip_blanks(head + 2);
     char *end = interpreter;
     while (*end != '\0' && *end != '\n' && !is_blank(*end)) {
         end++;
     }
-    bool is_cut = end == head + room; /* what is behind it may belong to it */
-    if (end == interpreter || is_cut) {
+    if (end == interpreter || end == cut) {
         return NULL;
     }
     if (is_blank(*end)) {

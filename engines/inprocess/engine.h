@@ -12,6 +12,7 @@ struct engine {
     struct process process;
     const char *program;     /* host path of the engine */
     const char *description; /* host path of the guest's description */
+    const char *interpreter; /* of the program, as that names it; "" when there is none */
 };
 
 /* The one of this process: neither a signal handler nor a patched place is given it. */
@@ -28,17 +29,21 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
              char *const *environment, long flags);
 
 /*
- * What an execve(2) hands on to the new program besides its arguments: written as one word of the
- * engine's own, "exec" and numbers, and the name that was executed behind them.
+ * The words of its own that the engine is executed with, before the arguments of the guest: itself,
+ * what is passed on, the description, the program, its interpreter or "", and the path that was
+ * executed, as it was given. The first time it is only itself, "start", the description and the
+ * program. Both are even numbers: the stack must stay a multiple of 16.
  */
+enum { OWN_WORDS = 6, START_WORDS = 4 };
+
+/* What an execve(2) hands on besides paths, as one word: "exec" and numbers. */
 struct passed_on {
     struct identity user, group;
     bool ignores_sigsys;
-    long descriptor;  /* the program is open there, no path leads to it; or -1 */
-    const char *name; /* as it was given to execve(2) */
+    long descriptor; /* the program is open there, no path leads to it; or -1 */
 };
 
-enum { PASSED_ON_SIZE = 256 + PATH_SIZE };
+enum { PASSED_ON_SIZE = 256 };
 void passed_on_write(const struct passed_on *passed, char *text);
 void passed_on_read(struct passed_on *passed, const char *text);
 
@@ -51,7 +56,6 @@ struct image {
     uintptr_t code_begin, code_end;
     uintptr_t data_begin, data_end;
     bool wants_executable_stack;
-    char interpreter[PATH_SIZE]; /* guest path; empty when there is none */
 };
 
 /* Map the program that descriptor is open on. 0 or -errno. */

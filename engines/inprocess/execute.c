@@ -5,12 +5,11 @@
 
 enum {
     X_OK = 1,
-    HEAD = 256, /* BINPRM_BUF_SIZE of <linux/binfmts.h> */
+    HEAD = 1024,       /* what is read of a program: its headers, mostly */
+    SCRIPT_HEAD = 256, /* and of a script: BINPRM_BUF_SIZE of <linux/binfmts.h> */
     MAX_SCRIPTS = 5,
     AT_HAND = 1024, /* arguments; more go to memory of their own */
-    OWN_WORDS = 4,  /* the engine, what is passed on, the description, the program */
     SCRIPT_WORDS = 2 * MAX_SCRIPTS + 1,
-    SEGMENTS = 128, /* of more the interpreter is not looked at before it is too late */
     SPACES = 4,
     PROT_READ_WRITE = 3,
     MAP_PRIVATE_ANONYMOUS = 0x22,
@@ -31,12 +30,15 @@ struct exec {
     size_t extra_size;
     struct process *process;
     struct workspace space;
-    char heads[MAX_SCRIPTS + 1][HEAD + 1];
+    char head[HEAD];
+    char scripts[MAX_SCRIPTS + 1][SCRIPT_HEAD + 1];
+    struct status status; /* of the file that was opened last */
     struct elf_header header;
-    struct elf_segment segments[SEGMENTS];
-    char program[PATH_SIZE]; /* guest path of the ELF file; then of its interpreter */
+    struct elf_segment segments[ELF_MOST_SEGMENTS];
+    char program[PATH_SIZE]; /* guest path of the ELF file */
     char interpreter[PATH_SIZE];
     char passed[PASSED_ON_SIZE];
+    const char *given;               /* the path that was executed */
     char name[PATH_SIZE];            /* a path in place of a descriptor */
     const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
     size_t word_count;
@@ -49,10 +51,11 @@ static struct exec spaces[SPACES];
 
 /* Whether the thread that has worked there does so no more: it has ended, or is another program. */
 static bool is_left(int owner, int self) {
-    if (kernel(NR_kill, owner, 0, 0, 0, 0, 0) == -ESRCH) {
-        return true;
+    long result = kernel(NR_kcmp, self, owner, KCMP_VM, 0, 0, 0);
+    if (result == -ENOSYS || result == -EPERM) {
+        result = kernel(NR_kill, owner, 0, 0, 0, 0, 0);
     }
-    return kernel(NR_kcmp, self, owner, KCMP_VM, 0, 0, 0) > 0;
+    return result > 0 || result == -ESRCH;
 }
 
 static void free_extra(struct exec *exec) {
@@ -102,64 +105,96 @@ static void exec_give_back(struct exec *exec) {
     }
 }
 
-/* Open the executable file that was resolved last; its guest path goes to path. */
-static long open_executable(struct exec *exec, char *path) {
+/* Open the executable file that was resolved last. */
+static long open_executable(struct exec *exec) {
     struct workspace *space = &exec->space;
     long result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
     if (result < 0) {
         return result;
     }
-    struct status status;
     long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (descriptor < 0) {
         return descriptor;
     }
-    result = kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0);
-    if (result == 0 && (status.mode & S_IFMT) != S_IFREG) {
+    result = kernel(NR_fstat, descriptor, (long)&exec->status, 0, 0, 0, 0);
+    if (result == 0 && (exec->status.mode & S_IFMT) != S_IFREG) {
         result = -EACCES;
     }
     if (result < 0) {
         kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
         return result;
     }
-    copy_bytes(path, space->guest, length_of(space->guest) + 1);
     return descriptor;
 }
 
-/* The interpreter must be there now, and be a program: later there is nobody to be told. */
-static long check_interpreter(struct exec *exec, long descriptor) {
-    long result = elf_interpreter(descriptor, &exec->header, exec->segments, exec->interpreter);
-    if (result < 0 || exec->interpreter[0] == '\0') {
-        return result;
-    }
-    const struct guest *guest = &exec->process->guest;
-    result = path_resolve(guest, AT_FDCWD, exec->interpreter, FOLLOW, &exec->space);
+/* The first bytes of a file, in exec->head. How many, or -errno. */
+static long read_head(struct exec *exec, long descriptor) {
+    return kernel(NR_pread64, descriptor, (long)exec->head, HEAD, 0, 0, 0);
+}
+
+/* Whether a file can be loaded, of which the first bytes have been read. */
+static long check_headers(struct exec *exec, const struct elf_file *file) {
+    long result = elf_read(file, &exec->header, exec->segments, ELF_MOST_SEGMENTS);
     if (result < 0) {
         return result;
     }
-    long other = open_executable(exec, exec->interpreter);
+    return elf_is_whole(&exec->header, exec->segments, exec->status.size) ? 0 : -ENOEXEC;
+}
+
+/*
+ * The interpreter must be there now, and be a program: later there is nobody to be told. The one
+ * that this process has itself is.
+ */
+static long check_interpreter(struct exec *exec, const struct elf_file *file) {
+    const struct engine *engine = (const struct engine *)exec->process;
+    long result = elf_interpreter(file, &exec->header, exec->segments, exec->interpreter);
+    if (result < 0 || exec->interpreter[0] == '\0' ||
+        same_text(exec->interpreter, engine->interpreter)) {
+        return result;
+    }
+    result = path_resolve(&exec->process->guest, AT_FDCWD, exec->interpreter, FOLLOW, &exec->space);
+    if (result < 0) {
+        return result;
+    }
+    long other = open_executable(exec);
     if (other < 0) {
         return other;
     }
-    result = elf_read(other, &exec->header, exec->segments, SEGMENTS);
+    result = read_head(exec, other);
+    if (result >= 0) {
+        result = check_headers(exec, &(struct elf_file){other, exec->head, (size_t)result});
+    }
     kernel(NR_close, other, 0, 0, 0, 0, 0);
     return result == -ENOEXEC ? -ELIBBAD : result;
 }
 
-/* Whether the file is a program that can be loaded. Keeps it open where no path leads to it. */
-static long check_program(struct exec *exec, long descriptor, bool is_magic) {
-    long result = elf_read(descriptor, &exec->header, exec->segments, SEGMENTS);
-    if (result == 0) {
-        result = check_interpreter(exec, descriptor);
+/* The new program finds it open, and its path is what the kernel says, though it may lead nowhere.
+ */
+static long keep_open(struct exec *exec, long descriptor) {
+    char *link = exec->space.rest;
+    copy_bytes(link, "/proc/self/fd/", 14);
+    write_number(link + 14, (unsigned long)descriptor);
+    long size =
+        kernel(NR_readlinkat, AT_FDCWD, (long)link, (long)exec->program, PATH_SIZE - 1, 0, 0);
+    if (size < 0) {
+        return size;
     }
-    if (result < 0 && result != -E2BIG) {
+    exec->program[size] = '\0';
+    guest_from_host(&exec->process->guest, exec->program, (size_t)size, exec->program);
+    exec->descriptor = kernel(NR_dup, descriptor, 0, 0, 0, 0, 0);
+    return exec->descriptor < 0 ? exec->descriptor : 0;
+}
+
+/* Whether the file is a program that can be loaded. Keeps it open where no path leads to it. */
+static long check_program(struct exec *exec, const struct elf_file *file, bool is_magic) {
+    long result = check_headers(exec, file);
+    if (result == 0) {
+        result = check_interpreter(exec, file);
+    }
+    if (result < 0) {
         return result;
     }
-    if (is_magic) {
-        exec->descriptor = kernel(NR_dup, descriptor, 0, 0, 0, 0, 0);
-        return exec->descriptor < 0 ? exec->descriptor : 0;
-    }
-    return 0;
+    return is_magic ? keep_open(exec, file->descriptor) : 0;
 }
 
 /* Put words in front of those that are there. */
@@ -184,7 +219,7 @@ static bool is_link(const char *host) {
 
 /* A file of the chain: 1 and *path goes on to the interpreter of a script, 0 at its end. */
 static long next_program(struct exec *exec, long dirfd, const char **path, enum last last,
-                         char *head) {
+                         char *script) {
     struct workspace *space = &exec->space;
     long result = path_resolve(&exec->process->guest, dirfd, *path, last, space);
     if (result < 0) {
@@ -194,20 +229,24 @@ static long next_program(struct exec *exec, long dirfd, const char **path, enum 
     if (last == KEEP && is_link(space->host)) {
         return -ELOOP;
     }
-    long descriptor = open_executable(exec, exec->program);
+    long descriptor = open_executable(exec);
     if (descriptor < 0) {
         return descriptor;
     }
+    copy_bytes(exec->program, space->guest, length_of(space->guest) + 1);
     char *argument;
-    long size = kernel(NR_pread64, descriptor, (long)head, HEAD, 0, 0, 0);
-    head[size < 0 ? 0 : size] = '\0';
-    if (size < 2 || head[0] != '#' || head[1] != '!') {
-        result = size < 0 ? size : check_program(exec, descriptor, is_magic);
+    long size = read_head(exec, descriptor);
+    if (size < 2 || exec->head[0] != '#' || exec->head[1] != '!') {
+        const struct elf_file file = {descriptor, exec->head, (size_t)size};
+        result = size < 0 ? size : check_program(exec, &file, is_magic);
         kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
         return result;
     }
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
-    char *interpreter = script_read(head, (size_t)size, HEAD, &argument);
+    size = size < SCRIPT_HEAD ? size : SCRIPT_HEAD;
+    copy_bytes(script, exec->head, (size_t)size);
+    script[size] = '\0';
+    char *interpreter = script_read(script, (size_t)size, SCRIPT_HEAD, &argument);
     if (interpreter == NULL || (is_magic && exec->closes)) {
         return interpreter == NULL ? -ENOEXEC : -ENOENT;
     }
@@ -228,7 +267,7 @@ static long next_program(struct exec *exec, long dirfd, const char **path, enum 
 /* Follow "#!" lines to the program. */
 static long find_program(struct exec *exec, long dirfd, const char *path, enum last last) {
     for (int depth = 0; depth <= MAX_SCRIPTS; depth++) {
-        long result = next_program(exec, dirfd, &path, last, exec->heads[depth]);
+        long result = next_program(exec, dirfd, &path, last, exec->scripts[depth]);
         if (result <= 0) {
             return result;
         }
@@ -261,6 +300,8 @@ static long start(struct exec *exec, char *const *arguments, size_t count, char 
     room[used++] = exec->passed;
     room[used++] = engine->description;
     room[used++] = exec->program;
+    room[used++] = exec->interpreter;
+    room[used++] = exec->given;
     for (size_t index = 0; index < exec->word_count; index++) {
         room[used++] = exec->words[index];
     }
@@ -292,14 +333,13 @@ static long start_with_room(struct exec *exec, char *const *arguments, char *con
     return start(exec, arguments, (size_t)count, environment, (const char **)address);
 }
 
-static void pass_on(struct exec *exec, const char *name) {
-    const struct process *process = exec->process;
+static void pass_on(struct exec *exec) {
+    const struct persona *persona = persona_of(exec->process);
     const struct passed_on passed = {
-        .user = {process->user.real, process->user.effective},
-        .group = {process->group.real, process->group.effective},
-        .ignores_sigsys = process->sigsys.handler == 1, /* SIG_IGN */
+        .user = {persona->user.real, persona->user.effective},
+        .group = {persona->group.real, persona->group.effective},
+        .ignores_sigsys = persona->sigsys.handler == 1, /* SIG_IGN */
         .descriptor = exec->descriptor,
-        .name = name,
     };
     passed_on_write(&passed, exec->passed);
 }
@@ -339,7 +379,8 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
         result = find_program(exec, dirfd, path, last);
     }
     if (result == 0) {
-        pass_on(exec, path);
+        exec->given = path;
+        pass_on(exec);
         result = start_with_room(exec, arguments, environment);
     }
     exec_give_back(exec);

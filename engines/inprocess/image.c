@@ -13,7 +13,9 @@ enum {
     MAP_FIXED_NOREPLACE = 0x100000,
 };
 
-static struct elf_segment segments[ELF_MOST_SEGMENTS]; /* one image is mapped after the other */
+/* One image is mapped after the other. */
+static char head[1024];
+static struct elf_segment segments[ELF_MOST_SEGMENTS];
 
 static uintptr_t page_down(uintptr_t address) {
     return address & ~(uintptr_t)(ELF_PAGE - 1);
@@ -115,9 +117,10 @@ long image_map(const struct guest *guest, long descriptor, struct image *image) 
     struct elf_header header;
     struct elf_extent extent;
     *image = (struct image){.bias = 0};
-    long result = elf_read(descriptor, &header, segments, ELF_MOST_SEGMENTS);
-    if (result == 0) {
-        result = elf_interpreter(descriptor, &header, segments, image->interpreter);
+    long result = kernel(NR_pread64, descriptor, (long)head, sizeof head, 0, 0, 0);
+    if (result >= 0) {
+        const struct elf_file file = {descriptor, head, (size_t)result};
+        result = elf_read(&file, &header, segments, ELF_MOST_SEGMENTS);
     }
     if (result < 0 || !elf_measure(&header, segments, &extent)) {
         return result < 0 ? result : -ENOEXEC;

@@ -2,7 +2,8 @@
  * The program that the kernel starts in place of every program of the guest:
  *
  *   engine start DESCRIPTION PROGRAM ARGUMENT...    the first one: installs the filter
- *   engine "exec N..." DESCRIPTION PROGRAM ARGUMENT...    after an execve(2) of the guest
+ *   engine "exec N..." DESCRIPTION PROGRAM INTERPRETER GIVEN ARGUMENT...
+ *                                                   after an execve(2) of the guest
  *
  * The first one enters the guest's directory and executes PROGRAM, which may be a script. The
  * others read the guest's description, take SIGSYS, map PROGRAM and its interpreter, and jump.
@@ -20,7 +21,6 @@ enum {
     AUX_GID = 13,
     AUX_EGID = 14,
     AUX_FILE_NAME = 31,
-    OWN_WORDS = 4,
     PR_SET_NAME = 15,
     PR_SET_MM = 35,
     PR_SET_MM_MAP = 14,
@@ -29,14 +29,16 @@ enum {
     PROT_GROWSDOWN = 0x01000000,
     PAGE = 4096,
     MAP_PRIVATE = 2,
+    SIGSYS = 31,
     SIG_IGN = 1,
+    SIG_UNBLOCK = 1,
 };
 
 static struct engine engine;
 static struct image image;
 static struct image interpreter;
 static struct passed_on passed;
-static char executable[PATH_SIZE];
+static const char *given; /* the path that was executed */
 
 /* The description, mapped: its strings are used where they are. */
 static void read_description(const char *path) {
@@ -53,18 +55,17 @@ static void read_description(const char *path) {
     }
 }
 
-/* Open a file of the guest; its canonical guest path goes to name unless that is NULL. */
-static long open_program(const char *path, char *name) {
+/* Open a file of the guest, whose path may be canonical already. */
+static long open_file(const char *path, bool is_canonical) {
+    const struct guest *guest = &engine.process.guest;
     struct workspace *space = workspace_take();
     if (space == NULL) {
         return -ENOMEM;
     }
-    long result = path_resolve(&engine.process.guest, AT_FDCWD, path, FOLLOW, space);
-    if (result == 0) {
+    long result = is_canonical ? guest_to_host(guest, path, length_of(path), space->host)
+                               : path_resolve(guest, AT_FDCWD, path, FOLLOW, space);
+    if (result >= 0) {
         result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
-        if (name != NULL) {
-            copy_bytes(name, space->guest, length_of(space->guest) + 1);
-        }
     }
     workspace_give_back(space);
     return result;
@@ -82,23 +83,33 @@ static void map(const char *path, long descriptor, struct image *target) {
 }
 
 static void map_program(const char *path) {
-    if (passed.descriptor >= 0) {
-        copy_bytes(executable, path, length_of(path) + 1);
-        map(path, passed.descriptor, &image);
-    } else {
-        map(path, open_program(path, executable), &image);
-    }
-    if (image.interpreter[0] != '\0') {
-        map(image.interpreter, open_program(image.interpreter, NULL), &interpreter);
+    map(path, passed.descriptor >= 0 ? passed.descriptor : open_file(path, true), &image);
+    if (engine.interpreter[0] != '\0') {
+        map(engine.interpreter, open_file(engine.interpreter, false), &interpreter);
     }
 }
 
+/* Without the part that the kernel adds for what no path leads to any more. */
+static size_t end_of_name(const char *name) {
+    static const char deleted[] = " (deleted)";
+    size_t size = length_of(name);
+    size_t more = sizeof deleted - 1;
+    bool is_deleted = size > more && same_bytes(name + size - more, deleted, more);
+    return is_deleted ? size - more : size;
+}
+
+/* The last part of what was executed; of what has no path, the name that it has all the same. */
 static void set_name(void) {
-    const char *name = passed.name;
+    char short_name[16]; /* TASK_COMM_LEN */
+    const char *name = passed.descriptor >= 0 ? engine.process.guest.executable : given;
     for (const char *byte = name; *byte != '\0'; byte++) {
         name = *byte == '/' ? byte + 1 : name;
     }
-    kernel(NR_prctl, PR_SET_NAME, (long)name, 0, 0, 0, 0);
+    size_t size = passed.descriptor >= 0 ? end_of_name(name) : length_of(name);
+    size = size < sizeof short_name ? size : sizeof short_name - 1;
+    copy_bytes(short_name, name, size);
+    short_name[size] = '\0';
+    kernel(NR_prctl, PR_SET_NAME, (long)short_name, 0, 0, 0, 0);
 }
 
 static unsigned long auxiliary(unsigned long key, unsigned long value) {
@@ -108,7 +119,7 @@ static unsigned long auxiliary(unsigned long key, unsigned long value) {
     case AUX_HEADER_COUNT:
         return image.header_count;
     case AUX_BASE:
-        return image.interpreter[0] != '\0' ? interpreter.bias : 0;
+        return engine.interpreter[0] != '\0' ? interpreter.bias : 0;
     case AUX_ENTRY:
         return image.entry;
     case AUX_UID:
@@ -120,7 +131,7 @@ static unsigned long auxiliary(unsigned long key, unsigned long value) {
     case AUX_EGID:
         return passed.group.effective;
     case AUX_FILE_NAME:
-        return (unsigned long)passed.name;
+        return (unsigned long)given;
     default:
         return value;
     }
@@ -190,10 +201,9 @@ static void set_up_stack(char **words, size_t count) {
 
 /*
  * Take the engine's own words off the stack that the kernel made: argc, argv, NULL, envp, NULL, the
- * auxiliary vector. There is an even number of them, so the stack stays aligned.
+ * auxiliary vector.
  */
 static unsigned long *without_own_words(unsigned long *stack) {
-    _Static_assert(OWN_WORDS % 2 == 0, "the stack pointer must stay a multiple of 16");
     unsigned long count = stack[0] - OWN_WORDS;
     stack += OWN_WORDS;
     stack[0] = count;
@@ -205,8 +215,10 @@ static _Noreturn void enter_guest(char **words, size_t count) {
     struct process *process = &engine.process;
     unsigned uid = process->guest.uid;
     unsigned gid = process->guest.gid;
-    process->user = (struct identity){uid, uid, uid, uid};
-    process->group = (struct identity){gid, gid, gid, gid};
+    process->persona.user = (struct identity){uid, uid, uid, uid};
+    process->persona.group = (struct identity){gid, gid, gid, gid};
+    uint64_t blocked = (uint64_t)1 << (SIGSYS - 1); /* and then it is never again */
+    kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&blocked, 0, sizeof blocked, 0, 0);
     close_outside(&process->guest);
     long result = filter_install(&process->guest);
     if (result < 0) {
@@ -218,7 +230,8 @@ static _Noreturn void enter_guest(char **words, size_t count) {
         give_up(FAILED, "enter", process->guest.directory, result);
     }
     char **environment = words + count + 1;
-    result = execute(process, AT_FDCWD, words[3], words + OWN_WORDS, environment, 0);
+    engine.interpreter = "";
+    result = execute(process, AT_FDCWD, words[3], words + START_WORDS, environment, 0);
     give_up(failure_of(result), "execute", words[3], result);
 }
 
@@ -227,28 +240,31 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry);
 
 unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     char **words = (char **)(stack + 1);
-    if (stack[0] <= OWN_WORDS) {
+    bool is_start = stack[0] > START_WORDS && same_text(words[1], "start");
+    if (!is_start && stack[0] <= OWN_WORDS) {
         give_up(FAILED, "start", "without a program", -EINVAL);
     }
     engine.program = words[0];
     engine.description = words[2];
-    engine.process.guest.executable = executable;
+    engine.process.guest.executable = words[3];
     engine.process.execute = execute;
     read_description(words[2]);
     long result = trap_install(&engine);
     if (result < 0) {
         give_up(FAILED, "take", "SIGSYS", result);
     }
-    if (same_text(words[1], "start")) {
+    if (is_start) {
         enter_guest(words, stack[0]);
     }
     passed_on_read(&passed, words[1]);
-    engine.process.user = passed.user;
-    engine.process.group = passed.group;
-    engine.process.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
+    engine.interpreter = words[4];
+    given = words[5];
+    engine.process.persona.user = passed.user;
+    engine.process.persona.group = passed.group;
+    engine.process.persona.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
     map_program(words[3]);
     set_name();
     set_up_stack(words, stack[0]);
-    *entry = image.interpreter[0] != '\0' ? interpreter.entry : image.entry;
+    *entry = engine.interpreter[0] != '\0' ? interpreter.entry : image.entry;
     return without_own_words(stack);
 }

@@ -17,11 +17,6 @@ void passed_on_write(const struct passed_on *passed, char *text) {
     }
     used += write_word(text + used, passed->ignores_sigsys);
     used += write_word(text + used, (unsigned long)(passed->descriptor + 1));
-    text[used++] = ' ';
-    /* The guest may change it meanwhile: it must not get longer. */
-    for (const char *name = passed->name; *name != '\0' && used + 1 < PASSED_ON_SIZE; name++) {
-        text[used++] = *name;
-    }
     text[used] = '\0';
 }
 
@@ -45,5 +40,4 @@ void passed_on_read(struct passed_on *passed, const char *text) {
     passed->group = (struct identity){ids[2], ids[3], ids[3], ids[3]};
     passed->ignores_sigsys = read_word(&text) != 0;
     passed->descriptor = (long)read_word(&text) - 1;
-    passed->name = text + (*text == ' ' ? 1 : 0);
 }

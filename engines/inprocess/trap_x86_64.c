@@ -10,7 +10,6 @@ enum {
     SA_RESETHAND = (int)0x80000000,
     SIG_DFL = 0,
     SIG_IGN = 1,
-    SIG_UNBLOCK = 1,
     SIG_SETMASK = 2,
     SET_SIZE = 8,
 };
@@ -58,7 +57,7 @@ static void die(void) {
 
 /* A SIGSYS that somebody sent: what the guest has set for it happens. */
 static void on_sent(int signal, struct info *info, struct context *context) {
-    struct action *action = &the_engine->process.sigsys;
+    struct action *action = &persona_to_change(&the_engine->process)->sigsys;
     struct action taken = *action;
     if (taken.handler == SIG_IGN) {
         return;
@@ -95,7 +94,5 @@ long trap_install(struct engine *engine) {
         .flags = SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_NODEFER,
         .restorer = (uintptr_t)restore_context,
     };
-    uint64_t set = (uint64_t)1 << (SIGSYS - 1);
-    kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&set, 0, SET_SIZE, 0, 0);
     return kernel(NR_rt_sigaction, SIGSYS, (long)&action, 0, SET_SIZE, 0, 0);
 }

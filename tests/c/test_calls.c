@@ -334,6 +334,15 @@ static void test_sockets(void) {
     CHECK_NUMBER(carry_out(NR_getsockname, server, (long)&other, (long)&size, 0, 0), 0);
     CHECK_TEXT(other.path, deep);
     CHECK_NUMBER(size, length + 1);
+    size = sizeof other;
+    CHECK_NUMBER(carry_out(NR_getpeername, client, (long)&other, (long)&size, 0, 0), 0);
+    CHECK_TEXT(other.path, deep);
+    long end = carry_out(NR_accept, server, 0, 0, 0, 0);
+    memset(&other, 0, sizeof other);
+    size = sizeof other;
+    CHECK_NUMBER(carry_out(NR_getsockname, end, (long)&other, (long)&size, 0, 0), 0);
+    CHECK_TEXT(other.path, deep);
+    close_descriptor((int)end);
     close_descriptor((int)server);
     close_descriptor((int)client);
     server = carry_out(NR_socket, 1, 2, 0, 0, 0);

@@ -87,12 +87,14 @@ static void check_one(struct identity now, bool of_user, bool may, long number, 
     static struct process process;
     struct identity other = {7, 8, 9, 10};
     struct identity root = {may ? 0 : 7, may ? 0 : 8, 9, 10};
-    process.user = of_user ? now : root;
-    process.group = of_user ? other : now;
+    process.persona.user = of_user ? now : root;
+    process.persona.group = of_user ? other : now;
     struct call call = {number, {ids[0], ids[1], ids[2]}};
     long result = calls_carry_out(&process, &call, NULL);
-    bool good = result == rule.result && same(of_user ? process.user : process.group, rule.after) &&
-                same(of_user ? process.group : process.user, of_user ? other : root);
+    bool good =
+        result == rule.result &&
+        same(of_user ? process.persona.user : process.persona.group, rule.after) &&
+        same(of_user ? process.persona.group : process.persona.user, of_user ? other : root);
     if (!good) {
         printf("call %ld (%ld, %ld, %ld) from %u %u %u %u: %ld\n", number, ids[0], ids[1], ids[2],
                now.real, now.effective, now.saved, now.filesystem, result);
@@ -129,8 +131,8 @@ static void check_state(struct identity now) {
 static void test_reading(void) {
     static struct process process;
     unsigned ids[3] = {9, 9, 9};
-    process.user = (struct identity){1, 2, 3, 4};
-    process.group = (struct identity){5, 6, 7, 8};
+    process.persona.user = (struct identity){1, 2, 3, 4};
+    process.persona.group = (struct identity){5, 6, 7, 8};
     struct call three = {NR_getresuid, {(long)&ids[0], (long)&ids[1], (long)&ids[2]}};
     CHECK_NUMBER(calls_carry_out(&process, &three, NULL), 0);
     CHECK(ids[0] == 1 && ids[1] == 2 && ids[2] == 3);

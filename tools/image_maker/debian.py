@@ -109,7 +109,9 @@ def _stage(number: int) -> str:
 
 def _tar(path: Path) -> str:
     left_out = " ".join(shlex.quote(f"--exclude=./{pattern}") for pattern in _NOT_IN_IMAGE)
+    # Code 1: a directory of the running system, /sys for one, changed meanwhile.
     return (
-        f'tar -C "$1" --one-file-system --numeric-owner --sort=name --format=pax --xattrs'
+        f'{{ tar -C "$1" --one-file-system --numeric-owner --sort=name --format=pax --xattrs'
         f" {left_out} -cf {shlex.quote(str(path))} ."
+        " || [ $? = 1 ]; }"
     )

@@ -1,0 +1,47 @@
+#include "calls.h"
+
+enum { KCMP_VM = 1 };
+
+/*
+ * The persona that is the caller's already, or NULL: then the memory is that of a parent, which a
+ * child of vfork(2) must not change. A child of fork(2) has a copy, and takes that over.
+ */
+static struct persona *find(struct process *process, int pid) {
+    if (process->pid == 0) {
+        process->pid = pid;
+    }
+    if (process->pid == pid) {
+        return &process->persona;
+    }
+    for (size_t index = 0; index < BORROWERS; index++) {
+        if (process->borrowers[index].pid == pid) {
+            return &process->borrowers[index].persona;
+        }
+    }
+    if (kernel(NR_kcmp, pid, process->pid, KCMP_VM, 0, 0, 0) == 0) {
+        return NULL;
+    }
+    process->pid = pid;
+    for (size_t index = 0; index < BORROWERS; index++) {
+        process->borrowers[index].pid = 0;
+    }
+    return &process->persona;
+}
+
+const struct persona *persona_of(struct process *process) {
+    const struct persona *found = find(process, (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0));
+    return found == NULL ? &process->persona : found;
+}
+
+struct persona *persona_to_change(struct process *process) {
+    int pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0);
+    struct persona *found = find(process, pid);
+    if (found != NULL) {
+        return found;
+    }
+    unsigned next = __atomic_fetch_add(&process->next_borrower, 1, __ATOMIC_RELAXED);
+    struct borrower *borrower = &process->borrowers[next % BORROWERS];
+    borrower->persona = process->persona;
+    borrower->pid = pid;
+    return &borrower->persona;
+}

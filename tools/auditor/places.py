@@ -1,0 +1,65 @@
+"""Where the processes of a container may go on the host."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Places:
+    """What belongs to a container of the in-process engine, as its description says."""
+
+    trees: tuple[str, ...]  # directories and files, with all that is below
+    files: frozenset[str]  # the engine's own
+
+    @classmethod
+    def of(cls, engine: str, description: str) -> Places:
+        """Read the description; see engines/core/guest.h."""
+        with open(description, "rb") as stream:
+            words = [os.fsdecode(word) for word in stream.read().split(b"\0")]
+        trees, files = [], {engine, description}
+        pending = iter(words)
+        for word in pending:
+            if word == "root":
+                trees.append(next(pending))
+            elif word in ("rw", "ro"):
+                next(pending)
+                trees.append(next(pending))
+            elif word == "copy":
+                next(pending)
+                files.add(next(pending))
+            elif word:
+                next(pending)
+        return cls(tuple(tree.rstrip("/") for tree in trees), frozenset(files))
+
+    def have(self, path: str) -> bool:
+        """Whether an absolute path without links is one of them."""
+        if path in self.files:
+            return True
+        return any(path == tree or path.startswith(f"{tree}/") for tree in self.trees)
+
+
+def led_to(pid: int, base: str, path: str, *, links: bool, last: bool) -> str:
+    """Where the kernel ends up for process ``pid``; what is missing is taken as it is spelled.
+
+    ``links``: symbolic links are followed at all; ``last``: one at the end is.
+    """
+    whole = _of_process(pid, path if path.startswith("/") else f"{base}/{path}")
+    if not links:
+        return os.path.normpath(whole)
+    if last or whole.endswith(("/", "/.", "/..")):
+        return os.path.realpath(whole)
+    folder, _, name = whole.rpartition("/")
+    return os.path.normpath(os.path.join(os.path.realpath(folder or "/"), name))
+
+
+def _of_process(pid: int, path: str) -> str:
+    """``self`` in /proc is somebody else to who looks from outside."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    tail = "/." if path.endswith(("/", "/.")) and parts else ""
+    if parts[:2] == ["proc", "self"]:
+        parts[1] = str(pid)
+    elif parts[:2] == ["proc", "thread-self"]:
+        parts[1] = f"{pid}/task/{pid}"
+    return "/" + "/".join(parts) + tail
