@@ -103,6 +103,25 @@ def test_wheel_holds_the_engine_as_a_program(wheel: Path, tmp_path: Path) -> Non
     assert program.with_name("inprocess.numbers").exists()
 
 
+def test_engine_is_left_out_where_it_does_not_run_yet(source: Path, tmp_path: Path) -> None:
+    elsewhere = (
+        "import platform, runpy, sys; platform.machine = lambda: 'aarch64';"
+        " sys.argv[0] = 'setup.py'; runpy.run_path('setup.py', run_name='__main__')"
+    )
+    folders = [f"--build-{name}={tmp_path / name}" for name in ("lib", "temp")]
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere, "--quiet", "build_ext", *folders],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    data = tmp_path / "lib" / "udocker" / "data"
+    assert (data / "hello" / "index.json").exists()
+    assert not (data / "engine").exists()
+
+
 def test_wheel_tells_its_command_and_needs(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     [folder] = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}

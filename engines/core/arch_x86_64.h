@@ -16,6 +16,12 @@ enum { ARCH_ELF_MACHINE = 62 };        /* EM_X86_64, elf(5) */
 #define ARCH_NAME "x86_64"
 #define ARCH_HAS_LEGACY 1
 
+/* <asm/fcntl.h> */
+enum {
+    O_DIRECTORY = 0200000,
+    O_NOFOLLOW = 0400000,
+};
+
 /* struct stat of <asm/stat.h>, with the names of stat(3type). */
 struct status {
     uint64_t device, inode, links;

@@ -14,8 +14,10 @@
 
 #if defined(__x86_64__)
 #include "arch_x86_64.h"
+#elif defined(__aarch64__)
+#include "arch_aarch64.h"
 #else
-#error "the engine runs on x86_64"
+#error "the engine is written for x86_64 and aarch64"
 #endif
 
 /* <linux/limits.h>, <linux/fcntl.h>, <linux/stat.h>; <linux/sched.h> */
@@ -35,8 +37,6 @@ enum {
     O_CREAT = 0100,
     O_EXCL = 0200,
     O_TRUNC = 01000,
-    O_DIRECTORY = 0200000,
-    O_NOFOLLOW = 0400000,
     O_CLOEXEC = 02000000,
     O_PATH = 010000000,
     O_TMPFILE_BIT = 020000000,

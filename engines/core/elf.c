@@ -1,13 +1,5 @@
 #include "elf.h"
 
-static uintptr_t page_down(uintptr_t address) {
-    return address & ~(uintptr_t)(ELF_PAGE - 1);
-}
-
-static uintptr_t page_up(uintptr_t address) {
-    return page_down(address + ELF_PAGE - 1);
-}
-
 static long read_at(const struct elf_file *file, void *target, size_t size, uint64_t offset) {
     if (offset > INT64_MAX) {
         return -ENOEXEC;
@@ -48,36 +40,37 @@ long elf_read(const struct elf_file *file, struct elf_header *header, struct elf
     result = read_at(file, segments, header->segment_count * sizeof(struct elf_segment),
                      header->segment_offset);
     struct elf_extent extent;
-    return result == 0 && !elf_measure(header, segments, &extent) ? -ENOEXEC : result;
+    return result == 0 && !elf_measure(header, segments, file->page, &extent) ? -ENOEXEC : result;
 }
 
 bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
-                  uint64_t size) {
+                  uint64_t size, size_t page) {
     for (size_t index = 0; index < header->segment_count; index++) {
         const struct elf_segment *segment = &segments[index];
-        if (segment->type == ELF_LOAD && segment->offset + segment->file_size > page_up(size)) {
+        if (segment->type == ELF_LOAD &&
+            segment->offset + segment->file_size > page_up(size, page)) {
             return false;
         }
     }
     return true;
 }
 
-static bool is_loadable(const struct elf_segment *segment) {
+static bool is_loadable(const struct elf_segment *segment, size_t page) {
     const uint64_t most = (uint64_t)1 << 47; /* a size or place that no memory has */
     return segment->address < most && segment->memory_size < most && segment->offset < most &&
            segment->file_size <= segment->memory_size &&
-           segment->address % ELF_PAGE == segment->offset % ELF_PAGE && segment->align < most / 2;
+           segment->address % page == segment->offset % page && segment->align < most / 2;
 }
 
-bool elf_measure(const struct elf_header *header, const struct elf_segment *segments,
+bool elf_measure(const struct elf_header *header, const struct elf_segment *segments, size_t page,
                  struct elf_extent *extent) {
-    *extent = (struct elf_extent){.begin = UINTPTR_MAX, .align = ELF_PAGE};
+    *extent = (struct elf_extent){.begin = UINTPTR_MAX, .align = page};
     for (size_t index = 0; index < header->segment_count; index++) {
         const struct elf_segment *segment = &segments[index];
         if (segment->type != ELF_LOAD) {
             continue;
         }
-        if (!is_loadable(segment)) {
+        if (!is_loadable(segment, page)) {
             return false;
         }
         uintptr_t end = segment->address + segment->memory_size;
@@ -86,8 +79,8 @@ bool elf_measure(const struct elf_header *header, const struct elf_segment *segm
         bool is_power = segment->align != 0 && (segment->align & (segment->align - 1)) == 0;
         extent->align = is_power && segment->align > extent->align ? segment->align : extent->align;
     }
-    extent->begin = page_down(extent->begin);
-    extent->end = page_up(extent->end);
+    extent->begin = page_down(extent->begin, page);
+    extent->end = page_up(extent->end, page);
     return extent->begin < extent->end;
 }
 

@@ -5,7 +5,6 @@
 #include "base.h"
 
 enum {
-    ELF_PAGE = 4096,
     ELF_TYPE_EXEC = 2,
     ELF_TYPE_DYN = 3,
     ELF_LOAD = 1, /* types of segments */
@@ -36,11 +35,20 @@ struct elf_extent {
     uintptr_t begin, end, align;
 };
 
+static inline uintptr_t page_down(uintptr_t address, size_t page) {
+    return address & ~(uintptr_t)(page - 1);
+}
+
+static inline uintptr_t page_up(uintptr_t address, size_t page) {
+    return page_down(address + page - 1, page);
+}
+
 /* A file that is open, and the first bytes of it. */
 struct elf_file {
     long descriptor;
     const char *head;
     size_t head_size;
+    size_t page; /* what mappings are made of: on some machines the kernel's choice */
 };
 
 /*
@@ -53,10 +61,10 @@ long elf_read(const struct elf_file *file, struct elf_header *header, struct elf
 
 /* Whether a file of that size has all that is to be loaded: to touch the rest is a SIGBUS. */
 bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
-                  uint64_t size);
+                  uint64_t size, size_t page);
 
 /* Whether it has something to be loaded, and all of that makes sense. */
-bool elf_measure(const struct elf_header *header, const struct elf_segment *segments,
+bool elf_measure(const struct elf_header *header, const struct elf_segment *segments, size_t page,
                  struct elf_extent *extent);
 
 /* The interpreter that it names, in path (PATH_SIZE bytes); "" when there is none. 0 or -errno. */

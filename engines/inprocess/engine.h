@@ -13,6 +13,7 @@ struct engine {
     const char *program;     /* host path of the engine */
     const char *description; /* host path of the guest's description */
     const char *interpreter; /* of the program, as that names it; "" when there is none */
+    size_t page;             /* its size, of the auxiliary vector */
 };
 
 /* The one of this process: neither a signal handler nor a patched place is given it. */
@@ -59,7 +60,7 @@ struct image {
 };
 
 /* Map the program that descriptor is open on. 0 or -errno. */
-long image_map(const struct guest *guest, long descriptor, struct image *image);
+long image_map(const struct engine *engine, long descriptor, struct image *image);
 
 /* Close directories of the host that were left open: before the guest begins. */
 void close_outside(const struct guest *guest);

@@ -18,6 +18,7 @@ enum {
     NO_DESCRIPTOR = -1,
     F_GETFD = 1,
     FD_CLOEXEC = 1,
+    SMALLEST_PAGE = 4096,
 };
 
 /*
@@ -138,7 +139,8 @@ static long check_headers(struct exec *exec, const struct elf_file *file) {
     if (result < 0) {
         return result;
     }
-    return elf_is_whole(&exec->header, exec->segments, exec->status.size) ? 0 : -ENOEXEC;
+    return elf_is_whole(&exec->header, exec->segments, exec->status.size, file->page) ? 0
+                                                                                      : -ENOEXEC;
 }
 
 /*
@@ -162,7 +164,8 @@ static long check_interpreter(struct exec *exec, const struct elf_file *file) {
     }
     result = read_head(exec, other);
     if (result >= 0) {
-        result = check_headers(exec, &(struct elf_file){other, exec->head, (size_t)result});
+        result = check_headers(exec,
+                               &(struct elf_file){other, exec->head, (size_t)result, engine->page});
     }
     kernel(NR_close, other, 0, 0, 0, 0, 0);
     return result == -ENOEXEC ? -ELIBBAD : result;
@@ -237,7 +240,8 @@ static long next_program(struct exec *exec, long dirfd, const char **path, enum 
     char *argument;
     long size = read_head(exec, descriptor);
     if (size < 2 || exec->head[0] != '#' || exec->head[1] != '!') {
-        const struct elf_file file = {descriptor, exec->head, (size_t)size};
+        const struct engine *engine = (const struct engine *)exec->process;
+        const struct elf_file file = {descriptor, exec->head, (size_t)size, engine->page};
         result = size < 0 ? size : check_program(exec, &file, is_magic);
         kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
         return result;
@@ -284,7 +288,7 @@ static long count_of(char *const *words) {
         return 0;
     }
     do {
-        if ((count == 0 || (uintptr_t)(words + count) % ELF_PAGE < WORD) &&
+        if ((count == 0 || (uintptr_t)(words + count) % SMALLEST_PAGE < WORD) &&
             !memory_is_there(words + count, WORD)) {
             return -EFAULT;
         }

@@ -17,23 +17,15 @@ enum {
 static char head[1024];
 static struct elf_segment segments[ELF_MOST_SEGMENTS];
 
-static uintptr_t page_down(uintptr_t address) {
-    return address & ~(uintptr_t)(ELF_PAGE - 1);
-}
-
-static uintptr_t page_up(uintptr_t address) {
-    return page_down(address + ELF_PAGE - 1);
-}
-
 static int protection(uint32_t flags) {
     return (flags & ELF_READ ? PROT_READ : 0) | (flags & ELF_WRITE ? PROT_WRITE : 0) |
            (flags & ELF_EXECUTE ? PROT_EXEC : 0);
 }
 
 /* Keep room for a program that may lie anywhere; its bias, or -errno. */
-static long reserve(const struct elf_extent *extent) {
+static long reserve(const struct elf_extent *extent, size_t page) {
     size_t size = extent->end - extent->begin;
-    long address = kernel(NR_mmap, 0, (long)(size + extent->align - ELF_PAGE), 0,
+    long address = kernel(NR_mmap, 0, (long)(size + extent->align - page), 0,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (failed(address)) {
         return address;
@@ -42,7 +34,7 @@ static long reserve(const struct elf_extent *extent) {
     if (wanted > (uintptr_t)address) {
         kernel(NR_munmap, address, (long)(wanted - (uintptr_t)address), 0, 0, 0, 0);
     }
-    uintptr_t end = (uintptr_t)address + size + extent->align - ELF_PAGE;
+    uintptr_t end = (uintptr_t)address + size + extent->align - page;
     if (end > wanted + size) {
         kernel(NR_munmap, (long)(wanted + size), (long)(end - wanted - size), 0, 0, 0, 0);
     }
@@ -61,11 +53,12 @@ static long map_at(const struct guest *guest, const long *a) {
     return -ENOMEM;
 }
 
-static long map_segment(const struct guest *guest, long descriptor,
+static long map_segment(const struct engine *engine, long descriptor,
                         const struct elf_segment *segment, uintptr_t bias, int placement) {
-    uintptr_t begin = page_down(bias + segment->address);
+    const struct guest *guest = &engine->process.guest;
+    uintptr_t begin = page_down(bias + segment->address, engine->page);
     uintptr_t file_end = bias + segment->address + segment->file_size;
-    uintptr_t end = page_up(bias + segment->address + segment->memory_size);
+    uintptr_t end = page_up(bias + segment->address + segment->memory_size, engine->page);
     int access = protection(segment->flags);
     uintptr_t mapped_end = begin;
     if (segment->file_size > 0) {
@@ -78,7 +71,7 @@ static long map_segment(const struct guest *guest, long descriptor,
         if (result < 0) {
             return result;
         }
-        mapped_end = page_up(file_end);
+        mapped_end = page_up(file_end, engine->page);
         if (segment->memory_size > segment->file_size && access & PROT_WRITE) {
             for (char *byte = (char *)file_end; byte < (char *)mapped_end; byte++) {
                 *byte = 0;
@@ -113,21 +106,21 @@ static void note_segment(struct image *image, const struct elf_header *header,
     *last = end > *last ? end : *last;
 }
 
-long image_map(const struct guest *guest, long descriptor, struct image *image) {
+long image_map(const struct engine *engine, long descriptor, struct image *image) {
     struct elf_header header;
     struct elf_extent extent;
     *image = (struct image){.bias = 0};
     long result = kernel(NR_pread64, descriptor, (long)head, sizeof head, 0, 0, 0);
     if (result >= 0) {
-        const struct elf_file file = {descriptor, head, (size_t)result};
+        const struct elf_file file = {descriptor, head, (size_t)result, engine->page};
         result = elf_read(&file, &header, segments, ELF_MOST_SEGMENTS);
     }
-    if (result < 0 || !elf_measure(&header, segments, &extent)) {
+    if (result < 0 || !elf_measure(&header, segments, engine->page, &extent)) {
         return result < 0 ? result : -ENOEXEC;
     }
     int placement = MAP_FIXED_NOREPLACE;
     if (header.type == ELF_TYPE_DYN) {
-        result = reserve(&extent);
+        result = reserve(&extent, engine->page);
         if (failed(result)) {
             return result;
         }
@@ -138,7 +131,7 @@ long image_map(const struct guest *guest, long descriptor, struct image *image) 
     for (size_t index = 0; index < header.segment_count && result == 0; index++) {
         const struct elf_segment *segment = &segments[index];
         if (segment->type == ELF_LOAD) {
-            result = map_segment(guest, descriptor, segment, image->bias, placement);
+            result = map_segment(engine, descriptor, segment, image->bias, placement);
             placement = MAP_FIXED; /* segments may share a page */
             note_segment(image, &header, segment);
         }

@@ -14,6 +14,7 @@ enum {
     AUX_END = 0, /* getauxval(3) */
     AUX_HEADERS = 3,
     AUX_HEADER_COUNT = 5,
+    AUX_PAGE_SIZE = 6,
     AUX_BASE = 7,
     AUX_ENTRY = 9,
     AUX_UID = 11,
@@ -27,8 +28,8 @@ enum {
     PROT_READ = 1,
     PROT_ALL = 7,
     PROT_GROWSDOWN = 0x01000000,
-    PAGE = 4096,
     MAP_PRIVATE = 2,
+    SMALLEST_PAGE = 4096,
     SIGSYS = 31,
     SIG_IGN = 1,
     SIG_UNBLOCK = 1,
@@ -75,7 +76,7 @@ static void map(const char *path, long descriptor, struct image *target) {
     if (descriptor < 0) {
         give_up(failure_of(descriptor), "open", path, descriptor);
     }
-    long result = image_map(&engine.process.guest, descriptor, target);
+    long result = image_map(&engine, descriptor, target);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     if (result < 0) {
         give_up(NOT_EXECUTABLE, "load", path, result);
@@ -183,19 +184,32 @@ static void show_guest(char *const *words, size_t count, const unsigned long *ve
     }
 }
 
-static void set_up_stack(char **words, size_t count) {
+/* Behind the arguments and the environment. */
+static unsigned long *auxiliary_vector(char **words, size_t count) {
     unsigned long *vector = (unsigned long *)(words + count + 1);
     while (*vector != 0) {
         vector++;
     }
-    unsigned long *pair = ++vector;
+    return vector + 1;
+}
+
+static size_t page_size(const unsigned long *pair) {
+    while (pair[0] != AUX_END && pair[0] != AUX_PAGE_SIZE) {
+        pair += 2;
+    }
+    return pair[0] == AUX_END ? SMALLEST_PAGE : pair[1];
+}
+
+static void set_up_stack(char **words, size_t count) {
+    unsigned long *vector = auxiliary_vector(words, count);
+    unsigned long *pair = vector;
     for (; pair[0] != AUX_END; pair += 2) {
         pair[1] = auxiliary(pair[0], pair[1]);
     }
     show_guest(words, count, vector, (size_t)((char *)(pair + 2) - (char *)vector));
     if (image.wants_executable_stack) {
-        long page = (long)words & ~(long)(PAGE - 1);
-        kernel(NR_mprotect, page, PAGE, PROT_ALL | PROT_GROWSDOWN, 0, 0, 0);
+        long page = (long)words & ~(long)(engine.page - 1);
+        kernel(NR_mprotect, page, (long)engine.page, PROT_ALL | PROT_GROWSDOWN, 0, 0, 0);
     }
 }
 
@@ -244,6 +258,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     if (!is_start && stack[0] <= OWN_WORDS) {
         give_up(FAILED, "start", "without a program", -EINVAL);
     }
+    engine.page = page_size(auxiliary_vector(words, stack[0]));
     engine.program = words[0];
     engine.description = words[2];
     engine.process.guest.executable = words[3];

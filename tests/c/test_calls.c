@@ -2,6 +2,7 @@
 #include "guests.h"
 
 #include "calls.h"
+#include "older.h"
 
 enum { W_OK = 2, SHORT_ADDRESS = 110 };
 
@@ -9,6 +10,7 @@ static struct process process;
 
 static long carry_out(long number, long a, long b, long c, long d, long e) {
     struct call call = {number, {a, b, c, d, e, 0}};
+    older_to_newer(&call);
     return calls_carry_out(&process, &call, NULL);
 }
 
@@ -234,6 +236,9 @@ static void test_links(void) {
     carry_out(NR_readlink, (long)path, (long)text, sizeof text, 0, 0);
     CHECK_TEXT(text, "/mnt/file");
     close_descriptor((int)descriptor);
+    if (setting("EMULATED") != NULL) {
+        return; /* an emulator opens the program where the link is meant */
+    }
     descriptor = at(NR_openat, AT_FDCWD, "/proc/self/exe", O_PATH | O_NOFOLLOW, 0);
     memset(text, 0, sizeof text);
     CHECK_NUMBER(carry_out(NR_readlinkat, descriptor, (long)"", (long)text, sizeof text, 0), 16);

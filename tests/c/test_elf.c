@@ -3,6 +3,8 @@
 
 #include "elf.h"
 
+enum { PAGE = 4096, OTHER_MACHINE = ARCH_ELF_MACHINE == 62 ? 183 : 62 };
+
 static struct elf_header good_header(void) {
     return (struct elf_header){
         .identity = {0x7f, 'E', 'L', 'F', 2, 1, 1},
@@ -36,12 +38,12 @@ static long result_of(const void *bytes, size_t size, size_t room) {
     make_bytes("program", bytes, size);
     int descriptor = open_to_read("program");
     /* Read from the file, and from its first bytes: both must say the same. */
-    const struct elf_file file = {descriptor, bytes, size < 100 ? size : 100};
+    const struct elf_file file = {descriptor, bytes, size < 100 ? size : 100, PAGE};
     long result = elf_read(&file, &got, segments, room);
-    const struct elf_file other = {descriptor, NULL, 0};
+    const struct elf_file other = {descriptor, NULL, 0, PAGE};
     CHECK_NUMBER(elf_read(&other, &got, segments, room), result);
     close_descriptor(descriptor);
-    return result == 0 && !elf_is_whole(&got, segments, size) ? -ENOEXEC : result;
+    return result == 0 && !elf_is_whole(&got, segments, size, PAGE) ? -ENOEXEC : result;
 }
 
 static long reads(const struct elf_header *header, const struct elf_segment *list, size_t count) {
@@ -74,7 +76,7 @@ static void test_headers(void) {
     WITH_HEADER(header.identity[3] = 'X');
     WITH_HEADER(header.identity[4] = 1); /* of 32 bits */
     WITH_HEADER(header.machine = 3);     /* i386 */
-    WITH_HEADER(header.machine = 183);   /* aarch64 */
+    WITH_HEADER(header.machine = OTHER_MACHINE);
     WITH_HEADER(header.type = 0);
     WITH_HEADER(header.type = 1); /* an object file */
     WITH_HEADER(header.type = 4); /* a core file */
@@ -101,7 +103,7 @@ static void test_short_files(void) {
     CHECK_NUMBER(result_of(file, sizeof file, 1), -E2BIG);
     make_directory("directory");
     int descriptor = open_to_read("directory");
-    CHECK(elf_read(&(struct elf_file){descriptor, NULL, 0}, &got, segments, 2) < 0);
+    CHECK(elf_read(&(struct elf_file){descriptor, NULL, 0, PAGE}, &got, segments, 2) < 0);
     close_descriptor(descriptor);
 }
 
@@ -133,19 +135,38 @@ static void test_extent(void) {
     struct elf_header header = good_header();
     struct elf_segment list[2] = {GOOD[0], GOOD[1]};
     struct elf_extent extent;
-    CHECK(elf_measure(&header, list, &extent));
+    CHECK(elf_measure(&header, list, PAGE, &extent));
     CHECK_NUMBER(extent.begin, 0);
     CHECK_NUMBER(extent.end, 0x6000);
     CHECK_NUMBER(extent.align, 4096);
     list[0].address = 0x8000;
     list[1].align = 0x200000;
-    CHECK(elf_measure(&header, list, &extent)); /* in no order */
+    CHECK(elf_measure(&header, list, PAGE, &extent)); /* in no order */
     CHECK_NUMBER(extent.begin, 0x2000);
     CHECK_NUMBER(extent.end, 0x9000);
     CHECK_NUMBER(extent.align, 0x200000);
     list[1].align = 0x200001; /* no power of two is none */
-    CHECK(elf_measure(&header, list, &extent));
+    CHECK(elf_measure(&header, list, PAGE, &extent));
     CHECK_NUMBER(extent.align, 4096);
+}
+
+/* Of the same program on a machine with larger pages. */
+static void test_pages(void) {
+    enum { LARGE = 65536 };
+    struct elf_header header = good_header();
+    struct elf_segment list[2] = {GOOD[0], GOOD[1]};
+    struct elf_extent extent;
+    CHECK(!elf_measure(&header, list, LARGE, &extent)); /* two places in one page of memory */
+    list[1].address = 0x20100;
+    CHECK(elf_measure(&header, list, LARGE, &extent));
+    CHECK_NUMBER(extent.begin, 0);
+    CHECK_NUMBER(extent.end, 0x30000);
+    CHECK_NUMBER(extent.align, LARGE);
+    list[1].offset = 0x10100;
+    CHECK(elf_is_whole(&header, list, 0x10001, LARGE));
+    CHECK(!elf_is_whole(&header, list, 0x10000, LARGE));
+    CHECK(!elf_is_whole(&header, list, 0xffff, PAGE));
+    CHECK(elf_is_whole(&header, list, 0x10001, PAGE));
 }
 
 static long interpreter(const char *text, size_t size, uint64_t said) {
@@ -154,7 +175,7 @@ static long interpreter(const char *text, size_t size, uint64_t said) {
     struct elf_segment list[2] = {GOOD[0], {.type = ELF_INTERPRETER, .file_size = said}};
     make_bytes("text", text, size);
     int descriptor = open_to_read("text");
-    const struct elf_file file = {descriptor, text, size < 5 ? size : 5};
+    const struct elf_file file = {descriptor, text, size < 5 ? size : 5, PAGE};
     long result = elf_interpreter(&file, &header, list, path);
     close_descriptor(descriptor);
     CHECK(result < 0 || strcmp(path, text) == 0);
@@ -225,6 +246,7 @@ int main(void) {
     test_short_files();
     test_segments();
     test_extent();
+    test_pages();
     test_interpreters();
     test_scripts();
     return harness_end();

@@ -1,51 +1,135 @@
-"""The core of the C engines as an ordinary library, with sanitizers, driven by tests in C.
+"""The core of the C engines as an ordinary library, driven by tests in C.
 
-``tests/c``: each ``test_*.c`` and ``fuzz_*.c`` is a program of its own.
+``tests/c``: each ``test_*.c`` and ``fuzz_*.c`` is a program of its own. They run with sanitizers
+here, and without them as programs of another architecture, in an emulator.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 _TOP = Path(__file__).resolve().parents[2]
 _CORE = _TOP / "engines" / "core"
+_FRONT = _TOP / "engines" / "inprocess"
 _TESTS = _TOP / "tests" / "c"
+_ENGINE = runpy.run_path(str(_TOP / "engines" / "inprocess" / "build_engine.py"))
 _SHARED = ("harness.c", "guests.c")
 _PROGRAMS = sorted(p.stem for p in _TESTS.glob("*.c") if p.name.startswith(("test_", "fuzz_")))
-_FLAGS = (
-    *("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wshadow"),
-    *("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"),
-)
+_FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wshadow")
+_SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+_NO_CALLS = ("__NR_syscalls", "__NR_arch_specific_syscall")
 _SANITIZER_SAYS = "detect_leaks=0"  # it would need ptrace(2)
 
 pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="host: the engine is written for x86_64"
+    platform.machine() != "x86_64", reason="host: the engine runs on x86_64"
 )
 
 
-def _compile(sources: list[Path], target: Path, *more: str) -> None:
-    compiler = shutil.which("cc") or "gcc"
-    words = [compiler, *_FLAGS, f"-I{_CORE}", f"-I{_TESTS}", *more, *map(str, sources)]
-    done = subprocess.run([*words, "-o", str(target)], capture_output=True, text=True, check=False)
+class _Machine(NamedTuple):
+    """How C becomes a program of an architecture, and how that is run."""
+
+    compiler: tuple[str, ...]
+    options: tuple[str, ...]
+    runner: tuple[str, ...]
+
+    def missing(self) -> list[str]:
+        words = (self.compiler[0], *self.runner[:1])
+        return [word for word in words if shutil.which(word) is None]
+
+
+_MACHINES = {
+    "x86_64": _Machine(("gcc",), _SANITIZERS, ()),
+    "aarch64": _Machine(("aarch64-linux-gnu-gcc",), ("-static",), ("qemu-aarch64",)),
+}
+
+
+class Library(NamedTuple):
+    """The core for one machine, what tests share, and the numbers of the kernel's headers."""
+
+    machine: _Machine
+    objects: list[Path]
+    header: Path
+
+    def run(self, source: Path, folder: Path) -> str:
+        """Compile and run a test; what it says."""
+        program = folder / source.stem
+        _compile(self.machine, [source, *self.objects], program)
+        done = subprocess.run(
+            [*self.machine.runner, str(program)],
+            env={
+                **os.environ,
+                "TMPDIR": str(folder),
+                "ASAN_OPTIONS": _SANITIZER_SAYS,
+                "HEADER": str(self.header),
+                **({"EMULATED": "yes"} if self.machine.runner else {}),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+def _compile(machine: _Machine, sources: list[Path], target: Path, *more: str) -> None:
+    words = [
+        *machine.compiler,
+        *_FLAGS,
+        *machine.options,
+        f"-I{_CORE}",
+        f"-I{_FRONT}",
+        f"-I{_TESTS}",
+    ]
+    done = subprocess.run(
+        [*words, *more, *map(str, sources), "-o", str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The object files of the core and of what the tests share."""
+def _write_header(machine: _Machine, target: Path) -> None:
+    """What ``<asm/unistd.h>`` defines, however it gets there, as numbers."""
+    done = subprocess.run(
+        [*machine.compiler, "-E", "-dM", "-"],
+        input="#include <asm/unistd.h>\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    macros = dict(re.findall(r"^#define (\w+) (\S+)$", done.stdout, re.MULTILINE))
+    with target.open("w") as stream:
+        for name, value in macros.items():
+            if name.startswith("__NR_") and name not in _NO_CALLS:
+                number = value if value.isdigit() else macros[value]
+                stream.write(f"#define {name} {number}\n")
+
+
+@pytest.fixture(scope="session", params=_MACHINES)
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    machine = _MACHINES[request.param]
+    if machine.missing():
+        pytest.skip(f"no {' and no '.join(machine.missing())} here: see tools/check")
     folder = tmp_path_factory.mktemp("core")
+    sources = [Path(p) for p in _ENGINE["sources"](request.param) if Path(p).parent == _CORE]
     objects = []
-    for source in [*sorted(_CORE.glob("*.c")), *(_TESTS / name for name in _SHARED)]:
+    for source in [*sources, *(_TESTS / name for name in _SHARED)]:
         target = folder / f"{source.stem}.o"
-        _compile([source], target, "-c")
+        _compile(machine, [source], target, "-c")
         objects.append(target)
-    return objects
+    _write_header(machine, folder / "unistd.h")
+    return Library(machine, objects, folder / "unistd.h")
 
 
 def test_there_are_programs() -> None:
@@ -53,16 +137,5 @@ def test_there_are_programs() -> None:
 
 
 @pytest.mark.parametrize("name", _PROGRAMS)
-def test_program(name: str, library: list[Path], tmp_path: Path) -> None:
-    program = tmp_path / name
-    _compile([_TESTS / f"{name}.c", *library], program)
-    done = subprocess.run(
-        [str(program)],
-        env={**os.environ, "TMPDIR": str(tmp_path), "ASAN_OPTIONS": _SANITIZER_SAYS},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert " 0 failures" in done.stdout
+def test_program(name: str, library: Library, tmp_path: Path) -> None:
+    assert " 0 failures" in library.run(_TESTS / f"{name}.c", tmp_path)

@@ -1,5 +1,11 @@
 #include "engine.h"
 
+#if defined(__x86_64__)
+#include "context_x86_64.h"
+#else
+#include "context_aarch64.h"
+#endif
+
 enum {
     SIGSYS = 31,
     SYS_SECCOMP = 1,
@@ -14,7 +20,7 @@ enum {
     SET_SIZE = 8,
 };
 
-/* siginfo_t of a trap, and ucontext_t: <asm/ucontext.h>, <asm/sigcontext.h>. */
+/* siginfo_t of a trap */
 struct info {
     int number;
     int error;
@@ -25,26 +31,9 @@ struct info {
     unsigned architecture;
 };
 
-struct context {
-    unsigned long flags;
-    struct context *link;
-    unsigned long stack[3];
-    long r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip;
-    unsigned long registers_left[6];
-    unsigned long floating;
-    unsigned long reserved[8];
-    uint64_t mask;
-};
-
 struct engine *the_engine;
 
-void restore_context(void);
-__asm__(".text\n"
-        ".globl restore_context\n"
-        ".hidden restore_context\n"
-        "restore_context:\n"
-        "    movq $15, %rax\n" /* rt_sigreturn, in the form that unwinders know */
-        "    syscall\n");
+void restore_context(void); /* of restore_*.c */
 
 /* Die as the guest would: by SIGSYS, with nobody to catch it. */
 static void die(void) {
@@ -79,12 +68,8 @@ static void on_trap(int signal, struct info *info, struct context *context) {
         on_sent(signal, info, context);
         return;
     }
-    struct call call = {
-        .number = info->call,
-        .argument = {context->rdi, context->rsi, context->rdx, context->r10, context->r8,
-                     context->r9},
-    };
-    context->rax = calls_carry_out(&the_engine->process, &call, &context->mask);
+    struct call call = context_call(context, info->call);
+    context_answer(context, calls_carry_out(&the_engine->process, &call, &context->mask));
 }
 
 long trap_install(struct engine *engine) {
