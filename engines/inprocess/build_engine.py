@@ -36,8 +36,9 @@ class _Machine(NamedTuple):
 
 
 _MACHINES = {
+    # Outside of the shadows of sanitizers, below where Linux puts position-independent programs.
     "x86_64": _Machine(
-        address=0x30000000000,
+        address=0x550000000000,
         largest_page=0x1000,
         flags=("-fcf-protection=none",),
         tables=("table_common.def", "table_legacy.def"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Where engines/inprocess/inprocess.ld puts the entry for patched places.
-ENTRY = 0x30000000000
+ENTRY = 0x550000000000
 
 _PAGE = 4096
 _LOAD, _EH_FRAME = 1, 0x6474E550  # PT_LOAD, PT_GNU_EH_FRAME
