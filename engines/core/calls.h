@@ -41,9 +41,11 @@ struct process {
     struct persona persona;
     struct borrower borrowers[BORROWERS];
     unsigned next_borrower;
-    bool has_filter;      /* whether the guest believes to have a seccomp filter */
+    bool has_filter;      /* whether the guest has installed a seccomp filter */
     bool no_new_privs;    /* and that it gains no privileges */
     struct names sockets; /* whose addresses had to be shortened */
+    /* A filter of the guest's own, or strict mode where program is 0. */
+    long (*restrict_calls)(long flags, long program);
     /* execve(2) as the front does it. path is the guest's, as given. */
     long (*execute)(struct process *process, long dirfd, const char *path, char *const *arguments,
                     char *const *environment, long flags);

@@ -5,10 +5,12 @@ enum {
     PR_SET_SECCOMP = 22,
     PR_SET_NO_NEW_PRIVS = 38,
     PR_GET_NO_NEW_PRIVS = 39,
+    SECCOMP_MODE_STRICT = 1,
     SECCOMP_MODE_FILTER = 2,
+    SECCOMP_SET_MODE_STRICT = 0,
     SECCOMP_SET_MODE_FILTER = 1,
-    SECCOMP_FLAGS = 7, /* those that need no one to listen */
-    FILTER_SIZE = 16,  /* of struct sock_fprog */
+    SECCOMP_FLAGS = 0x17, /* those that need no one to listen */
+    FILTER_SIZE = 16,     /* of struct sock_fprog */
     W_OK = 2,
 };
 
@@ -42,21 +44,26 @@ static long call_chroot(struct process *process, const struct call *call, struct
     return same_text(space->guest, "/") && persona_of(process)->user.effective == 0 ? 0 : -EPERM;
 }
 
-/* A filter of the guest's would meet the engine's calls as well: it is taken and not obeyed. */
-static long take_filter(struct process *process, long program) {
-    if (!memory_is_there((const void *)program, FILTER_SIZE)) {
+static long take_filter(struct process *process, unsigned mode, long flags, long program) {
+    bool is_strict = mode == SECCOMP_SET_MODE_STRICT;
+    if (flags & ~(long)SECCOMP_FLAGS || (is_strict && (flags != 0 || program != 0))) {
+        return -EINVAL;
+    }
+    if (!is_strict && !memory_is_there((const void *)program, FILTER_SIZE)) {
         return -EFAULT;
     }
-    process->has_filter = true;
-    return 0;
+    if (!is_strict && !process->no_new_privs && persona_of(process)->user.effective != 0) {
+        return -EACCES;
+    }
+    long result = process->restrict_calls(flags, program);
+    process->has_filter = process->has_filter || result == 0;
+    return result;
 }
 
 static long call_seccomp(struct process *process, const struct call *call) {
     const long *a = call->argument;
-    if ((unsigned)a[0] != SECCOMP_SET_MODE_FILTER) {
-        return pass(call);
-    }
-    return a[1] & ~(long)SECCOMP_FLAGS ? -EINVAL : take_filter(process, a[2]);
+    unsigned mode = (unsigned)a[0];
+    return mode > SECCOMP_SET_MODE_FILTER ? pass(call) : take_filter(process, mode, a[1], a[2]);
 }
 
 static long call_prctl(struct process *process, const struct call *call) {
@@ -65,7 +72,14 @@ static long call_prctl(struct process *process, const struct call *call) {
     case PR_GET_SECCOMP:
         return process->has_filter ? SECCOMP_MODE_FILTER : 0;
     case PR_SET_SECCOMP:
-        return a[1] == SECCOMP_MODE_FILTER ? take_filter(process, a[2]) : -EINVAL;
+        switch (a[1]) {
+        case SECCOMP_MODE_STRICT:
+            return take_filter(process, SECCOMP_SET_MODE_STRICT, 0, 0);
+        case SECCOMP_MODE_FILTER:
+            return take_filter(process, SECCOMP_SET_MODE_FILTER, 0, a[2]);
+        default:
+            return -EINVAL;
+        }
     case PR_SET_NO_NEW_PRIVS: {
         long result = pass(call);
         process->no_new_privs = process->no_new_privs || result == 0;

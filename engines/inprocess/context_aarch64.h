@@ -20,6 +20,10 @@ static inline struct call context_call(const struct context *context, long numbe
     return (struct call){number, {x[0], x[1], x[2], x[3], x[4], x[5]}};
 }
 
+static inline uintptr_t context_place(const struct context *context) {
+    return (uintptr_t)context->program_counter;
+}
+
 static inline void context_answer(struct context *context, long result) {
     context->registers[0] = result;
 }

@@ -20,6 +20,10 @@ static inline struct call context_call(const struct context *context, long numbe
     return (struct call){number, {c->rdi, c->rsi, c->rdx, c->r10, c->r8, c->r9}};
 }
 
+static inline uintptr_t context_place(const struct context *context) {
+    return (uintptr_t)context->rip;
+}
+
 static inline void context_answer(struct context *context, long result) {
     context->rax = result;
 }

@@ -7,6 +7,7 @@
 /* From the linker script. */
 extern const char engine_text_begin[];
 extern const char engine_text_end[];
+extern const char engine_probe_end[]; /* from the end of the text to there: probe.h */
 
 struct engine {
     struct process process;
@@ -41,6 +42,8 @@ enum { OWN_WORDS = 6, START_WORDS = 4 };
 struct passed_on {
     struct identity user, group;
     bool ignores_sigsys;
+    bool has_filter;
+    bool no_new_privs;
     long descriptor; /* the program is open there, no path leads to it; or -1 */
 };
 

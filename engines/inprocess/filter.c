@@ -1,34 +1,12 @@
 /* The seccomp filter: which calls of a guest stop, and which are refused at once. */
+#include "bpf.h"
 #include "engine.h"
+#include "guest_filter.h"
 #include "table.h"
 
-/* <linux/filter.h>, <linux/seccomp.h>, prctl(2) */
-struct instruction {
-    uint16_t code;
-    uint8_t if_true;
-    uint8_t if_false;
-    uint32_t operand;
-};
-
-struct program {
-    uint16_t size;
-    const struct instruction *instructions;
-};
-
+/* prctl(2), <linux/sched.h> */
 enum {
-    LOAD = 0x20,
-    JUMP = 0x05,
-    JUMP_EQUAL = 0x15,
-    JUMP_AT_LEAST = 0x35,
-    JUMP_IF_SET = 0x45,
-    RETURN = 0x06,
-    OF_NUMBER = 0, /* struct seccomp_data */
-    OF_ARCHITECTURE = 4,
-    OF_POINTER_LOW = 8,
-    OF_POINTER_HIGH = 12,
-    OF_ARGUMENTS = 16, /* of 8 bytes each */
     MOST = 2048,
-    SET_MODE_FILTER = 1,
     SIGSYS = 31,
     PROT_EXEC = 4,
     SO_PEERCRED = 17,
@@ -36,12 +14,9 @@ enum {
     PR_SET_SECCOMP = 22,
     PR_SET_NO_NEW_PRIVS = 38,
     PR_GET_NO_NEW_PRIVS = 39,
+    PR_SET_SYSCALL_USER_DISPATCH = 59,
     CLONE_NEW = 0x7e020000, /* namespaces of its own, of any kind that clone(2) makes */
 };
-
-#define ALLOW 0x7fff0000U
-#define TRAP 0x00030000U
-#define ERROR(number) (0x00050000U | (uint32_t)(number))
 
 /*
  * Calls that stop only with certain arguments, and pass with others: most of them are about
@@ -76,6 +51,8 @@ static const struct condition conditions[] = {
     {NR_prctl, 0, IF_EQUAL, PR_SET_SECCOMP, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_SET_NO_NEW_PRIVS, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_GET_NO_NEW_PRIVS, TRAP},
+    /* It would stop the engine's calls; kernels before 5.11 have none. */
+    {NR_prctl, 0, IF_EQUAL, PR_SET_SYSCALL_USER_DISPATCH, ERROR(EINVAL)},
 };
 
 enum { CONDITIONS = sizeof conditions / sizeof conditions[0], CONDITIONAL = 1 };
@@ -174,16 +151,18 @@ static void find_ranges(struct writer *writer) {
     }
 }
 
-/* Calls from the engine's own text pass, whatever they are. */
+/* Calls from the engine's own text pass, whatever they are; of what is probed none is made. */
 static void put_own(struct writer *writer) {
     uintptr_t begin = (uintptr_t)engine_text_begin;
     uintptr_t end = (uintptr_t)engine_text_end;
     put(writer, LOAD, 0, 0, OF_POINTER_HIGH);
-    put(writer, JUMP_EQUAL, 0, 4, (uint32_t)(begin >> 32));
+    put(writer, JUMP_EQUAL, 0, 6, (uint32_t)(begin >> 32));
     put(writer, LOAD, 0, 0, OF_POINTER_LOW);
-    put(writer, JUMP_AT_LEAST, 0, 2, (uint32_t)begin);
+    put(writer, JUMP_AT_LEAST, 0, 4, (uint32_t)begin);
     put(writer, JUMP_AT_LEAST, 1, 0, (uint32_t)end);
     put(writer, RETURN, 0, 0, ALLOW);
+    put(writer, JUMP_AT_LEAST, 1, 0, (uint32_t)(uintptr_t)engine_probe_end);
+    put(writer, RETURN, 0, 0, ERROR(PROBE_ALLOWED));
 }
 
 long filter_install(const struct guest *guest) {

@@ -9,6 +9,7 @@
  * others read the guest's description, take SIGSYS, map PROGRAM and its interpreter, and jump.
  */
 #include "engine.h"
+#include "guest_filter.h"
 
 enum {
     AUX_END = 0, /* getauxval(3) */
@@ -263,6 +264,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     engine.description = words[2];
     engine.process.guest.executable = words[3];
     engine.process.execute = execute;
+    engine.process.restrict_calls = guest_filter_install;
     read_description(words[2]);
     long result = trap_install(&engine);
     if (result < 0) {
@@ -277,6 +279,8 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     engine.process.persona.user = passed.user;
     engine.process.persona.group = passed.group;
     engine.process.persona.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
+    engine.process.has_filter = passed.has_filter;
+    engine.process.no_new_privs = passed.no_new_privs;
     map_program(words[3]);
     set_name();
     set_up_stack(words, stack[0]);

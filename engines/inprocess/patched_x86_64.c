@@ -4,11 +4,20 @@
  * stands for would have changed rcx and r11, so nothing else may change but rax.
  */
 #include "engine.h"
+#include "guest_filter.h"
 
-long patched_call(const struct call *call);
+enum { SYSCALL_SIZE = 2 };
 
-long patched_call(const struct call *call) {
-    return calls_carry_out(&the_engine->process, call, NULL);
+long patched_call(const struct call *call, uintptr_t *back);
+
+/* What SIGSYS is to tell the guest about, the instruction itself does, which is still there. */
+long patched_call(const struct call *call, uintptr_t *back) {
+    long result = guest_filter_probe(&the_engine->process, call);
+    if (result == -PROBE_TRAPPED) {
+        *back -= SYSCALL_SIZE;
+        return call->number;
+    }
+    return result == -PROBE_ALLOWED ? calls_carry_out(&the_engine->process, call, NULL) : result;
 }
 
 __asm__(".section .entry, \"ax\", @progbits\n"
@@ -33,6 +42,7 @@ __asm__(".section .entry, \"ax\", @progbits\n"
         "    movq %r8, 40(%rsp)\n"
         "    movq %r9, 48(%rsp)\n"
         "    movq %rsp, %rdi\n"
+        "    leaq 112(%rsp), %rsi\n" /* where rcx is */
         "    cld\n"
         "    call patched_call\n"
         "    addq $64, %rsp\n"

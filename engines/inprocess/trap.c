@@ -1,4 +1,5 @@
 #include "engine.h"
+#include "guest_filter.h"
 
 #if defined(__x86_64__)
 #include "context_x86_64.h"
@@ -7,6 +8,7 @@
 #endif
 
 enum {
+    SIGKILL = 9,
     SIGSYS = 31,
     SYS_SECCOMP = 1,
     SA_SIGINFO = 4,
@@ -44,6 +46,14 @@ static void die(void) {
     kernel(NR_tgkill, pid, thread, SIGSYS, 0, 0, 0);
 }
 
+/* The guest's handler runs, in the middle of this one. */
+static void hand_over(const struct action *taken, int signal, struct info *info,
+                      struct context *context) {
+    uint64_t mask = context->mask | taken->mask;
+    kernel(NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, SET_SIZE, 0, 0);
+    ((void (*)(int, struct info *, struct context *))taken->handler)(signal, info, context);
+}
+
 /* A SIGSYS that somebody sent: what the guest has set for it happens. */
 static void on_sent(int signal, struct info *info, struct context *context) {
     struct action *action = &persona_to_change(&the_engine->process)->sigsys;
@@ -58,9 +68,18 @@ static void on_sent(int signal, struct info *info, struct context *context) {
     if (taken.flags & SA_RESETHAND) {
         action->handler = SIG_DFL;
     }
-    uint64_t mask = context->mask | taken.mask;
-    kernel(NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, SET_SIZE, 0, 0);
-    ((void (*)(int, struct info *, struct context *))taken.handler)(signal, info, context);
+    hand_over(&taken, signal, info, context);
+}
+
+/* A SIGSYS of a filter that the guest has installed: nobody can ignore that. */
+static void on_filtered(int signal, struct info *info, struct context *context) {
+    if (info->error == STRICT) {
+        kernel(NR_kill, kernel(NR_getpid, 0, 0, 0, 0, 0, 0), SIGKILL, 0, 0, 0, 0);
+    }
+    if (persona_of(&the_engine->process)->sigsys.handler == SIG_IGN) {
+        die();
+    }
+    on_sent(signal, info, context);
 }
 
 static void on_trap(int signal, struct info *info, struct context *context) {
@@ -68,8 +87,20 @@ static void on_trap(int signal, struct info *info, struct context *context) {
         on_sent(signal, info, context);
         return;
     }
+    if (guest_filter_is_probe(context_place(context))) {
+        context_answer(context, -PROBE_TRAPPED);
+        return;
+    }
     struct call call = context_call(context, info->call);
-    context_answer(context, calls_carry_out(&the_engine->process, &call, &context->mask));
+    long result = guest_filter_probe(&the_engine->process, &call);
+    if (result == -PROBE_TRAPPED) {
+        on_filtered(signal, info, context);
+        return;
+    }
+    if (result == -PROBE_ALLOWED) {
+        result = calls_carry_out(&the_engine->process, &call, &context->mask);
+    }
+    context_answer(context, result);
 }
 
 long trap_install(struct engine *engine) {
