@@ -1,6 +1,6 @@
 /*
  * What Python's standard library of 3.9 does not offer of the kernel: namespaces, mounts, and the
- * life of a child. Each function is one system call and gives 0, or -1 with errno set.
+ * life of a child. Each function gives 0, or -1 with errno set; nearly all are one system call.
  */
 #ifndef UDOCKER_NATIVE_H
 #define UDOCKER_NATIVE_H
@@ -20,6 +20,15 @@ int udocker_unmount(const char *target);
 
 /* pivot_root(2) with the old root put on top of the new one; "." is the new root. */
 int udocker_pivot_here(void);
+
+/*
+ * Make the descriptor slot, which is open, one of a new mount of what is mounted at "/" in another
+ * user namespace and mount namespace, given by descriptors. It is not mounted anywhere yet.
+ */
+int udocker_clone_root(int user_namespace, int mount_namespace, int slot);
+
+/* Mount such a descriptor at target: move_mount(2), Linux 5.2. */
+int udocker_attach(int tree, const char *target);
 
 /* sethostname(2) */
 int udocker_set_hostname(const char *name, size_t size);

@@ -362,13 +362,8 @@ def test_a_second_run_does_not_disturb_the_first(inside: Inside, shared: Shared)
         shared("rm", name)
 
 
-def test_two_runs_write_into_one_directory(
-    inside: Inside, shared: Shared, request: pytest.FixtureRequest
-) -> None:
+def test_two_runs_write_into_one_directory(inside: Inside, shared: Shared) -> None:
     """Each sees what the other has written, as programs of one system do."""
-    if inside.has(UNION_ROOT):
-        reason = "each run mounts overlayfs anew: the kernel keeps no two mounts of one upper alike"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     name = f"two-{inside.mode.lower()}"
     shared("create", f"--name={name}", shared.image(BUSYBOX))
     script = "ls /tmp; echo ready; read line; echo 1 >/tmp/1 && cat /tmp/1 /tmp/2"

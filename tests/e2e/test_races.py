@@ -24,9 +24,6 @@ pytestmark = pytest.mark.e2e
 
 _NAME = "test/busy"
 _MANY = 20
-_BLIND = pytest.mark.xfail(
-    strict=True, reason="overlay mounts of one upper directory do not see each other's changes"
-)
 
 
 @pytest.fixture
@@ -181,10 +178,7 @@ def test_removal_of_a_container_that_runs(
     is_whole(caller, name)
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [pytest.param(mode, marks=_BLIND if mode == "N1" else ()) for mode in table.names()],
-)
+@pytest.mark.parametrize("mode", table.names())
 def test_runs_of_one_container_see_each_other(
     caller: checks.Caller, image: MadeImage, name: str, modes: tuple[str, ...], mode: str
 ) -> None:

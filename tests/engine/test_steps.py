@@ -169,7 +169,10 @@ def test_the_step_that_failed_is_named(tmp_path: Path) -> None:
             Unshare(0, 1, 1000, 1001, uts=True),
             "make new namespaces (user, mount, uts; uid 0 is 1000, gid 1 is 1001)",
         ),
-        (MountUnion("/l", "/u", "/w", "/t"), "mount overlayfs on /t (lower /l, upper /u)"),
+        (
+            MountUnion("/l", "/u", "/w", "/t"),
+            "mount overlayfs on /t (lower /l, upper /u), or the mount that another run has",
+        ),
         (EnterRoot("/r"), "make /r the root"),
         (Bind("/s", "/t"), "bind /s on /t"),
         (Bind("/s", "/t", readonly=True), "bind /s on /t read-only"),

@@ -24,23 +24,28 @@ if TYPE_CHECKING:
 _SIGNALED = 128
 
 
-def execute(launch: Launch, clean: Callable[[], None] | None = None) -> int:
+def execute(
+    launch: Launch,
+    clean: Callable[[], None] | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> int:
     """Run ``launch``. Returns the exit code only where a parent stays: to ``clean``, for example.
 
-    ``clean`` is called once, after the end, in another process; it raises nothing.
+    ``clean`` is called once, after the end, in another process; it raises nothing. ``warn`` is
+    called when the run can go on, but not as it should.
     Raises EngineError when a step fails, CommandNotFound or NotExecutable for the command.
     """
     if not (clean or launch.undo or launch.signals_to_child):
-        become(launch)
-    return _supervise(launch, clean or (lambda: None))
+        become(launch, warn)
+    return _supervise(launch, clean or (lambda: None), warn)
 
 
-def become(launch: Launch) -> NoReturn:
+def become(launch: Launch, warn: Callable[[str], None] = lambda text: None) -> NoReturn:
     """Carry out the steps, then execve(2). Raises as ``execute``."""
     import signal
 
     # Nothing may be imported once the root has changed: it would be the container's file.
-    Steps().run(launch)
+    Steps(warn).run(launch)
     # Python ignores these; ignored signals stay ignored across execve(2).
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -59,13 +64,13 @@ def undo(launch: Launch) -> None:
             files.remove_tree(step.path)
 
 
-def _supervise(launch: Launch, clean: Callable[[], None]) -> int:
+def _supervise(launch: Launch, clean: Callable[[], None], warn: Callable[[str], None]) -> int:
     from udocker.engine.supervisor import supervise
 
     receiver, sender = os.pipe()
 
     def begin() -> None:
-        _child(launch, sender)
+        _child(launch, sender, warn)
 
     def end() -> None:
         undo(launch)
@@ -124,10 +129,12 @@ def exit_code(status: int) -> int:
     return os.WEXITSTATUS(status)
 
 
-def _child(launch: Launch, sender: int) -> NoReturn:
+def _child(
+    launch: Launch, sender: int, warn: Callable[[str], None] = lambda text: None
+) -> NoReturn:
     """In the child: run, or send what failed through the pipe, which execve closes."""
     try:
-        become(launch)
+        become(launch, warn)
     except UdockerError as error:
         message = "\0".join((type(error).__name__, error.message, error.hint or ""))
         os.write(sender, message.encode("utf-8", "surrogateescape"))

@@ -48,11 +48,12 @@ _ST_RELATIME = 4096
 class Steps:
     """One pass over the steps: where the old root is, is remembered between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, warn: Callable[[str], None] = lambda text: None) -> None:
         from udocker._native import ffi, lib
 
         self._lib = lib
         self._ffi = ffi
+        self._warn = warn
         self._old_root = -1
         self._work = WorkDirectory("", "")
         self._carry_out: dict[type, Callable[..., None]] = {
@@ -86,7 +87,7 @@ class Steps:
 
     @contextlib.contextmanager
     def _union(self, launch: Launch) -> Iterator[None]:
-        """While the union is mounted, if there is one, it has its work directory for itself."""
+        """Until the union is mounted and the root, no other run of the container looks for it."""
         with contextlib.ExitStack() as stack:
             for step in launch.steps:
                 if isinstance(step, MountUnion):
@@ -109,6 +110,20 @@ class Steps:
                 "the container was given a root directory of its own at this very moment",
                 hint="run it once more",
             )
+        refusal = self._work.refusal
+        if self._work.tree >= 0:
+            if self._lib.udocker_attach(self._work.tree, os.fsencode(step.target)) == 0:
+                return
+            refusal = os.strerror(self._ffi.errno)
+        if refusal:
+            self._warn(
+                "the container is running, and its mount cannot be shared "
+                f"({refusal}): files may differ between the runs"
+            )
+        workdirs.make(self._work)
+        self._mount_overlay(step)
+
+    def _mount_overlay(self, step: MountUnion) -> None:
         # Paths by descriptor: overlayfs splits its options at commas and colons, and the
         # escapes for them changed between kernels.
         folders = (step.lower, step.upper, self._work.path)
@@ -243,7 +258,8 @@ def describe(step: Step) -> str:
         ids = f"uid {step.uid} is {step.host_uid}, gid {step.gid} is {step.host_gid}"
         text = f"make new namespaces ({names}; {ids})"
     elif isinstance(step, MountUnion):
-        text = f"mount overlayfs on {step.target} (lower {step.lower}, upper {step.upper})"
+        layers = f"(lower {step.lower}, upper {step.upper})"
+        text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"
     elif isinstance(step, EnterRoot):
         text = f"make {step.path} the root"
     elif isinstance(step, Bind):

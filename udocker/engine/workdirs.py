@@ -1,7 +1,11 @@
-"""Work directories of overlayfs: each mount of one upper directory has its own.
+"""Who has the union of a container mounted, and the work directories for mounting it.
 
-A mount empties its work directory (ovl_workdir_create in the kernel's fs/overlayfs/super.c). Were
-it that of a container's other run, that run could no more copy, remove or rename a file.
+Runs of one container share one mount of overlayfs, because the kernel keeps no two mounts of one
+upper directory alike. Whoever comes later borrows it from a process that has it.
+
+Where that is refused each mount has at least a work directory of its own: a mount empties it
+(ovl_workdir_create in the kernel's fs/overlayfs/super.c). Were it that of the container's other
+run, that run could no more copy, remove or rename a file.
 """
 
 from __future__ import annotations
@@ -10,70 +14,95 @@ import contextlib
 import os
 
 from udocker import files
+from udocker.engine.others import borrow, holders
 from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from udocker.engine.others import Holder
+
 _OWNER = ".owner"
 
 
 @value
 class WorkDirectory:
-    """A directory to mount with; ``label`` becomes the source of the mount, and tells it apart."""
+    """How a run comes to the union: by the mount of another one, or by mounting it.
+
+    ``label`` becomes the source of the mount, and tells it apart.
+    """
 
     path: str
     label: str
+    tree: int = -1  # descriptor of a mount that was borrowed
+    refusal: str = ""  # why none could be, from a run that goes on
 
 
 @contextlib.contextmanager
 def free(parent: str) -> Iterator[WorkDirectory]:
-    """One below ``parent`` that no running process needs; nobody else gets it meanwhile.
+    """A mount that is there, and a place below ``parent`` for a work directory nobody needs.
 
-    To be called before unshare(2): afterwards other user namespaces cannot be looked into.
-    Processes of another pid namespace are not seen. Raises OSError.
+    Nobody else looks or mounts meanwhile. Raises OSError.
     """
     with files.lease(f"{parent}.lock"):
+        used, tree, refusal = _look(_labels(parent))
         number = 0
-        while _is_used(f"{parent}/{number}"):
+        while number in used:
             number += 1
-        path = f"{parent}/{number}"
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        yield WorkDirectory(path, f"udocker-{files.unique_name()[:12]}")
+        label = f"udocker-{files.unique_name()[:12]}"
+        try:
+            yield WorkDirectory(f"{parent}/{number}", label, tree, refusal)
+        finally:
+            if tree >= 0:
+                os.close(tree)
 
 
 @contextlib.contextmanager
 def unused(parent: str) -> Iterator[bool]:
-    """Whether no process needs one below ``parent``; none begins to while this lasts."""
+    """Whether no process has the union; none begins to while this lasts."""
     with files.lease(f"{parent}.lock"):
-        names = [name for name in os.listdir(parent) if name.endswith(_OWNER)]
-        yield not any(_is_used(f"{parent}/{name[: -len(_OWNER)]}") for name in names)
+        yield next(holders(_labels(parent)), None) is None
+
+
+def make(directory: WorkDirectory) -> None:
+    """Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory.path, 0o700)
 
 
 def claim(directory: WorkDirectory) -> None:
-    """Let it be taken for as long as this process's mount namespace lives."""
+    """Let it be taken for as long as a process has the mount."""
     with open(directory.path + _OWNER, "w", encoding="ascii") as stream:
-        stream.write(f"{os.readlink('/proc/self/ns/mnt')} {directory.label}")
+        stream.write(directory.label)
 
 
-def _is_used(path: str) -> bool:
-    """Whether the mount namespace that claimed ``path`` has a process: namespaces(7)."""
-    try:
-        with open(path + _OWNER, encoding="ascii") as stream:
-            namespace, _, label = stream.read().partition(" ")
-    except OSError:
-        return False
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{name}/ns/mnt") == namespace:
-                    # The kernel gives the number of a namespace that is gone to the next one.
-                    return _has_mount(name, label)
-    return False
+def _labels(parent: str) -> dict[str, int]:
+    """The mounts that were made, and the numbers of their work directories."""
+    found = {}
+    for name in os.listdir(parent):
+        if name.endswith(_OWNER):
+            with open(f"{parent}/{name}", encoding="ascii") as stream:
+                found[stream.read()] = int(name[: -len(_OWNER)])
+    return found
 
 
-def _has_mount(pid: str, label: str) -> bool:
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-        return f" {label} " in stream.read()
+def _look(labels: dict[str, int]) -> tuple[set[int], int, str]:
+    """The numbers in use, a mount that was borrowed or -1, and else why there is none."""
+    used = set()
+    tree = -1
+    refusal = ""
+    for holder in holders(labels):
+        used.add(labels[holder.label])
+        if tree < 0:
+            try:
+                tree = _borrow(holder)
+            except OSError as error:
+                refusal = error.strerror or str(error)
+    return used, tree, refusal
+
+
+def _borrow(holder: Holder) -> int:
+    if not holder.is_root:
+        raise FileNotFoundError(2, "it is in a mount namespace of its own")
+    return borrow(holder)

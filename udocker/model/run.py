@@ -152,7 +152,7 @@ class Unshare:
 
 @value
 class MountUnion:
-    """Kernel overlayfs at ``target``."""
+    """Kernel overlayfs at ``target``: one mount, which all that run the container share."""
 
     lower: str
     upper: str

@@ -37,9 +37,9 @@ def run(session: Session, request: RunRequest) -> int:
     from udocker.engine.execute import execute
 
     if not request.remove:
-        return execute(launch)
+        return execute(launch, warn=session.report.warn)
     session.store.containers.hold(container)
-    return execute(launch, clean=lambda: _remove(session, container))
+    return execute(launch, clean=lambda: _remove(session, container), warn=session.report.warn)
 
 
 def _remove(session: Session, container: Container) -> None:
