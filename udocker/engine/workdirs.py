@@ -46,7 +46,13 @@ def free(parent: str) -> Iterator[WorkDirectory]:
     Nobody else looks or mounts meanwhile. Raises OSError.
     """
     with files.lease(f"{parent}.lock"):
-        used, tree, refusal = _look(_labels(parent))
+        labels = _labels(parent)
+        used, tree, refusal = _look(labels)
+        if tree < 0:
+            for number in set(labels.values()) - used:
+                os.unlink(f"{parent}/{number}{_OWNER}")
+        else:
+            used = set(labels.values())  # not all were looked at
         number = 0
         while number in used:
             number += 1
@@ -88,18 +94,19 @@ def _labels(parent: str) -> dict[str, int]:
 
 
 def _look(labels: dict[str, int]) -> tuple[set[int], int, str]:
-    """The numbers in use, a mount that was borrowed or -1, and else why there is none."""
+    """The numbers in use; a mount that was borrowed, or -1 and why there is none.
+
+    The search ends with the first mount: a node may have a hundred runs of a container.
+    """
     used = set()
-    tree = -1
     refusal = ""
     for holder in holders(labels):
         used.add(labels[holder.label])
-        if tree < 0:
-            try:
-                tree = _borrow(holder)
-            except OSError as error:
-                refusal = error.strerror or str(error)
-    return used, tree, refusal
+        try:
+            return used, _borrow(holder), ""
+        except OSError as error:
+            refusal = error.strerror or str(error)
+    return used, -1, refusal
 
 
 def _borrow(holder: Holder) -> int:
