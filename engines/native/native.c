@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/types.h>
 #include <sched.h>
 #include <stddef.h>
@@ -92,6 +94,13 @@ int udocker_attach(int tree, const char *target) {
 
 int udocker_set_hostname(const char *name, size_t size) {
     return sethostname(name, size);
+}
+
+int udocker_filter_calls(const char *instructions, unsigned short count) {
+    struct sock_fprog program = {.len = count, .filter = (struct sock_filter *)instructions};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
 }
 
 int udocker_set_parent_death_signal(int signal) {

@@ -33,6 +33,12 @@ int udocker_attach(int tree, const char *target);
 /* sethostname(2) */
 int udocker_set_hostname(const char *name, size_t size);
 
+/*
+ * seccomp(2): from now on system calls are put to the filter of count instructions, in this process
+ * and in all that come of it. Set-user-ID programs do nothing special there any more.
+ */
+int udocker_filter_calls(const char *instructions, unsigned short count);
+
 /* prctl(2): the signal that this process gets when the thread that made it ends. */
 int udocker_set_parent_death_signal(int signal);
 

@@ -16,6 +16,7 @@ from udocker.model.run import (
     Launch,
     MakeDirectory,
     MountUnion,
+    RefuseCalls,
     SetHostname,
     Unshare,
     WriteFile,
@@ -179,6 +180,7 @@ def test_the_step_that_failed_is_named(tmp_path: Path) -> None:
         (MakeDirectory("/d"), "make the directory /d"),
         (MakeDirectory("/d", root="/r"), "make the directory /r/d"),
         (SetHostname("box"), "set the host name box"),
+        (RefuseCalls(), "refuse the system calls that no tracer knows, such as statx(2)"),
         (WriteFile("/f", b"abc"), "write /f (3 bytes)"),
     ],
 )

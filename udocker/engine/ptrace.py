@@ -9,7 +9,7 @@ from __future__ import annotations
 from udocker.engine.base import guest_file, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
-from udocker.model.run import FILE_MOUNTS, USER, Launch, MakeDirectory, WriteFile
+from udocker.model.run import FILE_MOUNTS, USER, Launch, MakeDirectory, RefuseCalls, WriteFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     ]
     steps.append(working_directory(spec, _SYSTEM))
     steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
+    if host.seccomp:
+        steps.append(RefuseCalls())
     env = spec.env
     if mode == "P2":
         env = (*env, ("PROOT_NO_SECCOMP", "1"))

@@ -18,6 +18,7 @@ from udocker.model.run import (
     MakeDirectory,
     MakeFile,
     MountUnion,
+    RefuseCalls,
     SetHostname,
     Unshare,
     WriteFile,
@@ -64,6 +65,7 @@ class Steps:
             MakeDirectory: self._make_directory,
             MakeFile: self._make_file,
             SetHostname: self._set_hostname,
+            RefuseCalls: self._refuse_calls,
             WriteFile: self._write_file,
         }
 
@@ -204,6 +206,13 @@ class Steps:
         name = step.name.encode()
         self._check(self._lib.udocker_set_hostname(name, len(name)), step.name)
 
+    def _refuse_calls(self, step: RefuseCalls) -> None:
+        from udocker.engine.callfilter import INSTRUCTION, refusing
+
+        program = refusing()
+        result = self._lib.udocker_filter_calls(program, len(program) // INSTRUCTION.size)
+        self._check(result, "seccomp")
+
     def _write_file(self, step: WriteFile) -> None:
         with contextlib.suppress(OSError), open(step.path, "rb") as stream:
             if stream.read() == step.content:
@@ -270,6 +279,8 @@ def describe(step: Step) -> str:
         text = f"make the file {step.root}{step.path} if there is none"
     elif isinstance(step, SetHostname):
         text = f"set the host name {step.name}"
+    elif isinstance(step, RefuseCalls):
+        text = "refuse the system calls that no tracer knows, such as statx(2)"
     else:
         text = f"write {step.path} ({len(step.content)} bytes)"
     return text

@@ -211,6 +211,11 @@ class SetHostname:
 
 
 @value
+class RefuseCalls:
+    """Answer ENOSYS to the system calls of this machine that a tracer of paths does not know."""
+
+
+@value
 class WriteFile:
     """A file on the host that the launch needs; its parents are made."""
 
@@ -228,7 +233,15 @@ class RemoveTree:
 
 if TYPE_CHECKING:
     Step = Union[
-        Unshare, MountUnion, EnterRoot, Bind, MakeDirectory, MakeFile, SetHostname, WriteFile
+        Unshare,
+        MountUnion,
+        EnterRoot,
+        Bind,
+        MakeDirectory,
+        MakeFile,
+        SetHostname,
+        RefuseCalls,
+        WriteFile,
     ]
 
 
