@@ -377,6 +377,15 @@ static void test_sockets(void) {
     close_descriptor((int)client);
 }
 
+static long filters;
+
+static long count_filter(long flags, long program) {
+    (void)flags;
+    (void)program;
+    filters++;
+    return 0;
+}
+
 static void test_refused(void) {
     CHECK_NUMBER(carry_out(NR_io_uring_setup, 1, 0, 0, 0, 0), -ENOSYS);
     CHECK_NUMBER(carry_out(NR_mount, 0, 0, 0, 0, 0), -EPERM);
@@ -384,10 +393,13 @@ static void test_refused(void) {
     CHECK_NUMBER(carry_out(NR_open_by_handle_at, AT_FDCWD, 0, 0, 0, 0), -EPERM);
     CHECK_NUMBER(carry_out(100000, 0, 0, 0, 0, 0), -ENOSYS);
     CHECK_NUMBER(carry_out(-1, 0, 0, 0, 0, 0), -ENOSYS);
+    process.restrict_calls = count_filter;
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 0, 0, 0, 0), -EFAULT);
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 8, (long)&process, 0, 0), -EINVAL);
     CHECK_NUMBER(carry_out(NR_prctl, 21, 0, 0, 0, 0), 0);
+    CHECK_NUMBER(filters, 0);
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 0, (long)&process, 0, 0), 0);
+    CHECK_NUMBER(filters, 1);
     CHECK_NUMBER(carry_out(NR_prctl, 21, 0, 0, 0, 0), 2);
     CHECK_NUMBER(carry_out(NR_prctl, 39, 0, 0, 0, 0), 0);
 }
