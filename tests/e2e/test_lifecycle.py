@@ -211,13 +211,20 @@ def is_replaced(inside: Inside, kind: str) -> bool:
 
 def test_a_background_process_that_keeps_the_output_open(inside: Inside, kept: str) -> None:
     """It is the command's end that counts, and not that of its streams."""
-    if inside.engine is runc:
-        pytest.xfail("runc copies the streams and waits until the last process closes them")
     marker = unique(inside)
     script = f"sleep {marker} & echo ready; exit 4"
     with running(inside, kept, "--rm", script, marker) as child:
         assert child.wait(PATIENCE) == 4
         assert is_gone(marker)
+
+
+@pytest.mark.parametrize("inside", ["R1"], indirect=True)
+def test_what_the_runtime_cannot_do_is_no_status_of_the_command(inside: Inside) -> None:
+    """It says 1, which programs say too."""
+    result = inside("true", options=["-v", "/tmp:/proc/nowhere"], check=False)
+    assert result.code == 125, result
+    assert "/proc/nowhere" in result.err
+    assert inside("sh", "-c", "exit 125", check=False).err == ""
 
 
 def test_orphans_are_reaped(inside: Inside, kept: str) -> None:

@@ -112,11 +112,13 @@ def shown(launch: Launch) -> dict[str, Any]:
         "steps": [_step(step) for step in launch.steps],
         "undo": [_step(step) for step in launch.undo],
         "signals_to_child": launch.signals_to_child,
+        **({"pid_file": launch.pid_file} if launch.pid_file else {}),
     }
 
 
 def _step(step: Any) -> dict[str, Any]:
-    fields = {name: getattr(step, name) for name in step._fields}
+    values = {name: getattr(step, name) for name in step._fields}
+    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
     for name in fields.keys() & {"mode"}:
         fields[name] = oct(fields[name])
     content = fields.get("content")

@@ -52,7 +52,23 @@ for number in (1, 2, 3, 10, 12, 14, 15, 28):
 code = subprocess.call(sys.argv[1:])
 sys.exit(255 if code < 0 else code)
 """
-WAYS = ("clean", "tracer")
+# As runc: the command is an orphan in a session of its own, perhaps before the starter has ended.
+STARTER = """
+import os, sys, time
+pid_file, before, after = sys.argv[1:4]
+reader, writer = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+        os.write(writer, b"%d" % os.getpid())
+        time.sleep(float(before))
+        os.execvp(sys.argv[4], sys.argv[4:])
+    os._exit(0)
+with open(pid_file, "wb") as stream:
+    stream.write(os.read(reader, 20))
+time.sleep(float(after))
+"""
+WAYS = ("clean", "tracer", "detached")
 
 
 class Running:
@@ -95,8 +111,17 @@ class Start:
         self.made = tmp_path / "made"
         self.running: list[Running] = []
 
-    def __call__(self, *argv: str, way: str = "clean", **options: Any) -> Running:
+    def __call__(
+        self,
+        *argv: str,
+        way: str = "clean",
+        times: tuple[str, str] = ("0", "0"),
+        **options: Any,
+    ) -> Running:
         tracer = way == "tracer"
+        pid_file = f"{self.made}/pid" if way == "detached" else ""
+        if pid_file:
+            argv = (sys.executable, "-c", STARTER, pid_file, *times, *argv)
         if tracer:
             argv = (sys.executable, "-c", GO_BETWEEN, *argv)
         launch = Launch(
@@ -106,6 +131,7 @@ class Start:
             steps=(WriteFile(f"{self.made}/file", b""),),
             undo=(RemoveTree(str(self.made)),),
             signals_to_child=tracer,
+            pid_file=pid_file,
         )
         started = Running(launch, f"clean={self.cleaned}", **options)
         self.running.append(started)
@@ -195,6 +221,34 @@ def children_of_front(running: Running) -> list[int]:
     return children(keeper)
 
 
+# A command that another program starts
+
+
+@pytest.mark.parametrize("times", [("0", "0"), ("0.3", "0"), ("0", "0.3")])
+def test_the_status_is_that_of_what_was_started(start: Start, times: tuple[str, str]) -> None:
+    for text, code in (("exit 6", 6), ("kill -9 $$", 137), ("exit 0", 0)):
+        assert start("sh", "-c", text, way="detached", times=times).end() == (code, "")
+
+
+@pytest.mark.parametrize("times", [("1", "0"), ("0", "1")])
+def test_a_signal_that_comes_too_early_is_not_lost(start: Start, times: tuple[str, str]) -> None:
+    running = start("sh", "-c", "exec sleep 1000", way="detached", times=times)
+    wait_for((start.made / "pid").exists)
+    running.send(signal.SIGTERM)
+    assert running.end() == (143, "")
+    assert start.is_clean()
+
+
+@pytest.mark.parametrize("status", [1, 255])
+def test_a_starter_that_fails_is_no_command_that_fails(start: Start, status: int) -> None:
+    script = f"import sys; sys.exit({status})"
+    launch = Launch((sys.executable, "-c", script), (), "/", pid_file="/nowhere/pid")
+    running = Running(launch, f"clean={start.cleaned}")
+    start.running.append(running)
+    assert running.end() == (125, "")
+    assert start.is_clean()
+
+
 # Orphans
 
 
@@ -212,7 +266,7 @@ def test_sigkill_of_the_front_leaves_nothing(start: Start, way: str, trap: str) 
     assert start.cleaned.read_text() == "cleaned\n"
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["clean", "tracer"])
 def test_sigkill_of_the_keeper_ends_the_command(start: Start, way: str) -> None:
     running = start("sh", "-c", "echo $$; exec sleep 1000", way=way)
     pid = running.pid()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 
 from udocker.engine.steps import Steps
 from udocker.errors import CommandNotFound, EngineError, NotExecutable, UdockerError
+from udocker.model.run import RemoveTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +63,15 @@ def undo(launch: Launch) -> None:
 
     for step in launch.undo:
         with contextlib.suppress(OSError):
-            files.remove_tree(step.path)
+            if isinstance(step, RemoveTree):
+                files.remove_tree(step.path)
+            else:
+                _run_quietly(step.argv, dict(launch.env))
+
+
+def _run_quietly(argv: tuple[str, ...], env: dict[str, str]) -> None:
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    os.waitpid(os.posix_spawn(argv[0], argv, env, file_actions=null, setsigmask=()), 0)
 
 
 def _supervise(launch: Launch, clean: Callable[[], None], warn: Callable[[str], None]) -> int:
@@ -76,7 +86,7 @@ def _supervise(launch: Launch, clean: Callable[[], None], warn: Callable[[str], 
         undo(launch)
         clean()
 
-    code = supervise(begin, end, launch.signals_to_child)
+    code = supervise(begin, end, launch.signals_to_child, launch.pid_file)
     os.close(sender)
     failure = _failure(receiver)
     if failure is not None:
@@ -90,7 +100,7 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
     Used to try an engine: after ``seconds`` it is killed and the code is 124, as timeout(1).
     Raises as ``execute``.
     """
-    from udocker.engine.supervisor import read_until
+    from udocker.engine.supervisor import read_until, supervise
 
     output, output_in = os.pipe()
     receiver, sender = os.pipe()
@@ -103,6 +113,9 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
             os.dup2(output_in, 2)
         except OSError:
             os._exit(EngineError.exit_code)
+        if launch.pid_file:
+            begin = functools.partial(_child, launch, sender)
+            os._exit(supervise(begin, lambda: None, False, launch.pid_file))
         _child(launch, sender)
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # both sides: whoever is first
@@ -110,7 +123,9 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
     os.close(sender)
     try:
         text, in_time = read_until(output, seconds)
-        if not in_time:
+        if not in_time and launch.pid_file:
+            os.kill(child, 9)  # the keeper ends the rest, which is in another session
+        elif not in_time:
             os.killpg(child, 9)
         failure = _failure(receiver)
         code = exit_code(os.waitpid(child, 0)[1])

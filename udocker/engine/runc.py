@@ -16,6 +16,7 @@ from udocker.model.run import (
     READ_ONLY_MOUNTS,
     Launch,
     RemoveTree,
+    RunProgram,
     WriteFile,
 )
 
@@ -81,14 +82,24 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     ]
     steps.append(WriteFile(f"{bundle}/config.json", config))
     # The log takes the runtime's warnings about cgroups; what is fatal goes to stderr as well.
-    options = ("--root", f"{bundle}/state", "--log", f"{bundle}/log")
+    command = (runtime, "--root", f"{bundle}/state", "--log", f"{bundle}/log")
+    # Detached, the runtime's failures are told from the command's, and the command has our streams
+    # themselves. A terminal must be its session's own, which takes the runtime as a go-between.
+    pid_file = "" if spec.tty else f"{bundle}/pid"
+    detached = ("--detach", "--pid-file", pid_file) if pid_file else ()
     return Launch(
-        argv=(runtime, *options, "run", "--bundle", bundle, spec.token),
+        argv=(*command, "run", *detached, "--bundle", bundle, spec.token),
         env=_RUNTIME_PATH,
         cwd="/",
         steps=tuple(steps),
-        undo=(RemoveTree(bundle),),
+        undo=(*_end(command, spec, pid_file), RemoveTree(bundle)),
+        pid_file=pid_file,
     )
+
+
+def _end(command: tuple[str, ...], spec: RunSpec, pid_file: str) -> tuple[RunProgram, ...]:
+    """A detached runtime is not there to remove the control group, where it could make one."""
+    return (RunProgram((*command, "delete", "--force", spec.token)),) if pid_file else ()
 
 
 def _encoded(config: dict[str, Any]) -> bytes:

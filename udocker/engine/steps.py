@@ -19,6 +19,7 @@ from udocker.model.run import (
     MakeFile,
     MountUnion,
     RefuseCalls,
+    RemoveTree,
     SetHostname,
     Unshare,
     WriteFile,
@@ -28,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from udocker.model.run import Launch, Step
+    from udocker.model.run import Launch, RunProgram, Step
 
 # <linux/sched.h>
 _NEWNS = 0x00020000
@@ -284,6 +285,11 @@ def describe(step: Step) -> str:
     else:
         text = f"write {step.path} ({len(step.content)} bytes)"
     return text
+
+
+def describe_undo(step: RemoveTree | RunProgram) -> str:
+    """As ``describe``."""
+    return f"remove {step.path}" if isinstance(step, RemoveTree) else f"run {' '.join(step.argv)}"
 
 
 def _write(path: str, text: str) -> None:

@@ -14,6 +14,8 @@ import select
 import signal
 import time
 
+from udocker.errors import EngineError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,18 +41,29 @@ _LOOK_AGAIN = 0.2  # seconds; nothing tells when a tracer's child has ended
 _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 
 
-def supervise(begin: Callable[[], None], clean: Callable[[], None], to_grandchild: bool) -> int:
+def supervise(
+    begin: Callable[[], None],
+    clean: Callable[[], None],
+    to_grandchild: bool,
+    pid_file: str = "",
+) -> int:
     """Call ``begin``, which does not return, in a child, and ``clean`` after its end.
 
     Returns the command's exit code. With ``to_grandchild`` the child is a go-between that heeds
-    no signals itself (a tracer): they go to its first child, the command.
+    no signals itself (a tracer): they go to its first child, the command. With ``pid_file`` the
+    child starts the command, writes its process id there and ends; 125 if it fails.
     """
     front = os.getpid()  # asked before the fork: it may be killed at any moment
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+
+    def unblocked() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        begin()
+
     try:
         keeper = os.fork()
         if keeper == 0:
-            _leave(_keep, front, begin, clean, to_grandchild, old)
+            _leave(_keep, front, unblocked, clean, to_grandchild, pid_file)
         return _follow(keeper, lambda: keeper)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
@@ -70,7 +83,7 @@ def _keep(
     begin: Callable[[], None],
     clean: Callable[[], None],
     to_grandchild: bool,
-    old: set[signal.Signals],
+    pid_file: str,
 ) -> int:
     from udocker._native import lib
 
@@ -80,17 +93,55 @@ def _keep(
         child = os.fork()
         if child == 0:
             lib.udocker_set_parent_death_signal(signal.SIGKILL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
             _leave(begin)
-        code = _follow(child, lambda: _target(child, to_grandchild), front, to_grandchild)
+        if pid_file:
+            code = _follow_started(child, pid_file, front)
+        else:
+            code = _follow(child, lambda: _target(child, to_grandchild), front, to_grandchild)
         _end_all()
         return code
     finally:
         clean()
 
 
-def _follow(child: int, target: Callable[[], int], front: int = 0, is_tracer: bool = False) -> int:
-    """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone."""
+def _follow_started(starter: int, pid_file: str, front: int) -> int:
+    """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
+    from udocker.engine.execute import exit_code
+
+    ended: dict[int, int] = {}
+    asked: list[int] = []
+    while True:
+        ended.update(each for each in _changed() if not os.WIFSTOPPED(each[1]))
+        if os.getppid() != front:
+            _end_all()
+            return 128 + signal.SIGKILL
+        if starter in ended:
+            break
+        number = signal.sigwait(_WATCHED)
+        if number != signal.SIGCHLD:
+            asked.append(number)
+    if ended[starter] != 0:
+        return EngineError.exit_code
+    with open(pid_file, encoding="ascii") as stream:
+        command = int(stream.read())
+    if command in ended:
+        return exit_code(ended[command])
+    for number in asked:
+        _send(command, number)
+    return _follow(command, lambda: command, front, is_apart=True)
+
+
+def _follow(
+    child: int,
+    target: Callable[[], int],
+    front: int = 0,
+    is_tracer: bool = False,
+    is_apart: bool = False,
+) -> int:
+    """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone.
+
+    ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
+    """
     from udocker.engine.execute import exit_code
 
     sent = 0
@@ -108,11 +159,17 @@ def _follow(child: int, target: Callable[[], int], front: int = 0, is_tracer: bo
         if is_tracer:
             _end_left_behind(child)
         info = _next_signal(_LOOK_AGAIN if is_tracer else None)
-        if info and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
+        if not info or info.si_signo == signal.SIGCHLD:
+            continue
+        if is_apart or info.si_code != _FROM_KERNEL:
             if info.si_signo not in _HARMLESS:
                 sent = info.si_signo
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(target(), info.si_signo)
+            _send(target(), info.si_signo)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:

@@ -225,6 +225,13 @@ class WriteFile:
 
 
 @value
+class RunProgram:
+    """Undo step: a program that ends by itself; what it says is of no interest."""
+
+    argv: tuple[str, ...]
+
+
+@value
 class RemoveTree:
     """Undo step: remove a host directory that set-up steps made."""
 
@@ -251,12 +258,14 @@ class Launch:
 
     After EnterRoot, ``argv[0]`` and ``cwd`` are guest paths, else host paths. Where ``undo`` is
     not empty, or signals must be passed on, a parent stays; otherwise the command takes udocker's
-    place.
+    place. With ``pid_file`` argv is a program that starts the command in another session, writes
+    its process id there and ends; that it fails is no status of the command.
     """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     cwd: str
     steps: tuple[Step, ...] = ()
-    undo: tuple[RemoveTree, ...] = ()
+    undo: tuple[Union[RemoveTree, RunProgram], ...] = ()
     signals_to_child: bool = False  # argv is a go-between that does not pass them on
+    pid_file: str = ""

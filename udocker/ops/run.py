@@ -58,7 +58,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     """
     import shlex
 
-    from udocker.engine.steps import describe
+    from udocker.engine.steps import describe, describe_undo
 
     container, is_new = _container(session, replace(request, pull="never"))
     try:
@@ -70,7 +70,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     lines.append(f"cd {shlex.quote(launch.cwd)}")
     variables = [shlex.quote(f"{name}={text}") for name, text in launch.env]
     lines.append(" ".join(["env", "-i", *variables, *map(shlex.quote, launch.argv)]))
-    lines += [f"# then remove {step.path}" for step in launch.undo]
+    lines += [f"# then {describe_undo(step)}" for step in launch.undo]
     return lines
 
 
