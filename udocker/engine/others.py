@@ -6,6 +6,7 @@ A mount is told by its source: mountinfo shows it for every mount, and we choose
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from udocker.model.value import value
@@ -13,6 +14,8 @@ from udocker.model.value import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+_ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL)  # no such process, or a zombie
 
 
 @value
@@ -35,15 +38,36 @@ def holders(labels: Collection[str]) -> Iterator[Holder]:
     if not labels:
         return
     own = os.readlink("/proc/self/ns/mnt")
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{name}/ns/mnt") == own:
-                continue
-            process = os.open(f"/proc/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    again = True
+    while again:
+        again = False
+        for name in filter(str.isdigit, os.listdir("/proc")):
             try:
-                yield from _held(process, labels)
-            finally:
-                os.close(process)
+                if os.readlink(f"/proc/{name}/ns/mnt") == own:
+                    continue
+            except OSError:
+                continue
+            try:
+                yield from _holder(name, labels)
+            except OSError as error:
+                # It ended meanwhile, and may have left a child that is not in the list.
+                again = again or error.errno in _ENDED
+
+
+def is_holder(holder: Holder) -> bool:
+    """Whether it goes on, and still has the mount."""
+    try:
+        return bool(_held(holder.process, (holder.label,)))
+    except OSError:
+        return False
+
+
+def _holder(name: str, labels: Collection[str]) -> Iterator[Holder]:
+    process = os.open(f"/proc/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from _held(process, labels)
+    finally:
+        os.close(process)
 
 
 def _held(process: int, labels: Collection[str]) -> list[Holder]:
@@ -82,5 +106,5 @@ def borrow(holder: Holder) -> int:
     # Another mount lies over it where the holder was about to change its root.
     if f"{os.major(device)}:{os.minor(device)}" != holder.device:
         os.close(tree)
-        raise FileNotFoundError(2, "its root is another mount")
+        raise OSError(errno.EBUSY, "its root is another mount")
     return tree

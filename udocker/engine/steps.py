@@ -76,10 +76,10 @@ class Steps:
             for step in launch.steps:
                 with _told(step):
                     self._carry_out[type(step)](step)
-        if self._old_root >= 0:
-            os.fchdir(self._old_root)
-            self._check(self._lib.udocker_unmount(b"."), "the old root")
-            os.close(self._old_root)
+            if self._old_root >= 0:
+                os.fchdir(self._old_root)
+                self._check(self._lib.udocker_unmount(b"."), "the old root")
+                os.close(self._old_root)
         try:
             os.chdir(launch.cwd)
         except OSError as error:
@@ -90,7 +90,7 @@ class Steps:
 
     @contextlib.contextmanager
     def _union(self, launch: Launch) -> Iterator[None]:
-        """Until the union is mounted and the root, no other run of the container looks for it."""
+        """Until the union is all that the root is, no other run of the container looks for it."""
         with contextlib.ExitStack() as stack:
             for step in launch.steps:
                 if isinstance(step, MountUnion):

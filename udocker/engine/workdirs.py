@@ -11,10 +11,11 @@ run, that run could no more copy, remove or rename a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from udocker import files
-from udocker.engine.others import borrow, holders
+from udocker.engine.others import borrow, holders, is_holder
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -98,18 +99,24 @@ def _look(labels: dict[str, int]) -> tuple[set[int], int, str]:
 
     The search ends with the first mount: a node may have a hundred runs of a container.
     """
-    used = set()
-    refusal = ""
-    for holder in holders(labels):
-        used.add(labels[holder.label])
-        try:
-            return used, _borrow(holder), ""
-        except OSError as error:
-            refusal = error.strerror or str(error)
-    return used, -1, refusal
+    while True:
+        used: set[int] = set()
+        refusal = ""
+        has_ended = False
+        for holder in holders(labels):
+            try:
+                return used, _borrow(holder), ""
+            except OSError as error:
+                if is_holder(holder):
+                    used.add(labels[holder.label])
+                    refusal = error.strerror or str(error)
+                else:
+                    has_ended = True  # and may have left another one
+        if not has_ended:
+            return used, -1, refusal
 
 
 def _borrow(holder: Holder) -> int:
     if not holder.is_root:
-        raise FileNotFoundError(2, "it is in a mount namespace of its own")
+        raise OSError(errno.EBUSY, "it is in a mount namespace of its own")
     return borrow(holder)
