@@ -48,6 +48,9 @@ long may_access(const struct process *process, const struct workspace *space, in
                        guest_has_target_below(guest, space->guest, size);
         return is_busy ? -EBUSY : 0;
     }
+    if (access == CREATE && guest_is_target(guest, space->guest, length_of(space->guest))) {
+        return -EEXIST; /* also when what is mounted has gone from the host */
+    }
     if (access == READ || !space->mount->readonly) {
         return 0;
     }

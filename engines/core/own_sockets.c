@@ -218,10 +218,11 @@ static long remembered(const struct names *names, long socket, bool is_peer, con
 /* Write path into an address that the kernel has written, into room bytes. */
 static void rewrite(struct unix_address *address, long room, int *size, const char *path,
                     size_t length) {
+    char *target = (char *)address + FAMILY_SIZE; /* a NUL may follow the longest path */
     size_t fits = (size_t)(room - FAMILY_SIZE);
-    copy_bytes(address->path, path, length < fits ? length : fits);
+    copy_bytes(target, path, length < fits ? length : fits);
     if (length < fits) {
-        address->path[length] = '\0';
+        target[length] = '\0';
     }
     *size = FAMILY_SIZE + (int)length + 1;
 }
@@ -239,7 +240,9 @@ static void translate_back(struct process *process, void *where, long room, int 
         return;
     }
     size_t length = 0;
-    while (length < (size_t)(*size - FAMILY_SIZE) && address->path[length] != '\0') {
+    size_t most = (size_t)(*size - FAMILY_SIZE);
+    most = most < UNIX_PATH_SIZE ? most : UNIX_PATH_SIZE;
+    while (length < most && address->path[length] != '\0') {
         length++;
     }
     struct workspace *space = workspace_take();

@@ -226,10 +226,11 @@ static long step(struct walk *walk) {
         return step_up(walk, is_last);
     }
     long result = go_down(walk, name, size);
-    walk->is_directory = false;
     if (result < 0) {
-        return result;
+        long parent = demand_directory(walk);
+        return parent < 0 ? parent : result;
     }
+    walk->is_directory = false;
     walk->is_name = true;
     bool is_meant = walk->last == ENTRY || (walk->last == KEEP && !walk->has_slash);
     return is_last && is_meant ? 0 : look(walk, size, is_last);

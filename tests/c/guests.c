@@ -63,3 +63,11 @@ const char *leads_within(const struct guest *guest, long dirfd, const char *path
 const char *leads(const struct guest *guest, long dirfd, const char *path, enum last last) {
     return leads_within(guest, dirfd, path, last, 0);
 }
+
+int open_within(int directory, const char *path, const struct open_how *how) {
+    long result;
+    do {
+        result = kernel(NR_openat2, directory, (long)path, (long)how, sizeof *how, 0, 0);
+    } while (result == -EAGAIN);
+    return (int)result;
+}

@@ -58,11 +58,15 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-int harness_end(void) {
+void clean_scratch(void) {
     if (directory[0] != '\0') {
         enter("/");
         nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     }
+}
+
+int harness_end(void) {
+    clean_scratch();
     printf("%d checks, %d failures\n", checks, failures);
     return failures == 0 && checks > 0 ? 0 : 1;
 }
@@ -133,6 +137,11 @@ const char *identity_of(const char *path) {
 const char *identity_of_descriptor(int descriptor) {
     struct stat status;
     return identity(fstat(descriptor, &status), &status);
+}
+
+bool is_link(const char *path) {
+    struct stat status;
+    return lstat(path, &status) == 0 && S_ISLNK(status.st_mode);
 }
 
 int try_path(const char *path, bool follows) {

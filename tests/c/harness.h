@@ -28,6 +28,7 @@ int harness_end(void);
  * and enters it.
  */
 const char *scratch(void);
+void clean_scratch(void);
 
 /* These end the program when they fail. Paths are relative to the directory the process is in. */
 void make_directory(const char *path);
@@ -43,6 +44,8 @@ void enter(const char *path);
 const char *identity_of(const char *path);
 
 const char *identity_of_descriptor(int descriptor);
+
+bool is_link(const char *path);
 
 /* Open with O_PATH: a descriptor or -errno. */
 int try_path(const char *path, bool follows);

@@ -53,7 +53,7 @@ static void make_world(void) {
     make_file("host-file", "host");
     CHECK(GUEST(&process.guest, "root", "@root", "rw", "/mnt", "@data", "ro", "/ro", "@locked",
                 "rw", "/etc/resolv.conf", "@host-file", "rw", "/proc", "/proc", "rw", "/dir/sub/m",
-                "@data/empty"));
+                "@data/empty", "ro", "/gone", "@locked/gone"));
     enter("root");
 }
 
@@ -77,6 +77,9 @@ static void test_mount_points(void) {
     CHECK_NUMBER(on(NR_mkdir, "/mnt", 0755, 0), -EEXIST);
     CHECK_NUMBER(two(NR_link, "/file", "/etc/resolv.conf"), -EEXIST);
     CHECK_NUMBER(two(NR_symlink, "x", "/etc/resolv.conf"), -EEXIST);
+    CHECK_NUMBER(on(NR_mkdir, "/gone", 0755, 0), -EEXIST); /* and is not made on the host */
+    CHECK_NUMBER(two(NR_symlink, "x", "/gone"), -EEXIST);
+    CHECK(!is_there("../locked/gone"));
     CHECK(is_there("../data") && is_there("../host-file") && is_there("../data/empty"));
 }
 
@@ -260,9 +263,9 @@ static void test_directory(void) {
     CHECK_NUMBER(on(NR_chdir, "..", 0, 0), 0);
     CHECK_NUMBER(carry_out(NR_getcwd, (long)text, sizeof text, 0, 0, 0), 2);
     CHECK_TEXT(text, "/");
-    CHECK_NUMBER(on(NR_mkdir, "/gone", 0755, 0), 0);
-    CHECK_NUMBER(on(NR_chdir, "/gone", 0, 0), 0);
-    CHECK_NUMBER(on(NR_rmdir, "/gone", 0, 0), 0);
+    CHECK_NUMBER(on(NR_mkdir, "/leaves", 0755, 0), 0);
+    CHECK_NUMBER(on(NR_chdir, "/leaves", 0, 0), 0);
+    CHECK_NUMBER(on(NR_rmdir, "/leaves", 0, 0), 0);
     CHECK_NUMBER(carry_out(NR_getcwd, (long)text, sizeof text, 0, 0, 0), -ENOENT);
     CHECK_NUMBER(open_and_close(".", O_RDONLY, 0), 0);
     CHECK_NUMBER(open_and_close("x", O_RDONLY | O_CREAT, 0644), -ENOENT);

@@ -287,6 +287,8 @@ static void test_limits(void) {
     CHECK_TEXT(leads(&guest, AT_FDCWD, long_path(4095, 200), FOLLOW), "-ENOENT");
     CHECK_TEXT(leads(&guest, AT_FDCWD, long_path(256, 300), FOLLOW) + 4, long_path(256, 300));
     CHECK_TEXT(leads(&guest, AT_FDCWD, long_path(257, 300), FOLLOW), "-ENAMETOOLONG");
+    snprintf(name, sizeof name, "/etc/hosts%s", long_path(257, 300)); /* below a file */
+    CHECK_TEXT(leads(&guest, AT_FDCWD, name, FOLLOW), "-ENOTDIR");
     /* Slashes and dots take no room in the answer. */
     char path[4096];
     memset(path, '/', sizeof path);

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udocker.engine import x86
+from udocker.engine import unwind, x86
 from udocker.engine.patch import ENTRY, Patched, patch
 
 LIBRARIES = [
@@ -142,16 +144,97 @@ def test_other_numbers_and_other_machines_are_left_alone() -> None:
     assert patch(bytes(data), NUMBERS) is None
 
 
-@settings(max_examples=100, deadline=None, database=None)
-@given(cut=st.integers(0, 1 << 21), flips=st.lists(st.tuples(st.integers(0, 4096), st.binary())))
+def check_pieces(data: bytes, patched: Patched) -> None:
+    """Only places that look as they should have changed, and slack behind code."""
+    ends = set()
+    offset, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    size = struct.unpack_from("<H", data, 54)[0]
+    for number in range(count):
+        kind, flags, place, address, _, length = struct.unpack_from(
+            "<IIQQQQ", data, offset + number * size
+        )
+        if kind == 1 and flags & 1:
+            ends.add((place + length, -(address + length) % 4096))
+    for at, piece in patched.pieces:
+        if any(at == end and len(piece) <= slack for end, slack in ends):
+            continue
+        assert len(piece) == 5
+        assert data[at] == 0xB8
+        assert struct.unpack_from("<I", data, at + 1)[0] in NUMBERS
+        assert data[at + 5 : at + 7] == b"\x0f\x05"
+
+
+SMALL = next((path for path in LIBRARIES if Path(path).stat().st_size < 1 << 20), None)
+JUNK = st.one_of(
+    st.binary(max_size=9),
+    st.integers(0, 1 << 18).map(lambda number: struct.pack("<Q", number)),
+    st.sampled_from((bytes(8), b"\xff" * 8, b"\xff" * 4, b"\x80" * 16)),
+)
+
+
+@pytest.mark.skipif(SMALL is None, reason="host: no small x86_64 library here")
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    cut=st.one_of(st.just(1 << 20), st.integers(0, 1 << 18)),
+    head=st.lists(st.tuples(st.integers(0, 64 + 56 * 12), JUNK), max_size=3),
+    tail=st.lists(st.tuples(st.integers(1, 64 * 40), JUNK), max_size=3),
+    anywhere=st.lists(st.tuples(st.integers(0, 1 << 18), JUNK), max_size=20),
+)
 def test_a_broken_file_is_none_or_patched_but_never_an_error(
-    cut: int, flips: list[tuple[int, bytes]]
+    cut: int,
+    head: list[tuple[int, bytes]],
+    tail: list[tuple[int, bytes]],
+    anywhere: list[tuple[int, bytes]],
 ) -> None:
-    data = bytearray(Path(LIBRARIES[-1]).read_bytes()[:cut])
-    for at, junk in flips:
-        data[at : at + len(junk)] = junk
+    data = bytearray(Path(str(SMALL)).read_bytes()[:cut])
+    for at, junk in (*head, *((len(data) - place, junk) for place, junk in tail), *anywhere):
+        data[max(at, 0) : max(at, 0) + len(junk)] = junk
     result = patch(bytes(data), NUMBERS)
-    assert result is None or isinstance(result, Patched)
+    if result is not None:
+        check_pieces(bytes(data), result)
+
+
+def hostile(code: bytes, *, programs: int = 1, segment_size: int = 56) -> bytes:
+    """A file of one function, whose code is given; with as many program headers as are said."""
+    begin, names = 0x1000, 0x1000 + len(code)
+    symbol = struct.pack("<IBBHQQ", 0, 2, 0, 1, begin, len(code))
+    section = struct.pack("<IIQQQQIIQQ", 0, 2, 0, 0, names, len(symbol), 0, 0, 0, 24)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        *(b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, names + len(symbol), 0),
+        *(64, segment_size, programs, 64, 1, 0),
+    )
+    segment = struct.pack("<IIQQQQQQ", 1, 5, begin, begin, begin, len(code), len(code), 4096)
+    return (header + segment).ljust(begin, b"\0") + code + symbol + section
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(hostile(b"\xb8\x02\0\0\0\x0f\x05" * 20_000), id="many places"),
+        pytest.param(hostile(b"\x66" * 100_000 + b"\x90" * 5), id="a long prefix"),
+        pytest.param(
+            hostile(b"\xb8\x02\0\0\0\x0f\x05" * 1000, programs=65535, segment_size=0),
+            id="many segments",
+        ),
+    ],
+)
+def test_no_file_takes_long(data: bytes) -> None:
+    begin = time.process_time()
+    result = patch(data, NUMBERS)
+    assert time.process_time() - begin < 10
+    if result is not None:
+        check_pieces(data, result)
+
+
+@settings(max_examples=500, deadline=None, database=None)
+@given(st.binary(max_size=200), st.booleans())
+def test_any_unwind_table_ends(table: bytes, has_places: bool) -> None:
+    found = []
+    with contextlib.suppress(struct.error, IndexError, KeyError, ValueError):
+        found += unwind.functions(table, 0, lambda offset: offset if has_places else None)
+    assert len(found) <= len(table)
+    assert has_places or not found
 
 
 @settings(max_examples=1000, deadline=None, database=None)

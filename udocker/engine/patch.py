@@ -33,6 +33,8 @@ _SYMBOL_TABLES = (2, 11)  # SHT_SYMTAB, SHT_DYNSYM
 _FUNCTION = 2  # STT_FUNC
 _MOV, _SYSCALL = 0xB8, b"\x0f\x05"
 _COMMON_SIZE, _ISLAND_SIZE = 13, 17
+# What no compiler exceeds: a file that does could keep this busy for hours.
+_MOST_SEGMENTS, _MOST_EXECUTABLE = 1170, 8
 
 
 @value
@@ -87,13 +89,16 @@ def _segments(data: bytes) -> list[Segment] | None:
         return None
     offset = struct.unpack_from("<Q", data, 32)[0]
     size, count = struct.unpack_from("<HH", data, 54)
+    if count > _MOST_SEGMENTS:
+        return None
     found = []
     for number in range(count):
         kind, flags, place, address, _, length = struct.unpack_from(
             "<IIQQQQ", data, offset + number * size
         )
         found.append(Segment(kind, flags, place, address, length))
-    return found
+    executable = sum(s.kind == _LOAD and bool(s.flags & _EXECUTABLE) for s in found)
+    return found if executable <= _MOST_EXECUTABLE else None
 
 
 def _sites(
@@ -104,6 +109,7 @@ def _sites(
 ) -> Iterator[tuple[int, int]]:
     """Offset of each mov to change, and the number it loads."""
     starts, ends = functions
+    reached: dict[int, int] = {}
     end = segment.offset + segment.size
     at = data.find(_SYSCALL, segment.offset + 5, end)
     while at >= 0:
@@ -114,18 +120,20 @@ def _sites(
             place = bisect.bisect_right(starts, address) - 1
             if number in numbers and place >= 0 and address + 7 <= ends[place]:
                 start = starts[place] - segment.address + segment.offset
-                if start >= segment.offset and _is_instruction(data, start, mov, at):
+                if start >= segment.offset and _is_instruction(data, start, mov, reached):
                     yield mov, number
         at = data.find(_SYSCALL, at + 1, end)
 
 
-def _is_instruction(data: bytes, start: int, mov: int, syscall: int) -> bool:
-    """Whether decoding from ``start`` meets exactly the mov and the syscall."""
-    for offset, size in instructions(data, start, syscall + 2):
-        if offset == mov:
-            return size == 5
-        if offset > mov:
-            return False
+def _is_instruction(data: bytes, start: int, mov: int, reached: dict[int, int]) -> bool:
+    """Whether decoding from ``start`` meets exactly the mov, and the syscall behind it.
+
+    ``reached`` keeps how far each function has been decoded: places are asked for in order.
+    """
+    for offset, size in instructions(data, reached.get(start, start), mov + 7):
+        reached[start] = offset
+        if offset >= mov:
+            return offset == mov and size == 5
     return False
 
 
@@ -168,8 +176,9 @@ def _sections(data: bytes) -> list[tuple[int, ...]]:
 
 
 def _of_symbols(data: bytes) -> Iterator[tuple[int, int]]:
-    for header in _sections(data):
-        if header[1] not in _SYMBOL_TABLES or header[9] == 0:
+    tables = {header[1]: header for header in _sections(data) if header[1] in _SYMBOL_TABLES}
+    for header in tables.values():
+        if header[9] == 0:
             continue
         for place in range(header[4], header[4] + header[5], header[9]):
             _, info, _, section, address, length = struct.unpack_from("<IBBHQQ", data, place)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4: what compilers write for x86_64
 _LONG = 0xFFFFFFFF
+_LONGEST_AUGMENTATION, _LONGEST_NUMBER = 16, 10  # in bytes
 
 
 def functions(
@@ -18,7 +19,7 @@ def functions(
     """Beginning and end (addresses) of each function that the table at ``start`` describes.
 
     ``address_of`` gives the address of a file offset. Entries in other encodings than the usual
-    are passed over. Raises struct.error and IndexError on a truncated table.
+    are passed over. Raises struct.error, IndexError, KeyError and ValueError on a broken table.
     """
     encodings: dict[int, int | None] = {}
     at = start
@@ -40,7 +41,7 @@ def functions(
 
 def _encoding(data: bytes, at: int) -> int | None:
     """How the entries of a common entry (behind its id) write addresses; None when unclear."""
-    end = data.index(b"\0", at + 1)
+    end = data.index(b"\0", at + 1, at + 1 + _LONGEST_AUGMENTATION)
     augmentation = data[at + 1 : end]
     if not augmentation.startswith(b"z"):
         return None
@@ -60,9 +61,10 @@ def _encoding(data: bytes, at: int) -> int | None:
 
 
 def _after_number(data: bytes, at: int) -> int:
-    while data[at] & 0x80:
-        at += 1
-    return at + 1
+    for end in range(at, at + _LONGEST_NUMBER):
+        if not data[end] & 0x80:
+            return end + 1
+    raise ValueError("a number without an end")
 
 
 def _pointer_size(encoding: int) -> int:

@@ -75,7 +75,7 @@ def _end(code: bytes, at: int) -> int:
     """Where the instruction ends; something at or before its start when it is not known."""
     start = at
     has_operand_size = has_address_size = False
-    while code[at] in _PREFIXES:
+    while code[at] in _PREFIXES and at - start < _LONGEST:
         has_operand_size = has_operand_size or code[at] == _OPERAND_SIZE
         has_address_size = has_address_size or code[at] == _ADDRESS_SIZE
         at += 1
