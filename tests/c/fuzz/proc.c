@@ -1,17 +1,7 @@
-/*
- * Files of /proc, as the kernel might write them: one byte chooses which. Nothing of the host that
- * the guest has not may be in what it reads, if it is a path that stands alone.
- */
+/* Files of /proc, as the kernel might write them, and not: one byte chooses which. */
 #include "fuzz.h"
 
 #include "proc_files.c"
-
-static void fill(struct text *text, const struct input *input) {
-    text_make(text);
-    DEMAND(text->bytes != NULL);
-    text_add(text, (const char *)input->data, input->size);
-    text->bytes[text->size] = '\0';
-}
 
 /* As many lines, each with what stands before the path. */
 static void check_maps(const struct text *in, const struct text *out) {
@@ -42,10 +32,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                      "/proc"));
     }
     unsigned choice = take(&input) % 5;
-    struct text in;
-    struct text out;
-    fill(&in, &input);
-    text_make(&out);
+    /* Memory of exactly that size, to see what reads on; and one text for all answers. */
+    const struct text in = {take_rest(&input, 1), input.size, input.size + 1};
+    static struct text out;
+    if (out.bytes == NULL) {
+        text_make(&out);
+    }
+    out.size = 0;
     switch (choice) {
     case 0:
         translate_maps(&guest, &out, &in);
@@ -63,7 +56,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     unsigned long pid;
     DEMAND(proc_link(line, &pid) == NOT_MAGIC || strncmp(line, "/proc/", 6) == 0);
     free(line);
-    text_free(&out);
-    text_free(&in);
+    free(in.bytes);
     return 0;
 }
