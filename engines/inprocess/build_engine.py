@@ -12,6 +12,7 @@ import tempfile
 
 _NUMBER = re.compile(r"^NUMBER\((\d+), (\w+)\)", re.MULTILINE)
 _TRAPPED = re.compile(r"^(?:ONE|TWO|OWN)\((\w+)", re.MULTILINE)
+_RARE = ("mmap", "ioctl")
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE = os.path.join(os.path.dirname(_HERE), "core")
 # Machines that the engine is written for, and the files that are theirs alone.
@@ -56,7 +57,7 @@ def build(destination: str, compiler: str = "cc") -> None:
 def trapped_numbers(machine: str | None = None) -> list[int]:
     """The system calls that stop in the engine, and are worth a patched place.
 
-    Not mmap: it stops only where it maps code.
+    Not mmap, which stops only where it maps code, and not ioctl, for a few requests.
     """
     with open(os.path.join(_CORE, f"numbers_{machine or platform.machine()}.def")) as stream:
         numbers = {name: int(number) for number, name in _NUMBER.findall(stream.read())}
@@ -64,7 +65,7 @@ def trapped_numbers(machine: str | None = None) -> list[int]:
     for table in ("table_common.def", "table_legacy.def"):
         with open(os.path.join(_CORE, table)) as stream:
             trapped.update(_TRAPPED.findall(stream.read()))
-    return sorted(numbers[name] for name in trapped if name in numbers and name != "mmap")
+    return sorted(numbers[name] for name in trapped if name in numbers and name not in _RARE)
 
 
 def sources() -> list[str]:

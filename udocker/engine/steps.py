@@ -9,7 +9,7 @@ import stat
 import sys
 
 from udocker import files
-from udocker.engine import workdirs
+from udocker.engine import union, workdirs
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError
 from udocker.model.run import (
@@ -19,6 +19,7 @@ from udocker.model.run import (
     MakeFile,
     MountUnion,
     SetHostname,
+    ShareUnion,
     Unshare,
     WriteFile,
 )
@@ -58,6 +59,7 @@ class Steps:
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
             MountUnion: self._mount_union,
+            ShareUnion: self._share_union,
             EnterRoot: self._enter_root,
             Bind: self._bind,
             MakeDirectory: self._make_directory,
@@ -109,6 +111,13 @@ class Steps:
                 "the container was given a root directory of its own at this very moment",
                 hint="run it once more",
             )
+        if union.is_used(step.work):
+            raise EngineError(
+                "the container is running in an F mode, and kernel overlayfs may not be mounted "
+                "over what that writes",
+                hint="wait until that has ended, or run in the same mode: --execmode=F3",
+            )
+        union.forget(step.work)
         # Paths by descriptor: overlayfs splits its options at commas and colons, and the
         # escapes for them changed between kernels.
         folders = (step.lower, step.upper, self._work.path)
@@ -121,6 +130,18 @@ class Steps:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def _share_union(self, step: ShareUnion) -> None:
+        if os.path.exists(step.state):
+            return
+        with workdirs.unused(step.work) as unused:
+            if not unused and not union.is_used(step.work):
+                raise EngineError(
+                    "the container is running on kernel overlayfs, and nothing else may write "
+                    "to it meanwhile",
+                    hint="wait until that has ended, or run in the same mode: --execmode=N1",
+                )
+            union.share(step.state, step.upper, step.tree)
 
     def _enter_root(self, step: EnterRoot) -> None:
         self._mount(step.path, step.path, None, _MS_BIND | _MS_REC)
@@ -222,7 +243,7 @@ def _told(step: Step) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        in_store = isinstance(step, (MountUnion, WriteFile))
+        in_store = isinstance(step, (MountUnion, ShareUnion, WriteFile))
         raise EngineError(
             f"cannot {_brief(step)}: {error.strerror or error}{where}",
             hint=files.translate(error, "").hint if in_store else None,
@@ -244,6 +265,8 @@ def describe(step: Step) -> str:
         text = f"make new namespaces ({names}; {ids})"
     elif isinstance(step, MountUnion):
         text = f"mount overlayfs on {step.target} (lower {step.lower}, upper {step.upper})"
+    elif isinstance(step, ShareUnion):
+        text = f"share the union of {step.upper} over {step.tree} in {step.state}"
     elif isinstance(step, EnterRoot):
         text = f"make {step.path} the root"
     elif isinstance(step, Bind):

@@ -10,6 +10,7 @@ import contextlib
 import os
 
 from udocker import files
+from udocker.engine import union
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -46,10 +47,14 @@ def free(parent: str) -> Iterator[WorkDirectory]:
 
 @contextlib.contextmanager
 def unused(parent: str) -> Iterator[bool]:
-    """Whether no process needs one below ``parent``; none begins to while this lasts."""
+    """Whether no process needs one below ``parent``, nor has the F modes' there.
+
+    None begins to while this lasts.
+    """
     with files.lease(f"{parent}.lock"):
         names = [name for name in os.listdir(parent) if name.endswith(_OWNER)]
-        yield not any(_is_used(f"{parent}/{name[: -len(_OWNER)]}") for name in names)
+        is_mounted = any(_is_used(f"{parent}/{name[: -len(_OWNER)]}") for name in names)
+        yield not is_mounted and not union.is_used(parent)
 
 
 def claim(directory: WorkDirectory) -> None:
