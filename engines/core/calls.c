@@ -222,6 +222,9 @@ static long resolve_first(struct process *process, const struct row *row, struct
             result = moves ? may_access(process, space, REMOVE)
                            : union_to_change(&process->guest, space, true);
         }
+        if (result == 0 && !moves && process->guest.has_union) {
+            result = host_exists(space->host);
+        }
         if (result < 0) {
             return result;
         }

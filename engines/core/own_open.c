@@ -46,7 +46,8 @@ static long quick_open_in_union(struct process *process, enum folder folder, con
         result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
     }
     /* A link; with O_DIRECTORY it is no directory; or a whiteout. */
-    bool is_no_answer = result == -ELOOP || result == -ENOTDIR || result == -ENXIO;
+    bool is_no_answer = result == -ELOOP || result == -ENOTDIR || result == -ENXIO ||
+                        (result == -EACCES && folder == MERGED);
     return is_no_answer ? -ENOSYS : result;
 }
 
@@ -73,7 +74,7 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
     bool is_plain = shape.is_single && !(flags & (O_PATH | O_DIRECTORY));
     long result = is_plain ? kernel(NR_openat, dirfd, (long)path, flags | O_NOFOLLOW, mode, 0, 0)
                            : quick_open(&process->guest, dirfd, path, &shape, flags, mode, host);
-    bool may_be_whiteout = result == -ENXIO && process->guest.has_union;
+    bool may_be_whiteout = (result == -ENXIO || result == -EACCES) && process->guest.has_union;
     return result == -ELOOP || may_be_whiteout ? -ENOSYS : result;
 }
 
@@ -127,18 +128,26 @@ static long prepare_to_write(struct process *process, const struct opening *open
 /* Open what has been resolved in a union. -EAGAIN: it is no more what it was then. */
 static long open_in_union(struct process *process, struct opening *opening,
                           struct workspace *space) {
+    bool may_create = opening->flags & O_CREAT && !(opening->flags & (O_PATH | O_TMPFILE_BIT));
+    if (may_create && space->has_end) {
+        return -EISDIR;
+    }
     if (space->layer == NOWHERE && !space->is_magic) {
-        if (space->has_end) {
-            return -EISDIR;
-        }
         const struct call call = opening_call(opening, space->host);
         long result = union_create(&process->guest, &call, 1, space);
         return result == -EEXIST && !(opening->flags & O_EXCL) ? -EAGAIN : result;
     }
     bool is_lower = space->layer == LOWER || (space->is_magic && space->is_lower);
-    if (is_lower && opening->flags & O_CREAT && opening->flags & O_EXCL &&
-        !(opening->flags & O_TMPFILE_BIT)) {
-        return -EEXIST;
+    if (is_lower && may_create) {
+        struct status status;
+        if (opening->flags & O_EXCL) {
+            return -EEXIST;
+        }
+        if (kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
+                   space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
+            (status.mode & S_IFMT) == S_IFDIR) {
+            return -EISDIR;
+        }
     }
     if (is_lower && is_written(opening->flags)) {
         long result = prepare_to_write(process, opening, space);
@@ -147,17 +156,24 @@ static long open_in_union(struct process *process, struct opening *opening,
         }
     }
     struct open_how how;
-    if (is_lower && opening->how == NULL && !(opening->flags & O_TMPFILE_BIT)) {
+    if (is_lower && may_create && opening->how == NULL) {
         opening->flags &= ~(long)O_CREAT; /* it is there */
-    } else if (is_lower && opening->how != NULL && !(opening->how->flags & O_TMPFILE_BIT)) {
+    } else if (is_lower && may_create) {
         how = *opening->how;
-        how.mode = how.flags & O_CREAT ? 0 : how.mode;
+        how.mode = 0;
         how.flags &= ~(uint64_t)O_CREAT;
         opening->how = &how;
     }
     const struct call call = opening_call(opening, space->host);
     long result = pass(&call);
-    return result == -ENXIO && space->layer == UPPER ? -EAGAIN : result;
+    if ((result != -ENXIO && result != -EACCES) || space->layer != UPPER) {
+        return result;
+    }
+    struct status status; /* it may have become a whiteout */
+    bool is_whiteout = kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
+                              AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
+                       union_is_whiteout(&status);
+    return is_whiteout ? -EAGAIN : result;
 }
 
 static long open_resolved(struct process *process, struct opening *opening,

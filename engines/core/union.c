@@ -427,24 +427,6 @@ long union_make_opaque(const struct guest *guest, const char *host, const char *
     return result;
 }
 
-long union_check(const struct guest *guest, struct workspace *space) {
-    long size = union_temporary(guest, space->host);
-    if (size < 0) {
-        return size;
-    }
-    long result = kernel(NR_mkdirat, AT_FDCWD, (long)space->host, 0700, 0, 0, 0);
-    if (result < 0) {
-        return result;
-    }
-    result = kernel(NR_setxattr, (long)space->host, (long)OPAQUE, (long)"y", 1, 0, 0);
-    kernel(NR_unlinkat, AT_FDCWD, (long)space->host, AT_REMOVEDIR, 0, 0, 0);
-    if (result == 0) {
-        result = kernel(NR_mknodat, AT_FDCWD, (long)space->host, S_IFCHR, 0, 0, 0);
-        kernel(NR_unlinkat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
-    }
-    return result;
-}
-
 /* Inodes. */
 
 static uint64_t born(long dirfd, const char *path, long flags) {
@@ -531,4 +513,47 @@ void union_show_extended(const struct guest *guest, void *status, long dirfd, co
         device[0] = (uint32_t)(lower >> 8) & 0xfff;
         device[1] = (uint32_t)((lower & 0xff) | (lower >> 12 & 0xfff00));
     }
+}
+
+static long check(const struct guest *guest, struct workspace *space) {
+    long size = union_temporary(guest, space->host);
+    if (size < 0) {
+        return size;
+    }
+    long result = kernel(NR_mkdirat, AT_FDCWD, (long)space->host, 0700, 0, 0, 0);
+    if (result < 0) {
+        return result;
+    }
+    result = kernel(NR_setxattr, (long)space->host, (long)OPAQUE, (long)"y", 1, 0, 0);
+    kernel(NR_unlinkat, AT_FDCWD, (long)space->host, AT_REMOVEDIR, 0, 0, 0);
+    if (result == 0) {
+        result = kernel(NR_mknodat, AT_FDCWD, (long)space->host, S_IFCHR, 0, 0, 0);
+        kernel(NR_unlinkat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
+    }
+    return result;
+}
+
+static long share_root(const struct guest *guest, struct workspace *space) {
+    const struct mount *root = &guest->mounts[guest->mount_count - 1];
+    struct union_lock lock;
+    struct status upper;
+    struct status lower;
+    union_path(root, LOWER, "", 0, space->host);
+    long result = status_of(space->host, &lower);
+    union_path(root, UPPER, "", 0, space->host);
+    result = result < 0 ? result : status_of(space->host, &upper);
+    result = result < 0 ? result : union_lock(guest, &lock, false);
+    if (result < 0) {
+        return result;
+    }
+    if (union_inode(guest, upper.device, upper.inode, AT_FDCWD, space->host, 0) == upper.inode) {
+        union_note_copy(guest, space->host, &lower);
+    }
+    union_unlock(guest, &lock);
+    return 0;
+}
+
+long union_begin(const struct guest *guest, struct workspace *space) {
+    long result = check(guest, space);
+    return result < 0 ? result : share_root(guest, space);
 }

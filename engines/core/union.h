@@ -52,8 +52,11 @@ struct shared {
 /* Map what is shared. Without it everything is looked up each time. */
 void union_attach(struct guest *guest);
 
-/* Whether the file system of the union can hold one. 0 or -errno. */
-long union_check(const struct guest *guest, struct workspace *space);
+/*
+ * Before the first program: whether the file system of the union can hold one. 0 or -errno. Its
+ * root is shown with the inode of the lower one, as all that is merged.
+ */
+long union_begin(const struct guest *guest, struct workspace *space);
 
 /* The host path of a guest path of a union in one of the layers; its size or -errno. */
 long union_path(const struct mount *mount, enum layer layer, const char *path, size_t size,

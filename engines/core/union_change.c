@@ -153,7 +153,8 @@ long union_create(const struct guest *guest, const struct call *call, int positi
             changed.argument[position] = (long)space->host;
             result = pass(&changed);
         }
-        if (result != -EEXIST && result != -EAGAIN && result != -ENXIO) {
+        /* Somebody was faster: it is there now, or is a whiteout, which nobody may open. */
+        if (result != -EEXIST && result != -EAGAIN && result != -ENXIO && result != -EACCES) {
             break;
         }
     }
@@ -295,7 +296,8 @@ long union_remove(const struct guest *guest, struct workspace *space, bool is_di
 struct side {
     const char *path; /* of the guest */
     size_t size;
-    char *host; /* in the upper directory */
+    bool has_end; /* a slash followed it */
+    char *host;   /* in the upper directory */
     long layer;
     struct status status; /* if it is anywhere */
     bool has_lower;       /* there is something in the lower directory to be hidden or shown */
@@ -306,7 +308,6 @@ struct renaming {
     struct workspace *space; /* of the second path */
     struct workspace *more;  /* of the first one's host path */
     const struct mount *mount;
-    bool has_end;
     uint64_t flags;
     struct side from, to;
 };
@@ -343,17 +344,16 @@ static bool is_inside(const struct side *inner, const struct side *outer) {
 static bool is_same_file(const struct renaming *renaming) {
     const struct side *from = &renaming->from;
     const struct side *to = &renaming->to;
-    return from->layer == to->layer && !is_folder(&from->status) &&
-           from->status.inode == to->status.inode && from->status.device == to->status.device;
+    bool is_same_path = from->size == to->size && same_bytes(from->path, to->path, from->size);
+    return is_same_path ||
+           (from->layer == to->layer && !is_folder(&from->status) &&
+            from->status.inode == to->status.inode && from->status.device == to->status.device);
 }
 
 /* Whether what is at the second place may be replaced. ONCE_MORE: there is nothing to do. */
 static long check_replaced(const struct renaming *renaming) {
     const struct side *from = &renaming->from;
     const struct side *to = &renaming->to;
-    if (renaming->flags & RENAME_NOREPLACE) {
-        return -EEXIST;
-    }
     if (is_same_file(renaming)) {
         return ONCE_MORE;
     }
@@ -378,11 +378,16 @@ static long check(struct renaming *renaming) {
     if (from->layer == NOWHERE || (exchanges && to->layer == NOWHERE)) {
         return -ENOENT;
     }
-    if (renaming->has_end && !is_folder(&from->status)) {
+    if (to->layer != NOWHERE && renaming->flags & RENAME_NOREPLACE) {
+        return -EEXIST;
+    }
+    bool demands_folder = from->has_end || (to->has_end && !exchanges);
+    if ((demands_folder && !is_folder(&from->status)) ||
+        (exchanges && to->has_end && !is_folder(&to->status))) {
         return -ENOTDIR;
     }
-    if (is_inside(to, from) || (exchanges && is_inside(from, to))) {
-        return -EINVAL;
+    if (is_inside(to, from) || is_inside(from, to)) {
+        return exchanges || is_inside(to, from) ? -EINVAL : -ENOTEMPTY;
     }
     if (to->layer != NOWHERE && !exchanges) {
         result = check_replaced(renaming);
@@ -527,7 +532,8 @@ long union_rename(const struct guest *guest, struct workspace *space, bool has_e
         return -ENOMEM;
     }
     renaming.flags = flags;
-    renaming.has_end = has_end || space->has_end;
+    renaming.from.has_end = has_end;
+    renaming.to.has_end = space->has_end;
     renaming.from.path = space->kept;
     renaming.from.size = length_of(space->kept);
     renaming.from.host = renaming.more->host;

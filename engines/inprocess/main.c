@@ -254,9 +254,9 @@ static long make_point(struct process *below, const char *path, bool is_file) {
 static void prepare_union(void) {
     static struct process below;
     struct workspace *space = workspace_take();
-    long result = space == NULL ? -ENOMEM : union_check(&engine.process.guest, space);
+    long result = space == NULL ? -ENOMEM : union_begin(&engine.process.guest, space);
     if (result < 0) {
-        give_up(FAILED, "make whiteouts in", engine.process.guest.work, result);
+        give_up(FAILED, "make a union in", engine.process.guest.work, result);
     }
     workspace_give_back(space);
     below.guest = engine.process.guest;
