@@ -125,28 +125,80 @@ static long follow_text(struct walk *walk, size_t name_size, size_t link_size) {
     return 0;
 }
 
-/* Where in its union the path so far is; in space->host, too. The layer, or -errno. */
-static long locate(struct walk *walk, const struct mount *mount, struct status *status) {
-    struct workspace *space = walk->space;
-    long layer = union_locate(walk->guest, mount, space->guest, walk->size, space->host, status);
-    if (layer >= 0) {
-        walk->layer = (enum layer)layer;
-        walk->found_size = walk->size;
+/* What the directory is that the last part of the path so far lies in, as far as it is known. */
+static enum folder folder_above(const struct walk *walk) {
+    size_t size = walk->size;
+    while (size > 0 && walk->space->guest[size - 1] != '/') {
+        size--;
     }
+    return size == 0 ? UNKNOWN_FOLDER : union_known(walk->guest, walk->space->guest, size - 1);
+}
+
+static long found(struct walk *walk, enum layer layer) {
+    walk->layer = layer;
+    walk->found_size = walk->size;
     return layer;
 }
 
-/* The host path so far, and the text of the link that is there, in space->link: its size. */
-static long read_link_here(struct walk *walk) {
+/* Where in its union the path so far is; in space->host, too. The layer, or -errno. */
+static long locate(struct walk *walk, const struct mount *mount, struct status *status) {
+    struct workspace *space = walk->space;
+    if (folder_above(walk) == ONLY_LOWER) {
+        long size = union_path(mount, LOWER, space->guest, walk->size, space->host);
+        long result = size < 0 ? size
+                               : kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)status,
+                                        AT_SYMLINK_NOFOLLOW, 0, 0);
+        if (result == -ENOENT) {
+            size = union_path(mount, UPPER, space->guest, walk->size, space->host);
+            return size < 0 ? size : found(walk, NOWHERE);
+        }
+        return result < 0 ? result : found(walk, LOWER);
+    }
+    long layer = union_locate(walk->guest, mount, space->guest, walk->size, space->host, status);
+    return layer < 0 ? layer : found(walk, (enum layer)layer);
+}
+
+/* As read_link, in a union. */
+static long read_link_in_union(struct walk *walk, const struct mount *mount, bool is_last) {
+    struct workspace *space = walk->space;
+    enum folder folder = union_known(walk->guest, space->guest, walk->size);
+    if (folder == ONLY_LOWER || folder == MERGED) { /* a directory, and it stays one */
+        found(walk, folder == MERGED ? UPPER : LOWER);
+        return union_path(mount, walk->layer, space->guest, walk->size, space->host) < 0
+                   ? -ENAMETOOLONG
+                   : -EINVAL;
+    }
+    if (folder_above(walk) == ONLY_LOWER) {
+        long size = union_path(mount, LOWER, space->guest, walk->size, space->host);
+        size = size < 0 ? size : read_link(space->host, space->link);
+        if (size >= 0 || size == -EINVAL) {
+            found(walk, LOWER);
+        }
+        if (size == -EINVAL && !is_last) {
+            union_learn(walk->guest, mount, space->guest, walk->size, space->host);
+        }
+        return size;
+    }
+    struct status status;
+    long layer = locate(walk, mount, &status);
+    if (layer <= NOWHERE) {
+        return layer == NOWHERE ? -ENOENT : layer;
+    }
+    if ((status.mode & S_IFMT) == S_IFLNK) {
+        return read_link(space->host, space->link);
+    }
+    if (!is_last && (status.mode & S_IFMT) == S_IFDIR) {
+        union_learn(walk->guest, mount, space->guest, walk->size, space->host);
+    }
+    return -EINVAL;
+}
+
+/* The text of the link that is at the path so far, in space->link: its size; and the host path. */
+static long read_link_here(struct walk *walk, bool is_last) {
     struct workspace *space = walk->space;
     const struct mount *mount = guest_mount(walk->guest, space->guest, walk->size);
     if (mount->lower != NULL) {
-        struct status status;
-        long layer = locate(walk, mount, &status);
-        if (layer <= NOWHERE) {
-            return layer == NOWHERE ? -ENOENT : layer;
-        }
-        return (status.mode & S_IFMT) == S_IFLNK ? read_link(space->host, space->link) : -EINVAL;
+        return read_link_in_union(walk, mount, is_last);
     }
     long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
     return size < 0 ? size : read_link(space->host, space->link);
@@ -187,7 +239,7 @@ static long look(struct walk *walk, size_t name_size, bool is_last) {
     if (guest_is_target(walk->guest, space->guest, walk->size)) {
         return walk->limits & RESOLVE_NO_XDEV ? -EXDEV : 0; /* what is mounted is no link */
     }
-    long link_size = read_link_here(walk);
+    long link_size = read_link_here(walk, is_last);
     if (link_size == -EINVAL) {
         return 0;
     }

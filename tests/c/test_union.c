@@ -10,8 +10,7 @@
 #include "union.h"
 
 enum {
-    ROUNDS = 4000,
-    PART = 4000,
+    ROUNDS = 1200,
     LISTING = 1 << 16,
     AT_FD = AT_FDCWD,
     NO_REPLACE = 1,
