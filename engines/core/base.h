@@ -43,6 +43,7 @@ enum {
     S_IFMT = 0170000,
     S_IFDIR = 0040000,
     S_IFREG = 0100000,
+    S_IFCHR = 0020000,
     S_IFLNK = 0120000,
 };
 
@@ -65,6 +66,8 @@ enum {
     ENOENT = 2,
     ESRCH = 3,
     EINTR = 4,
+    EIO = 5,
+    ENXIO = 6,
     E2BIG = 7,
     ENOEXEC = 8,
     EBADF = 9,
@@ -84,6 +87,7 @@ enum {
     ERANGE = 34,
     ENAMETOOLONG = 36,
     ENOSYS = 38,
+    ENOTEMPTY = 39,
     ELOOP = 40,
     ELIBBAD = 80,
     EADDRINUSE = 98,

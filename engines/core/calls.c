@@ -3,6 +3,7 @@
 #include "own.h"
 #include "quick.h"
 #include "table.h"
+#include "union.h"
 
 static enum last last_by(const struct row *row, const long *argument) {
     long flags = row->flags == NONE ? 0 : argument[row->flags];
@@ -63,6 +64,21 @@ long may_access(const struct process *process, const struct workspace *space, in
     return exists < 0 ? exists : -EROFS;
 }
 
+/* The kernel's own row for what a descriptor is open on, by its path: that of a copy. */
+static long by_path(const struct call *call, const char *host) {
+    const long *a = call->argument;
+    switch (call->number) {
+    case NR_fchmod:
+        return kernel(NR_fchmodat, AT_FDCWD, (long)host, a[1], 0, 0, 0);
+    case NR_fsetxattr:
+        return kernel(NR_setxattr, (long)host, a[1], a[2], a[3], a[4], 0);
+    case NR_fremovexattr:
+        return kernel(NR_removexattr, (long)host, a[1], 0, 0, 0, 0);
+    default:
+        return -EROFS;
+    }
+}
+
 long may_change_descriptor(const struct process *process, long descriptor) {
     if (!process->guest.has_readonly) {
         return 0;
@@ -80,11 +96,71 @@ long may_change_descriptor(const struct process *process, long descriptor) {
 }
 
 /* A name in a directory that the guest has open: the kernel can be trusted with it. */
-static bool is_plain_name(const struct process *process, const struct row *row, const char *path,
-                          enum last last) {
+static bool is_plain_name(const struct process *process, const struct row *row, long dirfd,
+                          const char *path, enum last last) {
     struct shape shape;
-    return last != FOLLOW && !(row->access != READ && process->guest.has_readonly) &&
-           quick_shape(&process->guest, path, &shape) && shape.is_single;
+    if (last == FOLLOW || (row->access != READ && process->guest.has_readonly) ||
+        !quick_shape(&process->guest, path, &shape) || !shape.is_single) {
+        return false;
+    }
+    enum folder folder = quick_folder(&process->guest, dirfd, path, &shape);
+    return folder == NATIVE || (folder == ONLY_LOWER && row->access == READ);
+}
+
+/* The call on what a descriptor is open on, which may have to be copied up before. */
+static long one_descriptor(struct process *process, const struct row *row, struct call *call,
+                           long dirfd, struct workspace *space) {
+    long result = row->access == READ ? 0 : may_change_descriptor(process, dirfd);
+    if (result == 0 && row->access != READ) {
+        result = union_descriptor_to_change(&process->guest, dirfd, space);
+    }
+    if (result > 0) {
+        call->argument[row->path] = (long)space->host;
+        call->argument[row->dirfd] = AT_FDCWD;
+    }
+    return result < 0 ? result : pass(call);
+}
+
+/* A watch on a directory is told of what is made there: that will be in the upper one. */
+static long prepare_watch(struct process *process, struct workspace *space) {
+    struct status status;
+    if (space->layer != LOWER ||
+        kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status, AT_SYMLINK_NOFOLLOW, 0,
+               0) != 0 ||
+        (status.mode & S_IFMT) != S_IFDIR) {
+        return 0;
+    }
+    return union_to_change(&process->guest, space, true);
+}
+
+static bool is_rmdir(const struct call *call) {
+#ifdef ARCH_HAS_LEGACY
+    if (call->number == NR_rmdir) {
+        return true;
+    }
+#endif
+    return call->number == NR_unlinkat && call->argument[2] & AT_REMOVEDIR;
+}
+
+/* The call, whose path has been resolved and may be that of a union. */
+static long on_resolved(struct process *process, const struct row *row, struct call *call,
+                        struct workspace *space) {
+    const struct guest *guest = &process->guest;
+    if (space->is_entry && row->access == CREATE) {
+        return union_create(guest, call, row->path, space);
+    }
+    if (space->is_entry && row->access == REMOVE) {
+        bool is_bad = call->number == NR_unlinkat && (int)call->argument[2] & ~AT_REMOVEDIR;
+        return is_bad ? -EINVAL : union_remove(guest, space, is_rmdir(call));
+    }
+    long result = 0;
+    if (row->access == CHANGE) {
+        bool cuts_off = call->number == NR_truncate && call->argument[1] == 0;
+        result = union_to_change(guest, space, !cuts_off);
+    } else if (call->number == NR_inotify_add_watch) {
+        result = prepare_watch(process, space);
+    }
+    return result < 0 ? result : pass(call);
 }
 
 static long one_path(struct process *process, const struct row *row, const struct call *call,
@@ -93,12 +169,11 @@ static long one_path(struct process *process, const struct row *row, const struc
     long *argument = changed.argument;
     long dirfd = row->dirfd == NONE ? AT_FDCWD : argument[row->dirfd];
     if (means_descriptor(row, argument)) {
-        long allowed = row->access == READ ? 0 : may_change_descriptor(process, dirfd);
-        return allowed < 0 ? allowed : pass(call);
+        return one_descriptor(process, row, &changed, dirfd, space);
     }
     const char *path = (const char *)argument[row->path];
     enum last last = last_by(row, argument);
-    if (is_plain_name(process, row, path, last)) {
+    if (is_plain_name(process, row, dirfd, path, last)) {
         return pass(call);
     }
     long result = path_resolve(&process->guest, dirfd, path, last, space);
@@ -112,7 +187,7 @@ static long one_path(struct process *process, const struct row *row, const struc
     if (row->dirfd != NONE) {
         argument[row->dirfd] = AT_FDCWD;
     }
-    return pass(&changed);
+    return on_resolved(process, row, &changed, space);
 }
 
 /* Put the answer in place of a path and its descriptor. */
@@ -123,47 +198,98 @@ static void replace(long *argument, int dirfd, int path, const char *host) {
     }
 }
 
+/* Where the first of two paths leads. */
+struct first {
+    const struct mount *mount; /* NULL: a descriptor stands for it */
+    bool is_entry;
+    bool has_end;
+};
+
+/* It is put into the call, or if it is an entry of a union kept as a path of the guest. */
+static long resolve_first(struct process *process, const struct row *row, struct call *call,
+                          struct first *first, struct workspace *space) {
+    long *argument = call->argument;
+    long dirfd = row->dirfd == NONE ? AT_FDCWD : argument[row->dirfd];
+    bool moves = row->last == RULE_ENTRY;
+    long result;
+    if (means_descriptor(row, argument)) {
+        result = union_descriptor_to_change(&process->guest, dirfd, space);
+        if (result <= 0) {
+            return result;
+        }
+    } else {
+        result = path_resolve(&process->guest, dirfd, (const char *)argument[row->path],
+                              last_by(row, argument), space);
+        first->mount = space->mount;
+        if (result == 0) {
+            result = moves ? may_access(process, space, REMOVE)
+                           : union_to_change(&process->guest, space, true);
+        }
+        if (result == 0 && !moves && process->guest.has_union) {
+            result = host_exists(space->host);
+        }
+        if (result < 0) {
+            return result;
+        }
+    }
+    first->is_entry = space->is_entry;
+    first->has_end = space->has_end;
+    const char *kept = space->is_entry ? space->guest : space->host;
+    copy_bytes(space->kept, kept, length_of(kept) + 1);
+    replace(argument, row->dirfd, row->path, space->kept);
+    return 0;
+}
+
 /* rename(2) and link(2), and what they became: both on one mount. */
 static long two_paths(struct process *process, const struct row *row, const struct call *call,
                       struct workspace *space) {
     struct call changed = *call;
     long *argument = changed.argument;
-    long dirfd = row->dirfd == NONE ? AT_FDCWD : argument[row->dirfd];
     long dirfd2 = row->dirfd2 == NONE ? AT_FDCWD : argument[row->dirfd2];
     bool moves = row->last == RULE_ENTRY;
-    const struct mount *first = NULL;
-    long result = 0;
-    if (!means_descriptor(row, argument)) {
-        result = path_resolve(&process->guest, dirfd, (const char *)argument[row->path],
-                              last_by(row, argument), space);
-        first = space->mount;
-        if (result == 0 && moves) {
-            result = may_access(process, space, REMOVE);
-        }
-        if (result < 0) {
-            return result;
-        }
-        copy_bytes(space->kept, space->host, length_of(space->host) + 1);
-        replace(argument, row->dirfd, row->path, space->kept);
+    struct first first = {.mount = NULL};
+    long result = resolve_first(process, row, &changed, &first, space);
+    if (result < 0) {
+        return result;
     }
     result =
         path_resolve(&process->guest, dirfd2, (const char *)argument[row->path2], ENTRY, space);
     if (result == 0) {
         result = may_access(process, space, moves ? REMOVE : CREATE);
     }
-    if (result == 0 && first != NULL && first != space->mount) {
-        result = moves || host_exists(space->kept) == 0 ? -EXDEV : -ENOENT;
+    if (result == 0 && first.mount != NULL && first.mount != space->mount) {
+        bool is_there = moves || host_exists(space->kept) == 0;
+        result = is_there ? -EXDEV : -ENOENT;
     }
     if (result < 0) {
         return result;
     }
     replace(argument, row->dirfd2, row->path2, space->host);
-    return pass(&changed);
+    if (moves && first.is_entry && space->is_entry) {
+        uint64_t flags = call->number == NR_renameat2 ? (unsigned)argument[4] : 0;
+        return union_rename(&process->guest, space, first.has_end, flags);
+    }
+    if (first.is_entry) {
+        return -EBUSY; /* the second one ends in dots */
+    }
+    return !moves && space->is_entry ? union_create(&process->guest, &changed, row->path2, space)
+                                     : pass(&changed);
 }
 
 static long on_descriptor(struct process *process, const struct row *row, const struct call *call) {
-    long allowed = may_change_descriptor(process, call->argument[row->dirfd]);
-    return allowed < 0 ? allowed : pass(call);
+    long descriptor = call->argument[row->dirfd];
+    long result = may_change_descriptor(process, descriptor);
+    if (result < 0 || !process->guest.has_union) {
+        return result < 0 ? result : pass(call);
+    }
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return -ENOMEM;
+    }
+    result = union_descriptor_to_change(&process->guest, descriptor, space);
+    result = result < 0 ? result : result > 0 ? by_path(call, space->host) : pass(call);
+    workspace_give_back(space);
+    return result;
 }
 
 long calls_carry_out(struct process *process, const struct call *call, uint64_t *mask) {

@@ -102,23 +102,83 @@ static bool add_mount(struct guest *guest, const char *target, const char *sourc
     return true;
 }
 
-static void sort_by_source(struct guest *guest) {
-    for (size_t index = 0; index < guest->mount_count; index++) {
-        size_t place = index;
-        while (place > 0 &&
-               guest->by_source[place - 1]->source_size < guest->mounts[index].source_size) {
-            guest->by_source[place] = guest->by_source[place - 1];
-            place--;
-        }
-        guest->by_source[place] = &guest->mounts[index];
+static void add_origin(struct guest *guest, const char *path, size_t size,
+                       const struct mount *mount) {
+    size_t place = guest->origin_count++;
+    while (place > 0 && guest->origins[place - 1].size < size) {
+        guest->origins[place] = guest->origins[place - 1];
+        place--;
     }
+    guest->origins[place] = (struct origin){path, size, mount};
+}
+
+static void sort_origins(struct guest *guest) {
+    guest->origin_count = 0;
+    for (size_t index = 0; index < guest->mount_count; index++) {
+        const struct mount *mount = &guest->mounts[index];
+        add_origin(guest, mount->source, mount->source_size, mount);
+        if (mount->lower != NULL) {
+            add_origin(guest, mount->lower, mount->lower_size, mount);
+        }
+    }
+}
+
+void guest_uncover(struct guest *guest) {
+    guest->mounts[0] = guest->mounts[guest->mount_count - 1];
+    guest->mount_count = 1;
+    guest->has_readonly = false;
+    sort_origins(guest);
+}
+
+/* The root becomes a union. */
+static bool add_lower(struct guest *guest, const char *lower) {
+    struct mount *root = &guest->mounts[guest->mount_count - 1];
+    if (guest->work == NULL || !is_canonical(guest->work) || !is_canonical(lower)) {
+        return false;
+    }
+    root->lower = without_slash(lower);
+    root->lower_size = length_of(root->lower);
+    guest->has_union = true;
+    return true;
+}
+
+/* The words that are about one value. */
+static bool read_setting(struct guest *guest, const char *word, const char *value,
+                         const char **lower) {
+    if (same_text(word, "directory")) {
+        guest->directory = value;
+        return value[0] == '/';
+    }
+    if (same_text(word, "uid")) {
+        return read_number(value, &guest->uid);
+    }
+    if (same_text(word, "gid")) {
+        return read_number(value, &guest->gid);
+    }
+    if (same_text(word, "make") || same_text(word, "touch")) {
+        return value[0] == '/'; /* for the front, before the first program */
+    }
+    const char **place = same_text(word, "lower")   ? lower
+                         : same_text(word, "work")  ? &guest->work
+                         : same_text(word, "state") ? &guest->state
+                                                    : NULL;
+    if (place == NULL || *place != NULL) {
+        return false;
+    }
+    *place = value;
+    return true;
 }
 
 bool guest_read(struct guest *guest, const char *text, size_t size) {
     const char *end = text + size;
+    const char *lower = NULL;
     bool has_root = false;
     guest->mount_count = 0;
     guest->has_readonly = false;
+    guest->has_union = false;
+    guest->work = NULL;
+    guest->state = NULL;
+    guest->shared = NULL;
     guest->copy_count = 0;
     guest->directory = "/";
     guest->uid = 0;
@@ -140,20 +200,18 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
                    add_mount(guest, value, next_string(&text, end), word[1] == 'o');
         } else if (same_text(word, "copy")) {
             good = add_copy(guest, value, next_string(&text, end));
-        } else if (same_text(word, "directory")) {
-            guest->directory = value;
-            good = value[0] == '/';
-        } else if (same_text(word, "uid")) {
-            good = read_number(value, &guest->uid);
         } else {
-            good = same_text(word, "gid") && read_number(value, &guest->gid);
+            good = read_setting(guest, word, value, &lower);
         }
         if (!good) {
             return false;
         }
     }
-    sort_by_source(guest);
-    return has_root;
+    if (!has_root || (lower != NULL && !add_lower(guest, lower))) {
+        return false;
+    }
+    sort_origins(guest);
+    return true;
 }
 
 /* Whether path is prefix, or lies below it. */
@@ -227,16 +285,22 @@ long guest_from_host(const struct guest *guest, const char *host, size_t size, c
     if (size == 1 && host[0] == '/') {
         size = 0;
     }
-    for (size_t index = 0; index < guest->mount_count; index++) {
-        const struct mount *mount = guest->by_source[index];
-        if (!is_below(host, size, mount->source, mount->source_size)) {
+    for (size_t index = 0; index < guest->origin_count; index++) {
+        const struct origin *origin = &guest->origins[index];
+        const struct mount *mount = origin->mount;
+        if (!is_below(host, size, origin->path, origin->size)) {
             continue;
         }
-        const char *below = host + mount->source_size;
-        size_t left = size - mount->source_size;
+        const char *below = host + origin->size;
+        size_t left = size - origin->size;
         if (!is_hidden(guest, mount, below, left)) {
             return join(path, mount->target, mount->target_size, below, left);
         }
     }
     return -ENOENT;
+}
+
+bool guest_is_lower(const struct guest *guest, const char *host, size_t size) {
+    const struct mount *root = &guest->mounts[guest->mount_count - 1];
+    return root->lower != NULL && is_below(host, size, root->lower, root->lower_size);
 }

@@ -7,13 +7,25 @@
 
 enum { MAX_MOUNTS = 256, MAX_COPIES = 64 };
 
-/* A host file or directory that the guest sees at target. */
+/*
+ * A host file or directory that the guest sees at target. With a lower directory it is a union:
+ * source is the upper one of overlayfs, see union.h.
+ */
 struct mount {
     const char *target; /* guest path, canonical; "" is the root */
     const char *source; /* host path, canonical, without a slash at its end */
+    const char *lower;  /* the same; NULL: this is no union */
     size_t target_size;
     size_t source_size;
+    size_t lower_size;
     bool readonly;
+};
+
+/* Where on the host something of the guest may lie: mounts have one of them, unions two. */
+struct origin {
+    const char *path;
+    size_t size;
+    const struct mount *mount;
 };
 
 /* A file of the host, and the copy of it whose system calls are patched. */
@@ -23,10 +35,15 @@ struct copy {
 };
 
 struct guest {
-    struct mount mounts[MAX_MOUNTS];     /* longest target first; the last one is the root */
-    struct mount *by_source[MAX_MOUNTS]; /* the same, longest source first */
+    struct mount mounts[MAX_MOUNTS];       /* longest target first; the last one is the root */
+    struct origin origins[MAX_MOUNTS + 1]; /* their sources, and the lower; longest first */
     size_t mount_count;
-    bool has_readonly; /* one of the mounts is */
+    size_t origin_count;
+    bool has_readonly;     /* one of the mounts is */
+    bool has_union;        /* the root is */
+    const char *work;      /* of the union: a directory on the device of the upper one, or NULL */
+    const char *state;     /* of the union: the file that its processes share, or NULL */
+    struct shared *shared; /* that file in memory; NULL: there is none */
     struct copy copies[MAX_COPIES];
     size_t copy_count;
     const char *executable; /* guest path of the program that runs */
@@ -39,11 +56,16 @@ struct guest {
 
 /*
  * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N;
+ * for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "touch" PATH for directories
+ * and files that are to be there before the first program runs;
  * for each mount "rw" or "ro", TARGET, SOURCE; for each patched copy "copy", its five numbers,
  * PATH. The strings are used in place. False when it is not one. Of two mounts with the same
  * target the later one hides the other.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
+
+/* Take away all mounts but the root: to see what lies below them. */
+void guest_uncover(struct guest *guest);
 
 /* The mount that guest path (canonical, of that size; "" is the root) belongs to. */
 const struct mount *guest_mount(const struct guest *guest, const char *path, size_t size);
@@ -60,5 +82,8 @@ long guest_to_host(const struct guest *guest, const char *path, size_t size, cha
  * or -ENOENT.
  */
 long guest_from_host(const struct guest *guest, const char *host, size_t size, char *path);
+
+/* Whether a host path is one of the lower directory, which nobody may change. */
+bool guest_is_lower(const struct guest *guest, const char *host, size_t size);
 
 #endif

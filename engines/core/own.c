@@ -1,4 +1,5 @@
 #include "own.h"
+#include "union.h"
 
 enum {
     PR_GET_SECCOMP = 21,
@@ -12,6 +13,10 @@ enum {
     SECCOMP_FLAGS = 0x17, /* those that need no one to listen */
     FILTER_SIZE = 16,     /* of struct sock_fprog */
     W_OK = 2,
+    FS_IOC_SETFLAGS = 0x40086602, /* <linux/fs.h>, <linux/fsverity.h> */
+    FS_IOC_FSSETXATTR = 0x401c5820,
+    FS_IOC_SETVERSION = 0x40087602,
+    FS_IOC_ENABLE_VERITY = 0x40806685,
 };
 
 static long call_getcwd(struct process *process, const struct call *call, struct workspace *space) {
@@ -92,6 +97,29 @@ static long call_prctl(struct process *process, const struct call *call) {
     }
 }
 
+/* Requests that change the file itself, though it is open to be read only. */
+static long call_ioctl(struct process *process, const struct call *call, struct workspace *space) {
+    struct call changed = *call;
+    long result = 0;
+    switch ((unsigned)call->argument[1]) {
+    case FS_IOC_SETFLAGS:
+    case FS_IOC_FSSETXATTR:
+    case FS_IOC_SETVERSION:
+    case FS_IOC_ENABLE_VERITY:
+        result = union_descriptor_to_change(&process->guest, call->argument[0], space);
+    }
+    if (result <= 0) {
+        return result < 0 ? result : pass(call);
+    }
+    result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (result >= 0) {
+        changed.argument[0] = result;
+        result = pass(&changed);
+        kernel(NR_close, changed.argument[0], 0, 0, 0, 0, 0);
+    }
+    return result;
+}
+
 static long access_at(struct process *process, long dirfd, const char *path, long mode, long flags,
                       struct workspace *space) {
     if (flags & AT_EMPTY_PATH && path_is_empty(path)) {
@@ -134,6 +162,8 @@ static long with_space(struct process *process, const struct call *call, struct 
         return access_at(process, a[0], (const char *)a[1], a[2], a[3], space);
     case NR_getcwd:
         return call_getcwd(process, call, space);
+    case NR_ioctl:
+        return call_ioctl(process, call, space);
     case NR_chroot:
         return call_chroot(process, call, space);
 #ifdef ARCH_HAS_LEGACY
@@ -174,6 +204,11 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
                                 (char *const *)a[3], a[4]);
     case NR_mmap:
         return own_map_call(process, call);
+    case NR_getdents64:
+#ifdef ARCH_HAS_LEGACY
+    case NR_getdents:
+#endif
+        return union_list(&process->guest, call);
     case NR_prctl:
         return call_prctl(process, call);
     case NR_seccomp:

@@ -2,6 +2,7 @@
 #include "own.h"
 #include "proc.h"
 #include "table.h"
+#include "union.h"
 
 /* The text of a link of /proc to a file is a host path: the guest has its own name for that. */
 static long link_of_proc(struct process *process, struct workspace *space, long size) {
@@ -64,7 +65,8 @@ static long symlink_at(struct process *process, const char *text, long dirfd, co
     if (result < 0) {
         return result;
     }
-    return kernel(NR_symlinkat, (long)text, AT_FDCWD, (long)space->host, 0, 0, 0);
+    const struct call call = {NR_symlinkat, {(long)text, AT_FDCWD, (long)space->host}};
+    return space->is_entry ? union_create(&process->guest, &call, 2, space) : pass(&call);
 }
 
 long own_link_call(struct process *process, const struct call *call, struct workspace *space) {

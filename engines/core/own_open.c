@@ -3,6 +3,8 @@
 #include "proc_files.h"
 #include "quick.h"
 
+enum { W_OK = 2, TRIES = 8 };
+
 /* What is at host, of a mount that is read-only: devices and pipes may be written to all the same.
  */
 static long open_readonly(const struct workspace *space, long flags, long mode) {
@@ -27,6 +29,28 @@ static long open_readonly(const struct workspace *space, long flags, long mode) 
     return kernel(NR_openat, AT_FDCWD, (long)host, flags & ~(long)O_CREAT, mode, 0, 0);
 }
 
+/* In a directory of which the kind is known; it is opened to be read only. */
+static long quick_open_in_union(struct process *process, enum folder folder, const char *path,
+                                const struct shape *shape, long flags, char *host) {
+    const struct guest *guest = &process->guest;
+    if (!shape->is_absolute || flags & O_PATH) {
+        return -ENOSYS;
+    }
+    long result = -ENOENT;
+    if (folder == MERGED) {
+        quick_path(guest, path, shape, UPPER, host);
+        result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
+    }
+    if (result == -ENOENT) {
+        quick_path(guest, path, shape, LOWER, host);
+        result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
+    }
+    /* A link; with O_DIRECTORY it is no directory; or a whiteout. */
+    bool is_no_answer = result == -ELOOP || result == -ENOTDIR || result == -ENXIO ||
+                        (result == -EACCES && folder == MERGED);
+    return is_no_answer ? -ENOSYS : result;
+}
+
 /* Without the walk, where there are no links; -ENOSYS where it is needed. */
 static long quick_open_at(struct process *process, long dirfd, const char *path, long flags,
                           long mode, char *host) {
@@ -36,6 +60,13 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
         shape.may_be_translated) {
         return -ENOSYS;
     }
+    enum folder folder = quick_folder(&process->guest, dirfd, path, &shape);
+    if (folder == UNKNOWN_FOLDER || (writes && folder != NATIVE)) {
+        return -ENOSYS;
+    }
+    if (folder == MERGED || (folder == ONLY_LOWER && shape.is_absolute)) {
+        return quick_open_in_union(process, folder, path, &shape, flags, host);
+    }
     if (shape.is_single && flags & O_NOFOLLOW) {
         return kernel(NR_openat, dirfd, (long)path, flags, mode, 0, 0);
     }
@@ -43,7 +74,8 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
     bool is_plain = shape.is_single && !(flags & (O_PATH | O_DIRECTORY));
     long result = is_plain ? kernel(NR_openat, dirfd, (long)path, flags | O_NOFOLLOW, mode, 0, 0)
                            : quick_open(&process->guest, dirfd, path, &shape, flags, mode, host);
-    return result == -ELOOP ? -ENOSYS : result;
+    bool may_be_whiteout = (result == -ENXIO || result == -EACCES) && process->guest.has_union;
+    return result == -ELOOP || may_be_whiteout ? -ENOSYS : result;
 }
 
 static enum last last_of(long flags) {
@@ -51,24 +83,135 @@ static enum last last_of(long flags) {
     return flags & O_NOFOLLOW || exclusive ? KEEP : FOLLOW;
 }
 
-static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
-                    struct workspace *space) {
-    long result = quick_open_at(process, dirfd, path, flags, mode, space->host);
-    if (result != -ENOSYS) {
-        return result;
-    }
-    result = path_resolve(&process->guest, dirfd, path, last_of(flags), space);
+/* How a resolved path is opened: as openat(2) or as openat2(2) does it. */
+struct opening {
+    long flags, mode;
+    const struct open_how *how; /* NULL: as openat(2) */
+};
+
+static struct call opening_call(const struct opening *opening, const char *host) {
+    return opening->how != NULL
+               ? (struct call){NR_openat2,
+                               {AT_FDCWD, (long)host, (long)opening->how, sizeof *opening->how}}
+               : (struct call){NR_openat, {AT_FDCWD, (long)host, opening->flags, opening->mode}};
+}
+
+static bool is_written(long flags) {
+    return !(flags & O_PATH) &&
+           ((flags & O_ACCMODE) != O_RDONLY || flags & (O_TRUNC | O_TMPFILE_BIT));
+}
+
+/* What is in the lower directory is to be written: 0 when it is a copy in the upper one, or needs
+ * none. */
+static long prepare_to_write(struct process *process, const struct opening *opening,
+                             struct workspace *space) {
+    struct status status;
+    bool is_temporary = opening->flags & O_TMPFILE_BIT;
+    long result = kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
+                         space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW, 0, 0);
     if (result < 0) {
         return result;
     }
-    result = proc_open(&process->guest, space->host, flags);
-    if (result != -ENOSYS) {
+    unsigned kind = status.mode & S_IFMT;
+    if (kind != S_IFREG && !(kind == S_IFDIR && is_temporary)) {
+        return kind == S_IFDIR ? -EISDIR : 0; /* a pipe holds nothing on the disk */
+    }
+    if (!is_temporary) {
+        result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, W_OK, 0, 0, 0);
+    }
+    if (result < 0 && result != -EROFS) {
         return result;
     }
-    if (space->mount->readonly) {
-        return open_readonly(space, flags, mode);
+    return union_to_change(&process->guest, space, !(opening->flags & O_TRUNC));
+}
+
+/* Open what has been resolved in a union. -EAGAIN: it is no more what it was then. */
+static long open_in_union(struct process *process, struct opening *opening,
+                          struct workspace *space) {
+    bool may_create = opening->flags & O_CREAT && !(opening->flags & (O_PATH | O_TMPFILE_BIT));
+    if (may_create && space->has_end) {
+        return -EISDIR;
     }
-    return kernel(NR_openat, AT_FDCWD, (long)space->host, flags, mode, 0, 0);
+    if (space->layer == NOWHERE && !space->is_magic) {
+        const struct call call = opening_call(opening, space->host);
+        long result = union_create(&process->guest, &call, 1, space);
+        return result == -EEXIST && !(opening->flags & O_EXCL) ? -EAGAIN : result;
+    }
+    bool is_lower = space->layer == LOWER || (space->is_magic && space->is_lower);
+    if (is_lower && may_create) {
+        struct status status;
+        if (opening->flags & O_EXCL) {
+            return -EEXIST;
+        }
+        if (kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
+                   space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
+            (status.mode & S_IFMT) == S_IFDIR) {
+            return -EISDIR;
+        }
+    }
+    if (is_lower && is_written(opening->flags)) {
+        long result = prepare_to_write(process, opening, space);
+        if (result < 0) {
+            return result == -ENOENT ? -EAGAIN : result;
+        }
+    }
+    struct open_how how;
+    if (is_lower && may_create && opening->how == NULL) {
+        opening->flags &= ~(long)O_CREAT; /* it is there */
+    } else if (is_lower && may_create) {
+        how = *opening->how;
+        how.mode = 0;
+        how.flags &= ~(uint64_t)O_CREAT;
+        opening->how = &how;
+    }
+    const struct call call = opening_call(opening, space->host);
+    long result = pass(&call);
+    if ((result != -ENXIO && result != -EACCES) || space->layer != UPPER) {
+        return result;
+    }
+    struct status status; /* it may have become a whiteout */
+    bool is_whiteout = kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
+                              AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
+                       union_is_whiteout(&status);
+    return is_whiteout ? -EAGAIN : result;
+}
+
+static long open_resolved(struct process *process, struct opening *opening,
+                          struct workspace *space) {
+    if (space->mount->readonly) {
+        return open_readonly(space, opening->flags, opening->mode);
+    }
+    if (process->guest.has_union &&
+        (space->is_magic ? space->is_lower : space->mount->lower != NULL)) {
+        return open_in_union(process, opening, space);
+    }
+    const struct call call = opening_call(opening, space->host);
+    return pass(&call);
+}
+
+static uint64_t may_be_missing(long flags) {
+    return flags & O_CREAT ? MAY_BE_MISSING : 0;
+}
+
+static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
+                    struct workspace *space) {
+    long result = quick_open_at(process, dirfd, path, flags, mode, space->host);
+    for (int count = 0; count < TRIES && (result == -ENOSYS || result == -EAGAIN); count++) {
+        result = path_resolve_within(&process->guest, dirfd, path, last_of(flags),
+                                     may_be_missing(flags), space);
+        if (result < 0) {
+            return result;
+        }
+        result = proc_open(&process->guest, space->host, flags);
+        if (result == -ENOSYS) {
+            struct opening opening = {.flags = flags, .mode = mode};
+            result = open_resolved(process, &opening, space);
+            if (result == -ENOSYS || (result == -EAGAIN && !process->guest.has_union)) {
+                return result;
+            }
+        }
+    }
+    return result;
 }
 
 /* The argument that may grow: what this does not know of it must be zero. */
@@ -106,17 +249,19 @@ static long call_openat2(struct process *process, const struct call *call,
         return -EINVAL;
     }
     long flags = (long)how.flags;
-    result = path_resolve_within(&process->guest, a[0], (const char *)a[1], last_of(flags),
-                                 how.resolve, space);
-    if (result < 0) {
-        return result;
-    }
-    if (space->mount->readonly) {
-        return open_readonly(space, flags, (long)how.mode);
-    }
-    /* The path has no links any more, but from the root of the host it crosses mounts. */
+    uint64_t limits = how.resolve | may_be_missing(flags);
+    /* The path will have no links any more, but from the root of the host it crosses mounts. */
     how.resolve &= unknown | RESOLVE_NO_MAGICLINKS;
-    return kernel(NR_openat2, AT_FDCWD, (long)space->host, (long)&how, sizeof how, 0, 0);
+    for (int count = 0; count < TRIES; count++) {
+        struct opening opening = {.flags = flags, .mode = (long)how.mode, .how = &how};
+        result = path_resolve_within(&process->guest, a[0], (const char *)a[1], last_of(flags),
+                                     limits, space);
+        result = result < 0 ? result : open_resolved(process, &opening, space);
+        if (result != -EAGAIN || !process->guest.has_union) {
+            break;
+        }
+    }
+    return result;
 }
 
 long own_open_call(struct process *process, const struct call *call, struct workspace *space) {

@@ -38,18 +38,61 @@ static void show(const struct process *process, const struct question *question)
     }
 }
 
-static long ask(const struct question *question, long dirfd, const char *path, long flags) {
+static long ask(const struct guest *guest, const struct question *question, long dirfd,
+                const char *path, long flags) {
     if (question->is_extended) {
-        return kernel(NR_statx, dirfd, (long)path, flags, question->mask, (long)question->answer,
-                      0);
+        long result =
+            kernel(NR_statx, dirfd, (long)path, flags, question->mask, (long)question->answer, 0);
+        if (result == 0) {
+            union_show_extended(guest, question->answer, dirfd, path, flags);
+        }
+        return result;
     }
-    return kernel(NR_newfstatat, dirfd, (long)path, (long)question->answer, flags, 0, 0);
+    long result = kernel(NR_newfstatat, dirfd, (long)path, (long)question->answer, flags, 0, 0);
+    if (result == 0) {
+        union_show(guest, question->answer, dirfd, path, flags);
+    }
+    return result;
 }
 
-static bool is_link(const struct question *question) {
+static bool is_kind(const struct question *question, unsigned kind) {
     unsigned mode = question->is_extended ? ((struct extended_status *)question->answer)->mode
                                           : ((struct status *)question->answer)->mode;
-    return (mode & S_IFMT) == S_IFLNK;
+    return (mode & S_IFMT) == kind;
+}
+
+/*
+ * A name in a directory of which the kind is known. A link is for the walk if it is to be followed,
+ * and so is what may be a whiteout.
+ */
+static long ask_name(struct process *process, const struct question *question, long dirfd,
+                     const char *path) {
+    const struct guest *guest = &process->guest;
+    bool keeps = question->flags & AT_SYMLINK_NOFOLLOW;
+    long result = ask(guest, question, dirfd, path, question->flags | AT_SYMLINK_NOFOLLOW);
+    bool is_no_answer = result == 0 && ((!keeps && is_kind(question, S_IFLNK)) ||
+                                        (guest->has_union && is_kind(question, S_IFCHR)));
+    return is_no_answer ? -ENOSYS : result;
+}
+
+/* An absolute path whose directory is in the lower one; in the upper one, too, if that is merged.
+ */
+static long ask_in_union(struct process *process, const struct question *question,
+                         enum folder folder, const char *path, const struct shape *shape,
+                         char *host) {
+    if (!shape->is_absolute) {
+        return -ENOSYS;
+    }
+    long result = -ENOENT;
+    if (folder == MERGED) {
+        quick_path(&process->guest, path, shape, UPPER, host);
+        result = ask_name(process, question, AT_FDCWD, host);
+    }
+    if (result == -ENOENT) {
+        quick_path(&process->guest, path, shape, LOWER, host);
+        result = ask_name(process, question, AT_FDCWD, host);
+    }
+    return result == -ENOTDIR ? -ENOSYS : result;
 }
 
 /* Without the walk, where there are no links; -ENOSYS where it is needed. */
@@ -64,9 +107,15 @@ static long quick_ask(struct process *process, const struct question *question, 
     if (!is_known || !quick_shape(&process->guest, path, &shape)) {
         return -ENOSYS;
     }
+    enum folder folder = quick_folder(&process->guest, dirfd, path, &shape);
+    if (folder == UNKNOWN_FOLDER) {
+        return -ENOSYS;
+    }
+    if (folder == MERGED || (folder == ONLY_LOWER && shape.is_absolute)) {
+        return ask_in_union(process, question, folder, path, &shape, host);
+    }
     if (shape.is_single) {
-        long result = ask(question, dirfd, path, flags | AT_SYMLINK_NOFOLLOW);
-        return result == 0 && !keeps && is_link(question) ? -ENOSYS : result;
+        return ask_name(process, question, dirfd, path);
     }
     long open_flags = O_PATH | O_CLOEXEC | (keeps ? O_NOFOLLOW : 0);
     long descriptor = quick_open(&process->guest, dirfd, path, &shape, open_flags, 0, host);
@@ -74,7 +123,7 @@ static long quick_ask(struct process *process, const struct question *question, 
         bool is_no_answer = descriptor == -ELOOP || descriptor == -EMFILE || descriptor == -ENFILE;
         return is_no_answer ? -ENOSYS : descriptor;
     }
-    long result = ask(question, descriptor, "", flags | AT_EMPTY_PATH);
+    long result = ask(&process->guest, question, descriptor, "", flags | AT_EMPTY_PATH);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     return result;
 }
@@ -84,13 +133,14 @@ static long status_at(struct process *process, const struct question *question, 
     long flags = question->flags;
     long result;
     if (path == NULL || (flags & AT_EMPTY_PATH && path_is_empty(path))) {
-        result = ask(question, dirfd, path, flags);
+        result = ask(&process->guest, question, dirfd, path, flags);
     } else {
         result = quick_ask(process, question, dirfd, path, space->host);
         if (result == -ENOSYS) {
             enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
             result = path_resolve(&process->guest, dirfd, path, last, space);
-            result = result < 0 ? result : ask(question, AT_FDCWD, space->host, flags);
+            result =
+                result < 0 ? result : ask(&process->guest, question, AT_FDCWD, space->host, flags);
         }
     }
     if (result == 0) {
@@ -102,6 +152,8 @@ static long status_at(struct process *process, const struct question *question, 
 static long call_fstat(struct process *process, const struct call *call) {
     long result = pass(call);
     if (result == 0) {
+        union_show(&process->guest, (void *)call->argument[1], call->argument[0], "",
+                   AT_EMPTY_PATH);
         show(process, &(struct question){.answer = (void *)call->argument[1]});
     }
     return result;

@@ -1,6 +1,7 @@
 /* Addresses of AF_UNIX sockets are paths (unix(7)); other families name no files. */
 #include "own.h"
 #include "table.h"
+#include "union.h"
 
 enum {
     AF_UNIX = 1,
@@ -81,6 +82,9 @@ static long translate(struct process *process, long address, long size, bool bin
         path_resolve(&process->guest, AT_FDCWD, space->kept, binds ? ENTRY : FOLLOW, space);
     if (error == 0 && binds) {
         error = may_access(process, space, CREATE);
+        if (error == 0 && space->is_entry) {
+            error = union_clear(&process->guest, space);
+        }
     }
     if (error < 0) {
         return error == -EEXIST ? -EADDRINUSE : error;

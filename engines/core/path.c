@@ -1,6 +1,7 @@
 #include "path.h"
 
 #include "proc.h"
+#include "union.h"
 
 enum { NAME_SIZE = 255, DONE = 1 };
 
@@ -10,6 +11,23 @@ static long read_link(const char *host, char *target) {
         target[size] = '\0';
     }
     return size;
+}
+
+/*
+ * The guest path of the directory that has the host path in space->link. What is removed from a
+ * union, or made anew, is there no more, though the lower directory has it for ever.
+ */
+static long from_directory(const struct guest *guest, size_t size, struct workspace *space) {
+    long found = guest_from_host(guest, space->link, size, space->guest);
+    if (found <= 1 || !guest->has_union || !guest_is_lower(guest, space->link, size)) {
+        return found;
+    }
+    enum folder folder = union_known(guest, space->guest, (size_t)found);
+    if (folder == UNKNOWN_FOLDER) {
+        const struct mount *mount = guest_mount(guest, space->guest, (size_t)found);
+        folder = union_folder(guest, mount, space->guest, (size_t)found, space->host);
+    }
+    return folder == ONLY_LOWER || folder == MERGED ? found : -ENOENT;
 }
 
 long path_of_directory(const struct guest *guest, long dirfd, struct workspace *space) {
@@ -35,7 +53,7 @@ long path_of_directory(const struct guest *guest, long dirfd, struct workspace *
         /* A pipe, a socket; or a working directory that no path leads to. */
         return (int)dirfd == AT_FDCWD ? -ENOENT : -ENOTDIR;
     }
-    return guest_from_host(guest, space->link, (size_t)size, space->guest);
+    return from_directory(guest, (size_t)size, space);
 }
 
 /* A walk in progress. */
@@ -51,6 +69,8 @@ struct walk {
     bool has_slash;    /* a slash at the end */
     bool is_directory; /* what space->guest names is known to be one */
     bool is_name;      /* the last part was a name, of which nothing is known */
+    size_t found_size; /* of the path of which layer is known */
+    enum layer layer;
     int links;
 };
 
@@ -67,6 +87,7 @@ static long go_down(struct walk *walk, const char *name, size_t name_size) {
     if (name_size > NAME_SIZE || walk->size + name_size + 2 > PATH_SIZE) {
         return -ENAMETOOLONG;
     }
+    walk->found_size = PATH_SIZE;
     walk->space->guest[walk->size++] = '/';
     copy_bytes(walk->space->guest + walk->size, name, name_size);
     walk->size += name_size;
@@ -98,9 +119,89 @@ static long follow_text(struct walk *walk, size_t name_size, size_t link_size) {
         space->rest[link_size] = '\0';
     }
     walk->next = space->rest;
+    walk->found_size = PATH_SIZE;
     walk->size = is_absolute ? walk->floor : walk->size - name_size - 1;
     walk->is_directory = true;
     return 0;
+}
+
+/* What the directory is that the last part of the path so far lies in, as far as it is known. */
+static enum folder folder_above(const struct walk *walk) {
+    size_t size = walk->size;
+    while (size > 0 && walk->space->guest[size - 1] != '/') {
+        size--;
+    }
+    return size == 0 ? UNKNOWN_FOLDER : union_known(walk->guest, walk->space->guest, size - 1);
+}
+
+static long found(struct walk *walk, enum layer layer) {
+    walk->layer = layer;
+    walk->found_size = walk->size;
+    return layer;
+}
+
+/* Where in its union the path so far is; in space->host, too. The layer, or -errno. */
+static long locate(struct walk *walk, const struct mount *mount, struct status *status) {
+    struct workspace *space = walk->space;
+    if (folder_above(walk) == ONLY_LOWER) {
+        long size = union_path(mount, LOWER, space->guest, walk->size, space->host);
+        long result = size < 0 ? size
+                               : kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)status,
+                                        AT_SYMLINK_NOFOLLOW, 0, 0);
+        if (result == -ENOENT) {
+            size = union_path(mount, UPPER, space->guest, walk->size, space->host);
+            return size < 0 ? size : found(walk, NOWHERE);
+        }
+        return result < 0 ? result : found(walk, LOWER);
+    }
+    long layer = union_locate(walk->guest, mount, space->guest, walk->size, space->host, status);
+    return layer < 0 ? layer : found(walk, (enum layer)layer);
+}
+
+/* As read_link, in a union. */
+static long read_link_in_union(struct walk *walk, const struct mount *mount, bool is_last) {
+    struct workspace *space = walk->space;
+    enum folder folder = union_known(walk->guest, space->guest, walk->size);
+    if (folder == ONLY_LOWER || folder == MERGED) { /* a directory, and it stays one */
+        found(walk, folder == MERGED ? UPPER : LOWER);
+        return union_path(mount, walk->layer, space->guest, walk->size, space->host) < 0
+                   ? -ENAMETOOLONG
+                   : -EINVAL;
+    }
+    if (folder_above(walk) == ONLY_LOWER) {
+        long size = union_path(mount, LOWER, space->guest, walk->size, space->host);
+        size = size < 0 ? size : read_link(space->host, space->link);
+        if (size >= 0 || size == -EINVAL) {
+            found(walk, LOWER);
+        }
+        if (size == -EINVAL && !is_last) {
+            union_learn(walk->guest, mount, space->guest, walk->size, space->host);
+        }
+        return size;
+    }
+    struct status status;
+    long layer = locate(walk, mount, &status);
+    if (layer <= NOWHERE) {
+        return layer == NOWHERE ? -ENOENT : layer;
+    }
+    if ((status.mode & S_IFMT) == S_IFLNK) {
+        return read_link(space->host, space->link);
+    }
+    if (!is_last && (status.mode & S_IFMT) == S_IFDIR) {
+        union_learn(walk->guest, mount, space->guest, walk->size, space->host);
+    }
+    return -EINVAL;
+}
+
+/* The text of the link that is at the path so far, in space->link: its size; and the host path. */
+static long read_link_here(struct walk *walk, bool is_last) {
+    struct workspace *space = walk->space;
+    const struct mount *mount = guest_mount(walk->guest, space->guest, walk->size);
+    if (mount->lower != NULL) {
+        return read_link_in_union(walk, mount, is_last);
+    }
+    long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
+    return size < 0 ? size : read_link(space->host, space->link);
 }
 
 /* A link of /proc leads to a host path: go on from where the guest has that. */
@@ -114,6 +215,7 @@ static long follow_magic(struct walk *walk, size_t name_size, size_t link_size, 
     if (walk->limits & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) {
         return -EXDEV;
     }
+    space->is_lower = guest_is_lower(walk->guest, space->link, link_size);
     long size = proc_target(walk->guest, space->host, space->link, link_size);
     bool is_open = kind == LINK_TO_OPEN || kind == LINK_TO_DIRECTORY || kind == LINK_TO_OTHER;
     if (is_last && is_open && (size >= 0 || proc_is_own(pid) || space->link[0] != '/')) {
@@ -137,11 +239,7 @@ static long look(struct walk *walk, size_t name_size, bool is_last) {
     if (guest_is_target(walk->guest, space->guest, walk->size)) {
         return walk->limits & RESOLVE_NO_XDEV ? -EXDEV : 0; /* what is mounted is no link */
     }
-    long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
-    if (size < 0) {
-        return size;
-    }
-    long link_size = read_link(space->host, space->link);
+    long link_size = read_link_here(walk, is_last);
     if (link_size == -EINVAL) {
         return 0;
     }
@@ -159,20 +257,33 @@ static long look(struct walk *walk, size_t name_size, bool is_last) {
     return follow_text(walk, name_size, (size_t)link_size);
 }
 
-/* What space->guest names must be a directory that can be searched: only then has it a parent. */
-static long demand_directory(struct walk *walk) {
+/* Whether the directory so far can be searched: 0 or -errno. */
+static long search(struct walk *walk) {
     struct workspace *space = walk->space;
-    if (walk->is_directory) {
-        return 0;
+    const struct mount *mount = guest_mount(walk->guest, space->guest, walk->size);
+    long size;
+    if (mount->lower != NULL) {
+        struct status status;
+        long layer = locate(walk, mount, &status);
+        size = layer == NOWHERE ? -ENOENT : layer < 0 ? layer : (long)length_of(space->host);
+    } else {
+        size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
     }
-    long size = guest_to_host(walk->guest, space->guest, walk->size, space->host);
     if (size < 0 || size + 3 > PATH_SIZE) {
         return size < 0 ? size : -ENAMETOOLONG;
     }
     copy_bytes(space->host + size, "/.", 3);
-    long result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
+    return kernel(NR_faccessat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
+}
+
+/* What space->guest names must be a directory that can be searched: only then has it a parent. */
+static long demand_directory(struct walk *walk) {
+    if (walk->is_directory) {
+        return 0;
+    }
+    long result = search(walk);
     bool is_made_up =
-        result == -ENOENT && guest_has_target_below(walk->guest, space->guest, walk->size);
+        result == -ENOENT && guest_has_target_below(walk->guest, walk->space->guest, walk->size);
     return is_made_up ? 0 : result;
 }
 
@@ -248,12 +359,50 @@ static const struct mount *mount_of(const struct walk *walk) {
     return guest_mount(walk->guest, walk->space->guest, size);
 }
 
+/* The host path in a union; its size. */
+static long finish_in_union(struct walk *walk, const struct mount *mount) {
+    struct workspace *space = walk->space;
+    space->is_entry = walk->last == ENTRY && walk->is_name;
+    if (space->is_entry) {
+        return union_path(mount, UPPER, space->guest, walk->size, space->host);
+    }
+    struct status status;
+    long layer = walk->layer;
+    if (walk->found_size != walk->size || walk->size == 0) {
+        layer = locate(walk, mount, &status);
+    }
+    if (layer < 0 || (layer == NOWHERE && !(walk->limits & MAY_BE_MISSING))) {
+        return layer < 0 ? layer : -ENOENT;
+    }
+    space->layer = (enum layer)layer;
+    size_t parent = walk->size;
+    while (parent > 0 && space->guest[parent - 1] != '/') {
+        parent--;
+    }
+    if (parent > 0) {
+        union_learn(walk->guest, mount, space->guest, parent - 1, space->host);
+    }
+    return union_path(mount, layer == LOWER ? LOWER : UPPER, space->guest, walk->size, space->host);
+}
+
+/* The host path; its size. */
+static long host_path(struct walk *walk) {
+    struct workspace *space = walk->space;
+    if (space->is_magic) {
+        return (long)length_of(space->host);
+    }
+    const struct mount *mount = guest_mount(walk->guest, space->guest, walk->size);
+    bool is_mounted = mount->target_size == walk->size && walk->size > 0;
+    return mount->lower != NULL && !is_mounted
+               ? finish_in_union(walk, mount)
+               : guest_to_host(walk->guest, space->guest, walk->size, space->host);
+}
+
 /* The host path, with what the guest's path ended in. */
 static long finish(struct walk *walk) {
     struct workspace *space = walk->space;
     space->mount = mount_of(walk);
-    long size = space->is_magic ? (long)length_of(space->host)
-                                : guest_to_host(walk->guest, space->guest, walk->size, space->host);
+    long size = host_path(walk);
     if (size < 0) {
         return size;
     }
@@ -268,6 +417,7 @@ static long finish(struct walk *walk) {
         return -ENAMETOOLONG;
     }
     copy_bytes(space->host + size, end, end_size + 1);
+    space->has_end = end_size > 0;
     return 0;
 }
 
@@ -296,6 +446,10 @@ long path_resolve_within(const struct guest *guest, long dirfd, const char *path
                          uint64_t limits, struct workspace *space) {
     struct walk walk = {.guest = guest, .space = space, .last = last, .limits = limits, .tail = ""};
     space->is_magic = false;
+    space->is_lower = false;
+    space->is_entry = false;
+    space->layer = NOWHERE;
+    walk.found_size = PATH_SIZE;
     long result = path_copy(space->rest, path);
     if (result <= 0) {
         return result < 0 ? result : -ENOENT;

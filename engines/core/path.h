@@ -5,6 +5,9 @@
 #include "guest.h"
 #include "memory.h"
 
+/* Of a union: which directory has it. */
+enum layer { NOWHERE, UPPER, LOWER };
+
 /* Room for the work; too much for the small stacks that some programs give a thread. */
 struct workspace {
     char guest[PATH_SIZE]; /* the canonical guest path so far; at the end the whole one */
@@ -14,6 +17,10 @@ struct workspace {
     char kept[PATH_SIZE];      /* the callers': the first of two answers */
     const struct mount *mount; /* that the answer lies on; of an ENTRY, that its directory does */
     bool is_magic; /* a link of /proc that the kernel is to follow, to what its text may not name */
+    bool is_lower; /* and it is open on what is in the lower directory of the union */
+    bool is_entry; /* of a union: host is the place in the upper one, whatever is there */
+    bool has_end;  /* host ends in a slash, or in dots, that are not in guest */
+    enum layer layer; /* of a union, if it is no entry */
 };
 
 /* What the last part of a path means. */
@@ -35,6 +42,9 @@ long path_resolve(const struct guest *guest, long dirfd, const char *path, enum 
 /* The same with the RESOLVE flags of openat2(2), which are obeyed here as far as they can be. */
 long path_resolve_within(const struct guest *guest, long dirfd, const char *path, enum last last,
                          uint64_t limits, struct workspace *space);
+
+/* A bit more of those: what is in no layer of a union is no error, but to be made. */
+#define MAY_BE_MISSING (1ULL << 63)
 
 /* The guest path of the directory that dirfd, or AT_FDCWD, stands for, in space->guest. Its size.
  */

@@ -69,6 +69,29 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
     return false;
 }
 
+enum folder quick_folder(const struct guest *guest, long dirfd, const char *path,
+                         const struct shape *shape) {
+    if (!guest->has_union) {
+        return NATIVE;
+    }
+    if (!shape->is_absolute) {
+        return union_of_descriptor(guest, dirfd);
+    }
+    if (guest_mount(guest, path, shape->size)->lower == NULL) {
+        return NATIVE;
+    }
+    size_t size = shape->size;
+    while (size > 0 && path[size - 1] != '/') {
+        size--;
+    }
+    return union_known(guest, path, size - 1);
+}
+
+long quick_path(const struct guest *guest, const char *path, const struct shape *shape,
+                enum layer layer, char *host) {
+    return union_path(guest_mount(guest, path, shape->size), layer, path, shape->size, host);
+}
+
 long quick_open(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
                 long flags, long mode, char *host) {
     struct open_how how = {.flags = (uint32_t)flags, .resolve = RESOLVE_NO_SYMLINKS};

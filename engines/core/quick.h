@@ -5,7 +5,7 @@
 #ifndef UDOCKER_QUICK_H
 #define UDOCKER_QUICK_H
 
-#include "guest.h"
+#include "union.h"
 
 /* What can be said of a path without looking at a file. */
 struct shape {
@@ -18,6 +18,17 @@ struct shape {
 
 /* Read a path of the guest's. False when the walk should see to it: it is not there, or long. */
 bool quick_shape(const struct guest *guest, const char *path, struct shape *shape);
+
+/*
+ * How the last name of the path is to be looked up: what its directory is. UNKNOWN_FOLDER leaves it
+ * to the walk.
+ */
+enum folder quick_folder(const struct guest *guest, long dirfd, const char *path,
+                         const struct shape *shape);
+
+/* The host path of an absolute path in a layer of the mount it lies on; its size or -errno. */
+long quick_path(const struct guest *guest, const char *path, const struct shape *shape,
+                enum layer layer, char *host);
 
 /*
  * Open path following no links. -ELOOP when there are some; -ENOSYS when the kernel cannot, or the

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _NUMBER = re.compile(r"^NUMBER\((\d+), (\w+)\)", re.MULTILINE)
 _TRAPPED = re.compile(r"^(?:ONE|TWO|OWN)\((\w+)", re.MULTILINE)
+_RARE = ("mmap", "ioctl")
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE = os.path.join(os.path.dirname(_HERE), "core")
 # No libc, so nothing that calls into one: no stack protector, no memcpy made of a loop. Only
@@ -91,7 +92,7 @@ def build(destination: str, compiler: str = "cc", machine: str | None = None) ->
 def trapped_numbers(machine: str | None = None) -> list[int]:
     """The system calls that stop in the engine, and are worth a patched place.
 
-    Not mmap: it stops only where it maps code.
+    Not mmap, which stops only where it maps code, and not ioctl, for a few requests.
     """
     machine = machine or platform.machine()
     with open(os.path.join(_CORE, f"numbers_{machine}.def")) as stream:
@@ -100,7 +101,7 @@ def trapped_numbers(machine: str | None = None) -> list[int]:
     for table in _MACHINES[machine].tables:
         with open(os.path.join(_CORE, table)) as stream:
             trapped.update(_TRAPPED.findall(stream.read()))
-    return sorted(numbers[name] for name in trapped if name in numbers and name != "mmap")
+    return sorted(numbers[name] for name in trapped if name in numbers and name not in _RARE)
 
 
 def sources(machine: str | None = None) -> list[str]:

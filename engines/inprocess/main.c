@@ -10,6 +10,7 @@
  */
 #include "engine.h"
 #include "guest_filter.h"
+#include "union.h"
 
 enum {
     AUX_END = 0, /* getauxval(3) */
@@ -41,6 +42,7 @@ static struct image image;
 static struct image interpreter;
 static struct passed_on passed;
 static const char *given; /* the path that was executed */
+static struct words { const char *begin, *end; } description;
 
 /* The description, mapped: its strings are used where they are. */
 static void read_description(const char *path) {
@@ -55,6 +57,8 @@ static void read_description(const char *path) {
         !guest_read(&engine.process.guest, (const char *)address, (size_t)size)) {
         give_up(FAILED, "read", path, failed(address) ? address : -EINVAL);
     }
+    description = (struct words){(const char *)address, (const char *)address + size};
+    union_attach(&engine.process.guest);
 }
 
 /* Open a file of the guest, whose path may be canonical already. */
@@ -64,6 +68,7 @@ static long open_file(const char *path, bool is_canonical) {
     if (space == NULL) {
         return -ENOMEM;
     }
+    is_canonical = is_canonical && !guest->has_union;
     long result = is_canonical ? guest_to_host(guest, path, length_of(path), space->host)
                                : path_resolve(guest, AT_FDCWD, path, FOLLOW, space);
     if (result >= 0) {
@@ -225,6 +230,67 @@ static unsigned long *without_own_words(unsigned long *stack) {
     return stack;
 }
 
+/* What is to be there, and the directories above it; below what is mounted. */
+static long make_point(struct process *below, const char *path, bool is_file) {
+    static char part[PATH_SIZE];
+    size_t size = length_of(path);
+    if (size >= PATH_SIZE) {
+        return -ENAMETOOLONG;
+    }
+    copy_bytes(part, path, size + 1);
+    for (size_t at = 1; at <= size; at++) {
+        if (path[at] != '/' && path[at] != '\0') {
+            continue;
+        }
+        part[at] = '\0';
+        bool is_last = at == size;
+        struct call call = {NR_mkdirat, {AT_FDCWD, (long)part, 0755}};
+        if (is_last && is_file) {
+            call = (struct call){
+                NR_openat, {AT_FDCWD, (long)part, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644}};
+        }
+        long result = calls_carry_out(below, &call, NULL);
+        if (result >= 0 && call.number == NR_openat) {
+            kernel(NR_close, result, 0, 0, 0, 0, 0);
+        }
+        if (result < 0 && result != -EEXIST) {
+            return result;
+        }
+        if (result == 0 && is_last && same_text(path, "/tmp")) {
+            call = (struct call){NR_fchmodat, {AT_FDCWD, (long)part, 01777}};
+            calls_carry_out(below, &call, NULL);
+        }
+        part[at] = path[at];
+    }
+    return 0;
+}
+
+/* The union must work here, and have what things are mounted on. */
+static void prepare_union(void) {
+    static struct process below;
+    struct workspace *space = workspace_take();
+    long result = space == NULL ? -ENOMEM : union_begin(&engine.process.guest, space);
+    if (result < 0) {
+        give_up(FAILED, "make a union in", engine.process.guest.work, result);
+    }
+    workspace_give_back(space);
+    below.guest = engine.process.guest;
+    guest_uncover(&below.guest);
+    for (const char *word = description.begin; word < description.end;) {
+        const char *value = word + length_of(word) + 1;
+        bool is_file = same_text(word, "touch");
+        if (is_file || same_text(word, "make")) {
+            result = make_point(&below, value, is_file);
+            if (result < 0) {
+                give_up(FAILED, "make", value, result);
+            }
+        }
+        bool has_two = same_text(word, "rw") || same_text(word, "ro") || same_text(word, "copy");
+        word = value + length_of(value) + 1;
+        word += has_two ? length_of(word) + 1 : 0;
+    }
+}
+
 /* The first program: the filter, the directory, and then as the guest itself would execute it. */
 static _Noreturn void enter_guest(char **words, size_t count) {
     struct process *process = &engine.process;
@@ -235,6 +301,9 @@ static _Noreturn void enter_guest(char **words, size_t count) {
     uint64_t blocked = (uint64_t)1 << (SIGSYS - 1); /* and then it is never again */
     kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&blocked, 0, sizeof blocked, 0, 0);
     close_outside(&process->guest);
+    if (process->guest.has_union) {
+        prepare_union();
+    }
     long result = filter_install(&process->guest);
     if (result < 0) {
         give_up(FAILED, "install", "the seccomp filter", result);

@@ -32,6 +32,14 @@ _NEVER_FOLLOW = """
     rmdir mknod mknodat symlink symlinkat link lchown lgetxattr lsetxattr llistxattr
     lremovexattr bind
 """
+# Calls that change what their paths name; opening does so with these flags.
+_WRITING = """
+    unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir mknod mknodat symlink symlinkat
+    link linkat chmod fchmodat fchmodat2 chown lchown fchownat truncate utime utimes utimensat
+    futimesat setxattr lsetxattr removexattr lremovexattr setxattrat removexattrat file_setattr
+    bind creat
+"""
+_O_WRITING = 0o3 | 0o100 | 0o1000 | 0o20000000  # O_ACCMODE, O_CREAT, O_TRUNC, O_TMPFILE
 # number: (name, ((position of the path, that of the directory or None), ...), that of the flags)
 _NEWER = {
     166: ("umount2", ((0, None),), None),
@@ -81,6 +89,11 @@ class PathCall:
         if self.name == "inotify_add_watch":
             return not arguments[2] & _IN_DONT_FOLLOW
         return not flags & _AT_SYMLINK_NOFOLLOW
+
+    def writes(self, arguments: list[int], how: int) -> bool:
+        """Whether it changes what the path names; ``how``: the flags of openat2(2)."""
+        flags = {"open": arguments[1], "openat": arguments[2], "openat2": how}.get(self.name, 0)
+        return self.name in _WRITING.split() or bool(flags & _O_WRITING)
 
 
 def _old() -> dict[int, PathCall]:

@@ -11,6 +11,7 @@ class Places:
     """What belongs to a container of the in-process engine, as its description says."""
 
     trees: tuple[str, ...]  # directories and files, with all that is below
+    lower: tuple[str, ...]  # the same, but only to be read
     files: frozenset[str]  # the engine's own
 
     @classmethod
@@ -18,11 +19,13 @@ class Places:
         """Read the description; see engines/core/guest.h."""
         with open(description, "rb") as stream:
             words = [os.fsdecode(word) for word in stream.read().split(b"\0")]
-        trees, files = [], {engine, description}
+        trees, lower, files = [], [], {engine, description}
         pending = iter(words)
         for word in pending:
-            if word == "root":
+            if word in ("root", "work"):
                 trees.append(next(pending))
+            elif word == "lower":
+                lower.append(next(pending))
             elif word in ("rw", "ro"):
                 next(pending)
                 trees.append(next(pending))
@@ -31,13 +34,18 @@ class Places:
                 files.add(next(pending))
             elif word:
                 next(pending)
-        return cls(tuple(tree.rstrip("/") for tree in trees), frozenset(files))
+        return cls(_without_slash(trees), _without_slash(lower), frozenset(files))
 
-    def have(self, path: str) -> bool:
-        """Whether an absolute path without links is one of them."""
+    def have(self, path: str, writes: bool = False) -> bool:
+        """Whether an absolute path without links is one of them, and may be written to."""
         if path in self.files:
             return True
-        return any(path == tree or path.startswith(f"{tree}/") for tree in self.trees)
+        trees = self.trees if writes else self.trees + self.lower
+        return any(path == tree or path.startswith(f"{tree}/") for tree in trees)
+
+
+def _without_slash(trees: list[str]) -> tuple[str, ...]:
+    return tuple(tree.rstrip("/") for tree in trees)
 
 
 def led_to(pid: int, base: str, path: str, *, links: bool, last: bool) -> str:

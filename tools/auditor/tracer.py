@@ -151,10 +151,12 @@ class Tracer:
             return
         self.calls += 1
         arguments = [getattr(registers, name) for name in _ARGUMENTS]
+        how = _word(pid, arguments[2]) if call.name == _OPENAT2 else 0
+        writes = call.writes(arguments, how)
         found = [
             Finding(_program(pid), call.name, path)
             for path in self._paths(pid, call, arguments)
-            if not thread.guest.places.have(path)
+            if not thread.guest.places.have(path, writes)
         ]
         if registers.rip in thread.guest.code:
             self.findings.update(found)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import zlib
 
 from udocker.engine.base import guest_file, working_directory
+from udocker.engine.union import FOLDER
 from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
     READ_ONLY_MOUNTS,
+    UNION_ROOT,
     USER,
     Launch,
     MakeDirectory,
     MakeFile,
+    ShareUnion,
     WriteFile,
 )
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("F2", "F3", "F4")
-FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER))
+FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT))
 _SYSTEM = ("/dev", "/proc", "/sys")
 
 
@@ -45,14 +48,19 @@ def probe(host: Host, mode: str) -> Support:
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """The engine takes udocker's place, and then the command the engine's."""
-    description = _description(spec)
-    place = f"{spec.directory}/files/guest-{zlib.crc32(description):08x}-{len(description)}"
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
-    steps += _mount_points(spec)
-    steps.append(working_directory(spec, _SYSTEM))
-    steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
+    points = _mount_points(spec)
+    points.append(working_directory(spec, _SYSTEM))
+    points.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
+    union: tuple[str, ...] = ()
+    if spec.root.is_union:
+        union, points = _in_union(spec, points, host)
+        steps.append(ShareUnion(spec.root.upper, spec.root.tree, spec.root.work, union[5]))
+    description = _description(spec, union)
+    place = f"{spec.directory}/files/guest-{zlib.crc32(description):08x}-{len(description)}"
+    steps += points
     steps.append(WriteFile(place, description))
     program = spec.program or spec.argv[0]
     return Launch(
@@ -63,14 +71,32 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     )
 
 
-def _mount_points(spec: RunSpec) -> list[Step]:
+def _in_union(
+    spec: RunSpec, points: list[MakeDirectory | MakeFile], host: Host
+) -> tuple[tuple[str, ...], list[MakeDirectory | MakeFile]]:
+    """The words about the union, and the points that are not in it: only the engine can make them.
+
+    The fifth of the words is what the processes share.
+    """
+    state = f"{spec.root.work}/{FOLDER}/{host.boot_id or 'no-boot'}"
+    words = ["lower", spec.root.tree, "work", f"{spec.root.work}/{FOLDER}", "state", state]
+    others = []
+    for point in points:
+        if point.root != spec.root.path:
+            others.append(point)
+        else:
+            words += ["make" if isinstance(point, MakeDirectory) else "touch", point.path]
+    return tuple(words), others
+
+
+def _mount_points(spec: RunSpec) -> list[MakeDirectory | MakeFile]:
     """What is mounted is reached without them, but only they are seen in a listing.
 
     A point inside another mount would have to be made on the host: it is not.
     """
     root = spec.root.path
     outer = [*_SYSTEM, *(mount.target for mount in spec.mounts)]
-    steps: list[Step] = [MakeDirectory(path, root=root) for path in _SYSTEM]
+    steps: list[MakeDirectory | MakeFile] = [MakeDirectory(path, root=root) for path in _SYSTEM]
     points = [(mount.target, mount.is_dir) for mount in spec.mounts]
     points += [(file.target, False) for file in spec.files]
     for target, is_dir in points:
@@ -86,9 +112,10 @@ def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
     return mounts
 
 
-def _description(spec: RunSpec) -> bytes:
+def _description(spec: RunSpec, union: tuple[str, ...]) -> bytes:
     """What ``guest_read`` of engines/core/guest.h takes."""
-    words = ["root", spec.root.path, "directory", spec.cwd]
+    root = spec.root.upper if spec.root.is_union else spec.root.path
+    words = ["root", root, *union, "directory", spec.cwd]
     words += ["uid", str(spec.user.uid), "gid", str(spec.user.gid)]
     for target, source, readonly in _mounts(spec):
         words += ["ro" if readonly else "rw", target, source]

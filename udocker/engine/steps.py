@@ -9,7 +9,7 @@ import stat
 import sys
 
 from udocker import files
-from udocker.engine import workdirs
+from udocker.engine import union, workdirs
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError
 from udocker.model.run import (
@@ -21,6 +21,7 @@ from udocker.model.run import (
     RefuseCalls,
     RemoveTree,
     SetHostname,
+    ShareUnion,
     Unshare,
     WriteFile,
 )
@@ -61,6 +62,7 @@ class Steps:
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
             MountUnion: self._mount_union,
+            ShareUnion: self._share_union,
             EnterRoot: self._enter_root,
             Bind: self._bind,
             MakeDirectory: self._make_directory,
@@ -96,6 +98,7 @@ class Steps:
                 if isinstance(step, MountUnion):
                     with _told(step):
                         self._work = stack.enter_context(workdirs.free(step.work))
+                        _take_from_inprocess(step.work)
             yield
 
     def _unshare(self, step: Unshare) -> None:
@@ -139,6 +142,18 @@ class Steps:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def _share_union(self, step: ShareUnion) -> None:
+        if os.path.exists(step.state):
+            return
+        with workdirs.unused(step.work) as unused:
+            if not unused and not union.is_used(step.work):
+                raise EngineError(
+                    "the container is running on kernel overlayfs, and nothing else may write "
+                    "to it meanwhile",
+                    hint="wait until that has ended, or run in the same mode: --execmode=N1",
+                )
+            union.share(step.state, step.upper, step.tree)
 
     def _enter_root(self, step: EnterRoot) -> None:
         self._mount(step.path, step.path, None, _MS_BIND | _MS_REC)
@@ -247,7 +262,7 @@ def _told(step: Step) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        in_store = isinstance(step, (MountUnion, WriteFile))
+        in_store = isinstance(step, (MountUnion, ShareUnion, WriteFile))
         raise EngineError(
             f"cannot {_brief(step)}: {error.strerror or error}{where}",
             hint=files.translate(error, "").hint if in_store else None,
@@ -261,6 +276,17 @@ def _brief(step: Step) -> str:
     return describe(step)
 
 
+def _take_from_inprocess(work: str) -> None:
+    """To be called before unshare(2): afterwards other user namespaces cannot be looked into."""
+    if union.is_used(work):
+        raise EngineError(
+            "the container is running in an F mode, and kernel overlayfs may not be mounted "
+            "over what that writes",
+            hint="wait until that has ended, or run in the same mode: --execmode=F3",
+        )
+    union.forget(work)
+
+
 def describe(step: Step) -> str:
     """The step in words, as an order: for ``--dry-run`` and for errors."""
     if isinstance(step, Unshare):
@@ -270,6 +296,8 @@ def describe(step: Step) -> str:
     elif isinstance(step, MountUnion):
         layers = f"(lower {step.lower}, upper {step.upper})"
         text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"
+    elif isinstance(step, ShareUnion):
+        text = f"share the union of {step.upper} over {step.tree} in {step.state}"
     elif isinstance(step, EnterRoot):
         text = f"make {step.path} the root"
     elif isinstance(step, Bind):

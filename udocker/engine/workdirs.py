@@ -15,6 +15,7 @@ import errno
 import os
 
 from udocker import files
+from udocker.engine import union
 from udocker.engine.others import borrow, holders, is_holder
 from udocker.model.value import value
 
@@ -67,9 +68,9 @@ def free(parent: str) -> Iterator[WorkDirectory]:
 
 @contextlib.contextmanager
 def unused(parent: str) -> Iterator[bool]:
-    """Whether no process has the union; none begins to while this lasts."""
+    """Whether no process has the union, mounted or in an F mode; none begins to meanwhile."""
     with files.lease(f"{parent}.lock"):
-        yield next(holders(_labels(parent)), None) is None
+        yield next(holders(_labels(parent)), None) is None and not union.is_used(parent)
 
 
 def make(directory: WorkDirectory) -> None:

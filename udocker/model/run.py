@@ -161,6 +161,16 @@ class MountUnion:
 
 
 @value
+class ShareUnion:
+    """The file ``state`` for the processes of a container whose engine makes the union."""
+
+    upper: str
+    tree: str
+    work: str
+    state: str
+
+
+@value
 class EnterRoot:
     """Make ``path`` the root. Later steps name targets inside, sources outside (the old root)."""
 
@@ -242,6 +252,7 @@ if TYPE_CHECKING:
     Step = Union[
         Unshare,
         MountUnion,
+        ShareUnion,
         EnterRoot,
         Bind,
         MakeDirectory,

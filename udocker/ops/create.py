@@ -85,7 +85,7 @@ def private_copy(session: Session, container: Container) -> Container:
             raise EngineError(
                 f"container {current.short_id} is running without a copy of the image, "
                 "and cannot be given one now",
-                hint="wait until that has ended, or run in the same mode: --execmode=N1",
+                hint="wait until that has ended, or run in the same mode",
             )
         session.report.info("making the container's own copy of the image for this mode")
         copy_container(current, session.store.temporary)

@@ -1,0 +1,549 @@
+/* Making, removing and renaming entries of a union. */
+#include "union.h"
+
+enum {
+    RENAME_NOREPLACE = 1,
+    RENAME_EXCHANGE = 2,
+    RENAME_WHITEOUT = 4,
+    MODE_BITS = 07777,
+    ALL_OF_OWNER = 0700,
+    W_OF_OWNER = 0200,
+    TRIES = 16,   /* that others may have been faster */
+    ONCE_MORE = 1 /* they were */
+};
+
+static long status_of(const char *host, struct status *status) {
+    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
+}
+
+static bool is_folder(const struct status *status) {
+    return (status->mode & S_IFMT) == S_IFDIR;
+}
+
+static long make_whiteout(const char *host) {
+    return kernel(NR_mknodat, AT_FDCWD, (long)host, S_IFCHR, 0, 0, 0);
+}
+
+static long rename_host(const char *from, const char *to, long flags) {
+    return flags == 0 ? kernel(NR_renameat, AT_FDCWD, (long)from, AT_FDCWD, (long)to, 0, 0)
+                      : kernel(NR_renameat2, AT_FDCWD, (long)from, AT_FDCWD, (long)to, flags, 0);
+}
+
+static bool is_refused(long result) {
+    return result == -EINVAL || result == -ENOSYS || result == -EPERM;
+}
+
+static void remove_host(const char *host, bool is_directory) {
+    kernel(NR_unlinkat, AT_FDCWD, (long)host, is_directory ? AT_REMOVEDIR : 0, 0, 0, 0);
+}
+
+static void change_mode(const char *host, unsigned mode) {
+    kernel(NR_fchmodat, AT_FDCWD, (long)host, mode & MODE_BITS, 0, 0, 0);
+}
+
+/* A directory at from takes the place of the whiteout at to, which then is gone. */
+static long over_whiteout(const char *from, const char *to) {
+    long result = rename_host(from, to, RENAME_EXCHANGE);
+    if (result == 0) {
+        remove_host(from, false);
+    } else if (is_refused(result)) {
+        remove_host(to, false);
+        result = rename_host(from, to, 0);
+    }
+    return result;
+}
+
+/* What was made at space->link comes into its place, where there is a whiteout. */
+static long put(const struct guest *guest, struct workspace *space) {
+    struct status status;
+    long result = status_of(space->link, &status);
+    if (result < 0 || !is_folder(&status)) {
+        return result < 0 ? result : rename_host(space->link, space->host, 0);
+    }
+    bool is_closed = (status.mode & ALL_OF_OWNER) != ALL_OF_OWNER;
+    if (is_closed) { /* to be moved it must be writable */
+        change_mode(space->link, status.mode | ALL_OF_OWNER);
+    }
+    result = union_make_opaque(guest, space->link, space->guest, length_of(space->guest));
+    if (result == 0) {
+        result = over_whiteout(space->link, space->host);
+    }
+    if (is_closed && result == 0) {
+        change_mode(space->host, status.mode);
+    }
+    return result;
+}
+
+static bool opens(const struct call *call) {
+    return call->number == NR_openat || call->number == NR_openat2;
+}
+
+/* Carry the call out in the work directory, and rename what it made over the whiteout. */
+static long create_over(const struct guest *guest, const struct call *call, int position,
+                        struct workspace *space) {
+    struct call changed = *call;
+    struct union_lock lock;
+    struct status status;
+    long result = union_temporary(guest, space->link);
+    if (result >= 0) {
+        result = union_lock(guest, &lock, true);
+    }
+    if (result < 0) {
+        return result;
+    }
+    result = ONCE_MORE;
+    if (status_of(space->host, &status) == 0 && union_is_whiteout(&status)) {
+        changed.argument[position] = (long)space->link;
+        result = pass(&changed);
+        long placed = result < 0 ? result : put(guest, space);
+        if (placed < 0 && result >= 0) {
+            if (opens(call)) {
+                kernel(NR_close, result, 0, 0, 0, 0, 0);
+            }
+            remove_host(space->link, status_of(space->link, &status) == 0 && is_folder(&status));
+            result = placed;
+        }
+        union_unlock(guest, &lock);
+        return result;
+    }
+    union_unlock(guest, &lock);
+    return -EAGAIN;
+}
+
+/* Nothing is to be there, and its directory in the upper one. 0, ONCE_MORE: a whiteout is there. */
+static long prepare(const struct guest *guest, struct workspace *space) {
+    struct status status;
+    size_t size = length_of(space->guest);
+    long result = union_locate(guest, space->mount, space->guest, size, space->host, &status);
+    if (result != NOWHERE) {
+        return result < 0 ? result : -EEXIST;
+    }
+    result = union_copy_parent(guest, space->mount, space->guest, size);
+    if (result < 0) {
+        return result;
+    }
+    result = status_of(space->host, &status);
+    if (result == 0) {
+        return union_is_whiteout(&status) ? ONCE_MORE : -EEXIST;
+    }
+    return result == -ENOENT ? 0 : result;
+}
+
+long union_create(const struct guest *guest, const struct call *call, int position,
+                  struct workspace *space) {
+    struct call changed = *call;
+    bool has_end = space->has_end;
+    bool makes_folder = call->number == NR_mkdirat
+#ifdef ARCH_HAS_LEGACY
+                        || call->number == NR_mkdir
+#endif
+        ;
+    long result = -EAGAIN;
+    for (int count = 0; count < TRIES; count++) {
+        result = prepare(guest, space);
+        if (result < 0) {
+            return result;
+        }
+        if (has_end && !makes_folder) {
+            return opens(call) ? -EISDIR : -ENOENT;
+        }
+        if (result == ONCE_MORE) {
+            result = create_over(guest, call, position, space);
+        } else {
+            changed.argument[position] = (long)space->host;
+            result = pass(&changed);
+        }
+        /* Somebody was faster: it is there now, or is a whiteout, which nobody may open. */
+        if (result != -EEXIST && result != -EAGAIN && result != -ENXIO && result != -EACCES) {
+            break;
+        }
+    }
+    return result;
+}
+
+long union_clear(const struct guest *guest, struct workspace *space) {
+    struct union_lock lock;
+    struct status status;
+    long result = prepare(guest, space);
+    if (result != ONCE_MORE) {
+        return result;
+    }
+    result = union_lock(guest, &lock, false);
+    if (result < 0) {
+        return result;
+    }
+    if (status_of(space->host, &status) == 0 && union_is_whiteout(&status)) {
+        result = kernel(NR_unlinkat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
+    }
+    union_unlock(guest, &lock);
+    return result;
+}
+
+/* A directory of the upper one, which is shown empty, goes; a whiteout remains. */
+static long remove_folder(const struct status *status, struct workspace *space) {
+    long result = make_whiteout(space->link);
+    if (result < 0) {
+        return result;
+    }
+    if (!(status->mode & W_OF_OWNER)) {
+        change_mode(space->host, status->mode | ALL_OF_OWNER);
+    }
+    result = rename_host(space->link, space->host, RENAME_EXCHANGE);
+    if (is_refused(result)) {
+        remove_host(space->link, false);
+        result = rename_host(space->host, space->link, 0);
+        result = result < 0 ? result : make_whiteout(space->host);
+    }
+    if (result < 0) {
+        remove_host(space->link, false);
+        return result;
+    }
+    result = union_clean(space->link, true, space);
+    if (result == -ENOTEMPTY) { /* somebody put something there just now */
+        if (rename_host(space->link, space->host, RENAME_EXCHANGE) == 0) {
+            remove_host(space->link, false);
+        }
+        return result;
+    }
+    union_clean(space->link, false, space);
+    remove_host(space->link, true);
+    return 0;
+}
+
+/* What is in the upper one goes, and is found. Under the lock. */
+static long remove_upper(const struct guest *guest, const struct status *status, bool has_lower,
+                         struct workspace *space) {
+    bool is_directory = is_folder(status);
+    if (!has_lower) {
+        long result = is_directory ? union_clean(space->host, false, space) : 0;
+        return result < 0 ? result
+                          : kernel(NR_unlinkat, AT_FDCWD, (long)space->host,
+                                   is_directory ? AT_REMOVEDIR : 0, 0, 0, 0);
+    }
+    long result = union_temporary(guest, space->link);
+    if (result < 0 || is_directory) {
+        return result < 0 ? result : remove_folder(status, space);
+    }
+    result = make_whiteout(space->link);
+    if (result == 0) {
+        result = rename_host(space->link, space->host, 0);
+        if (result < 0) {
+            remove_host(space->link, false);
+        }
+    }
+    return result;
+}
+
+/* Whether what is there may be removed so. */
+static long check_kind(const struct guest *guest, const struct status *status, bool is_directory,
+                       struct workspace *space) {
+    if (is_folder(status) != is_directory) {
+        return is_directory ? -ENOTDIR : -EISDIR;
+    }
+    if (!is_directory) {
+        return space->has_end ? -ENOTDIR : 0;
+    }
+    return union_is_empty(guest, space->mount, space->guest, length_of(space->guest), space);
+}
+
+/* Under the lock, or before it is taken: then only what needs none. */
+static long try_to_remove(const struct guest *guest, struct workspace *space, bool is_directory,
+                          bool is_locked) {
+    struct status status;
+    struct status lower;
+    size_t size = length_of(space->guest);
+    long layer = union_locate(guest, space->mount, space->guest, size, space->host, &status);
+    if (layer <= NOWHERE) {
+        return layer == NOWHERE ? -ENOENT : layer;
+    }
+    long result = check_kind(guest, &status, is_directory, space);
+    if (result < 0) {
+        return result;
+    }
+    bool has_lower = union_has_lower(guest, space->mount, space->guest, size, space->host, &lower);
+    union_path(space->mount, UPPER, space->guest, size, space->host);
+    if (layer == UPPER) {
+        bool needs_lock = has_lower || is_directory;
+        return needs_lock && !is_locked ? ONCE_MORE
+                                        : remove_upper(guest, &status, has_lower, space);
+    }
+    if (!is_locked) {
+        result = union_copy_parent(guest, space->mount, space->guest, size);
+        return result < 0 ? result : ONCE_MORE;
+    }
+    result = make_whiteout(space->host);
+    return result == -EEXIST || result == -ENOENT ? ONCE_MORE : result;
+}
+
+long union_remove(const struct guest *guest, struct workspace *space, bool is_directory) {
+    long result = ONCE_MORE;
+    for (int count = 0; count < TRIES && result == ONCE_MORE; count++) {
+        result = try_to_remove(guest, space, is_directory, false);
+        if (result == ONCE_MORE) {
+            struct union_lock lock;
+            result = union_lock(guest, &lock, is_directory);
+            if (result < 0) {
+                return result;
+            }
+            result = try_to_remove(guest, space, is_directory, true);
+            union_unlock(guest, &lock);
+        }
+    }
+    return result == ONCE_MORE ? -EAGAIN : result;
+}
+
+/* One of the two entries of a rename. */
+struct side {
+    const char *path; /* of the guest */
+    size_t size;
+    bool has_end; /* a slash followed it */
+    char *host;   /* in the upper directory */
+    long layer;
+    struct status status; /* if it is anywhere */
+    bool has_lower;       /* there is something in the lower directory to be hidden or shown */
+};
+
+struct renaming {
+    const struct guest *guest;
+    struct workspace *space; /* of the second path */
+    struct workspace *more;  /* of the first one's host path */
+    const struct mount *mount;
+    uint64_t flags;
+    struct side from, to;
+};
+
+static long look_at(struct renaming *renaming, struct side *side) {
+    struct status lower;
+    const struct guest *guest = renaming->guest;
+    side->layer =
+        union_locate(guest, renaming->mount, side->path, side->size, side->host, &side->status);
+    if (side->layer < 0) {
+        return side->layer;
+    }
+    side->has_lower =
+        union_has_lower(guest, renaming->mount, side->path, side->size, side->host, &lower);
+    union_path(renaming->mount, UPPER, side->path, side->size, side->host);
+    return 0;
+}
+
+/* A directory that the lower one has, too, is not renamed: mv(1) copies it then. */
+static long check_folder(const struct renaming *renaming, const struct side *side) {
+    if (!is_folder(&side->status)) {
+        return 0;
+    }
+    enum folder folder = union_folder(renaming->guest, renaming->mount, side->path, side->size,
+                                      renaming->more->link);
+    return folder == NATIVE ? 0 : -EXDEV;
+}
+
+static bool is_inside(const struct side *inner, const struct side *outer) {
+    return inner->size > outer->size && same_bytes(inner->path, outer->path, outer->size) &&
+           inner->path[outer->size] == '/';
+}
+
+static bool is_same_file(const struct renaming *renaming) {
+    const struct side *from = &renaming->from;
+    const struct side *to = &renaming->to;
+    bool is_same_path = from->size == to->size && same_bytes(from->path, to->path, from->size);
+    return is_same_path ||
+           (from->layer == to->layer && !is_folder(&from->status) &&
+            from->status.inode == to->status.inode && from->status.device == to->status.device);
+}
+
+/* Whether what is at the second place may be replaced. ONCE_MORE: there is nothing to do. */
+static long check_replaced(const struct renaming *renaming) {
+    const struct side *from = &renaming->from;
+    const struct side *to = &renaming->to;
+    if (is_same_file(renaming)) {
+        return ONCE_MORE;
+    }
+    if (is_folder(&from->status) != is_folder(&to->status)) {
+        return is_folder(&from->status) ? -ENOTDIR : -EISDIR;
+    }
+    return is_folder(&to->status) ? union_is_empty(renaming->guest, renaming->mount, to->path,
+                                                   to->size, renaming->more)
+                                  : 0;
+}
+
+/* 0, ONCE_MORE when there is nothing to do, or -errno. */
+static long check(struct renaming *renaming) {
+    struct side *from = &renaming->from;
+    struct side *to = &renaming->to;
+    bool exchanges = renaming->flags & RENAME_EXCHANGE;
+    long result = look_at(renaming, from);
+    result = result < 0 ? result : look_at(renaming, to);
+    if (result < 0) {
+        return result;
+    }
+    if (from->layer == NOWHERE || (exchanges && to->layer == NOWHERE)) {
+        return -ENOENT;
+    }
+    if (to->layer != NOWHERE && renaming->flags & RENAME_NOREPLACE) {
+        return -EEXIST;
+    }
+    bool demands_folder = from->has_end || (to->has_end && !exchanges);
+    if ((demands_folder && !is_folder(&from->status)) ||
+        (exchanges && to->has_end && !is_folder(&to->status))) {
+        return -ENOTDIR;
+    }
+    if (is_inside(to, from) || is_inside(from, to)) {
+        return exchanges || is_inside(to, from) ? -EINVAL : -ENOTEMPTY;
+    }
+    if (to->layer != NOWHERE && !exchanges) {
+        result = check_replaced(renaming);
+        /* The check has used the place. */
+        union_path(renaming->mount, UPPER, from->path, from->size, from->host);
+    } else if (exchanges && is_same_file(renaming)) {
+        result = ONCE_MORE;
+    }
+    if (result == 0) {
+        result = check_folder(renaming, from);
+    }
+    return result == 0 && exchanges ? check_folder(renaming, to) : result;
+}
+
+/* To be called without the lock. */
+static long copy_side(struct renaming *renaming, struct side *side) {
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return -ENOMEM;
+    }
+    copy_bytes(space->guest, side->path, side->size + 1);
+    space->mount = renaming->mount;
+    space->layer = LOWER;
+    space->is_magic = space->has_end = false;
+    long result = union_to_change(renaming->guest, space, true);
+    workspace_give_back(space);
+    return result;
+}
+
+static long copy_sides(struct renaming *renaming) {
+    struct side *from = &renaming->from;
+    struct side *to = &renaming->to;
+    long result = from->layer == LOWER ? copy_side(renaming, from) : 0;
+    if (result == 0) {
+        result = (renaming->flags & RENAME_EXCHANGE) && to->layer == LOWER
+                     ? copy_side(renaming, to)
+                     : union_copy_parent(renaming->guest, renaming->mount, to->path, to->size);
+    }
+    return result;
+}
+
+/* A directory comes to where the lower one has something: that is not to be merged with it. */
+static long hide(const struct renaming *renaming, const struct side *moved,
+                 const struct side *place) {
+    return is_folder(&moved->status) && place->has_lower
+               ? union_make_opaque(renaming->guest, moved->host, place->path, place->size)
+               : 0;
+}
+
+/* The first entry comes in place of the second, and leaves a whiteout if it has to. */
+static long move(const struct renaming *renaming) {
+    const struct side *from = &renaming->from;
+    const struct side *to = &renaming->to;
+    struct status status;
+    bool is_nothing = status_of(to->host, &status) == -ENOENT;
+    bool is_whiteout = !is_nothing && union_is_whiteout(&status);
+    if (is_whiteout && is_folder(&from->status)) {
+        if (!from->has_lower) {
+            return over_whiteout(from->host, to->host);
+        }
+        long result = rename_host(from->host, to->host, RENAME_EXCHANGE);
+        if (is_refused(result)) {
+            remove_host(to->host, false);
+            result = rename_host(from->host, to->host, 0);
+            result = result < 0 ? result : make_whiteout(from->host);
+        }
+        return result;
+    }
+    long flags = is_nothing ? (long)renaming->flags & RENAME_NOREPLACE : 0;
+    if (!from->has_lower) {
+        return rename_host(from->host, to->host, flags);
+    }
+    long result = rename_host(from->host, to->host, flags | RENAME_WHITEOUT);
+    if (is_refused(result)) {
+        result = rename_host(from->host, to->host, flags);
+        result = result < 0 ? result : make_whiteout(from->host);
+    }
+    return result;
+}
+
+/* Under the lock. ONCE_MORE: something has to be copied before. */
+static long rename_sides(struct renaming *renaming) {
+    struct side *from = &renaming->from;
+    struct side *to = &renaming->to;
+    bool exchanges = renaming->flags & RENAME_EXCHANGE;
+    if (from->layer == LOWER || (exchanges && to->layer == LOWER)) {
+        return ONCE_MORE;
+    }
+    long result = hide(renaming, from, to);
+    if (result < 0) {
+        return result;
+    }
+    if (exchanges) {
+        result = hide(renaming, to, from);
+        return result < 0 ? result : rename_host(from->host, to->host, RENAME_EXCHANGE);
+    }
+    if (to->layer == UPPER && is_folder(&to->status)) {
+        result = union_make_opaque(renaming->guest, to->host, to->path, to->size);
+        result = result < 0 ? result : union_clean(to->host, false, renaming->space);
+        if (result < 0) {
+            return result;
+        }
+    }
+    return move(renaming);
+}
+
+static long try_to_rename(struct renaming *renaming) {
+    struct union_lock lock;
+    long result = check(renaming);
+    if (result != 0) {
+        return result == ONCE_MORE ? 0 : result;
+    }
+    bool moves_folders = is_folder(&renaming->from.status) ||
+                         (renaming->to.layer != NOWHERE && is_folder(&renaming->to.status));
+    result = copy_sides(renaming);
+    if (result < 0) {
+        return result;
+    }
+    result = union_lock(renaming->guest, &lock, moves_folders);
+    if (result < 0) {
+        return result;
+    }
+    result = check(renaming);
+    if (result == 0) {
+        result = rename_sides(renaming);
+    } else if (result == ONCE_MORE) {
+        result = 0;
+    }
+    union_unlock(renaming->guest, &lock);
+    return result;
+}
+
+long union_rename(const struct guest *guest, struct workspace *space, bool has_end,
+                  uint64_t flags) {
+    struct renaming renaming = {.guest = guest, .space = space, .mount = space->mount};
+    if (flags & ~(uint64_t)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
+        flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+        return -EINVAL;
+    }
+    renaming.more = workspace_take();
+    if (renaming.more == NULL) {
+        return -ENOMEM;
+    }
+    renaming.flags = flags;
+    renaming.from.has_end = has_end;
+    renaming.to.has_end = space->has_end;
+    renaming.from.path = space->kept;
+    renaming.from.size = length_of(space->kept);
+    renaming.from.host = renaming.more->host;
+    renaming.to.path = space->guest;
+    renaming.to.size = length_of(space->guest);
+    renaming.to.host = space->host;
+    long result = ONCE_MORE;
+    for (int count = 0; count < TRIES && (result == ONCE_MORE || result == -EAGAIN); count++) {
+        result = try_to_rename(&renaming);
+    }
+    workspace_give_back(renaming.more);
+    return result == ONCE_MORE ? -EAGAIN : result;
+}
