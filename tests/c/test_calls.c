@@ -398,6 +398,8 @@ static void test_refused(void) {
     CHECK_NUMBER(carry_out(-1, 0, 0, 0, 0, 0), -ENOSYS);
     process.restrict_calls = count_filter;
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 0, 0, 0, 0), -EFAULT);
+    CHECK_NUMBER(carry_out(NR_seccomp, 0, 0, (long)&process, 0, 0), -EINVAL);
+    CHECK_NUMBER(carry_out(NR_prctl, 22, 3, 0, 0, 0), -EINVAL);
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 8, (long)&process, 0, 0), -EINVAL);
     CHECK_NUMBER(carry_out(NR_prctl, 21, 0, 0, 0, 0), 0);
     CHECK_NUMBER(filters, 0);
