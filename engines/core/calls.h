@@ -5,6 +5,7 @@
 #include "guest.h"
 #include "names.h"
 #include "path.h"
+#include "sigsys.h"
 
 /* struct sigaction of the kernel on 64-bit machines; not that of a libc. */
 struct action {
@@ -24,6 +25,7 @@ struct persona {
     struct identity user;
     struct identity group;
     struct action sigsys;
+    uint64_t masked; /* signals whose handlers were to run with SIGSYS blocked */
 };
 
 /* A child of vfork(2) has one of its own, though its memory is its parent's. */
@@ -43,6 +45,7 @@ struct process {
     unsigned next_borrower;
     bool has_filter;      /* whether the guest has installed a seccomp filter */
     bool no_new_privs;    /* and that it gains no privileges */
+    struct sigsys sigsys; /* that is blocked, or pending */
     struct names sockets; /* whose addresses had to be shortened */
     /* A filter of the guest's own, or strict mode where program is 0. */
     long (*restrict_calls)(long flags, long program);

@@ -232,6 +232,8 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
     case NR_rt_sigaction:
     case NR_rt_sigprocmask:
     case NR_rt_sigsuspend:
+    case NR_rt_sigpending:
+    case NR_rt_sigtimedwait:
     case NR_pselect6:
     case NR_ppoll:
     case NR_epoll_pwait:

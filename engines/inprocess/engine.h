@@ -41,7 +41,7 @@ enum { OWN_WORDS = 6, START_WORDS = 4 };
 /* What an execve(2) hands on besides paths, as one word: "exec" and numbers. */
 struct passed_on {
     struct identity user, group;
-    bool ignores_sigsys;
+    bool ignores_sigsys, blocks_sigsys;
     bool has_filter;
     bool no_new_privs;
     long descriptor; /* the program is open there, no path leads to it; or -1 */

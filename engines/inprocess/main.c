@@ -32,7 +32,6 @@ enum {
     PROT_GROWSDOWN = 0x01000000,
     MAP_PRIVATE = 2,
     SMALLEST_PAGE = 4096,
-    SIGSYS = 31,
     SIG_IGN = 1,
     SIG_UNBLOCK = 1,
 };
@@ -348,6 +347,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     engine.process.persona.user = passed.user;
     engine.process.persona.group = passed.group;
     engine.process.persona.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
+    engine.process.sigsys.was_used = engine.process.sigsys.blocked_at_exec = passed.blocks_sigsys;
     engine.process.has_filter = passed.has_filter;
     engine.process.no_new_privs = passed.no_new_privs;
     map_program(words[3]);
