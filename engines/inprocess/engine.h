@@ -17,6 +17,10 @@ struct engine {
     size_t page;             /* its size, of the auxiliary vector */
 };
 
+/* Where the kernel enters, and where the program of the guest is jumped to. */
+extern const char _start[];
+extern const char enter_program[];
+
 /* The one of this process: neither a signal handler nor a patched place is given it. */
 extern struct engine *the_engine;
 

@@ -388,6 +388,7 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
     if (result == 0) {
         exec->given = path;
         pass_on(exec);
+        own_trace_at_exec(process);
         result = start_with_room(exec, arguments, environment);
     }
     exec_give_back(exec);

@@ -332,6 +332,8 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     engine.description = words[2];
     engine.process.guest.executable = words[3];
     engine.process.execute = execute;
+    engine.process.entry = (uintptr_t)_start;
+    engine.process.leave = (uintptr_t)enter_program;
     engine.process.restrict_calls = guest_filter_install;
     read_description(words[2]);
     long result = trap_install(&engine);
@@ -342,6 +344,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
         enter_guest(words, stack[0]);
     }
     passed_on_read(&passed, words[1]);
+    engine.process.pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0); /* and no child of vfork(2) */
     engine.interpreter = words[4];
     given = words[5];
     engine.process.persona.user = passed.user;
