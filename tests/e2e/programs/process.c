@@ -312,6 +312,8 @@ static void filter_errno(void) {
                ANSWER(SYS_chdir, SECCOMP_RET_ERRNO | 0),
                ANSWER(SYS_execve, SECCOMP_RET_ERRNO | E2BIG), END));
     NUMBER(prctl(PR_GET_SECCOMP));
+    say_status_field("Seccomp:");
+    say_status_field("NoNewPrivs:");
     SAY(mkdir("never", 0755));
     SAY(stat("never", &status));
     SAY(syscall(SYS_getppid));
@@ -590,6 +592,10 @@ static void section_self(void) {
             is_there += *pair == (unsigned long)keys[index];
         }
         printf("auxiliary %d: %d\n", keys[index], is_there);
+    }
+    static const char *const fields[] = {"Name:", "Uid:", "Gid:", "NoNewPrivs:", "Seccomp"};
+    for (size_t index = 0; index < sizeof fields / sizeof fields[0]; index++) {
+        say_status_field(fields[index]);
     }
     NUMBER(getauxval(AT_SECURE));
     NUMBER(getauxval(AT_UID));
