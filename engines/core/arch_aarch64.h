@@ -47,4 +47,11 @@ static inline long arch_call(long number, long a, long b, long c, long d, long e
     return x0;
 }
 
+/* What each thread has of its own, for its libc; a child has that of its parent. */
+static inline unsigned long arch_thread(void) {
+    unsigned long thread;
+    __asm__("mrs %0, tpidr_el0" : "=r"(thread));
+    return thread;
+}
+
 #endif

@@ -5,6 +5,7 @@
 #include "guest.h"
 #include "names.h"
 #include "path.h"
+#include "sigsys.h"
 
 /* struct sigaction of the kernel on 64-bit machines; not that of a libc. */
 struct action {
@@ -24,6 +25,8 @@ struct persona {
     struct identity user;
     struct identity group;
     struct action sigsys;
+    bool traced_at_exec; /* it has asked for that in a place where it cannot be */
+    uint64_t masked;     /* signals whose handlers were to run with SIGSYS blocked */
 };
 
 /* A child of vfork(2) has one of its own, though its memory is its parent's. */
@@ -32,7 +35,12 @@ struct borrower {
     struct persona persona;
 };
 
-enum { BORROWERS = 4 };
+enum { BORROWERS = 4, TRACEES = 64 };
+
+/* How another process, which this one traces, was last told to go on: a request of ptrace(2). */
+struct tracee {
+    int pid, request;
+};
 
 /* Once per process, shared by its threads. */
 struct process {
@@ -41,9 +49,12 @@ struct process {
     struct persona persona;
     struct borrower borrowers[BORROWERS];
     unsigned next_borrower;
-    bool has_filter;      /* whether the guest has installed a seccomp filter */
-    bool no_new_privs;    /* and that it gains no privileges */
-    struct names sockets; /* whose addresses had to be shortened */
+    struct tracee tracees[TRACEES]; /* each at the place that its number says */
+    uintptr_t entry, leave; /* the engine's first instruction, and its last before a program */
+    bool has_filter;        /* whether the guest has installed a seccomp filter */
+    bool no_new_privs;      /* and that it gains no privileges */
+    struct sigsys sigsys;   /* that is blocked, or pending */
+    struct names sockets;   /* whose addresses had to be shortened */
     /* A filter of the guest's own, or strict mode where program is 0. */
     long (*restrict_calls)(long flags, long program);
     /* execve(2) as the front does it. path is the guest's, as given. */
@@ -60,6 +71,9 @@ long calls_carry_out(struct process *process, const struct call *call, uint64_t 
 /* The persona of the caller: to be read, and to be changed. */
 const struct persona *persona_of(struct process *process);
 struct persona *persona_to_change(struct process *process);
+
+/* Whether the caller is a child of vfork(2), with its parent's memory. */
+bool persona_is_borrowed(struct process *process);
 
 /* Memory for resolving; to be given back. NULL when there is none. */
 struct workspace *workspace_take(void);

@@ -229,9 +229,14 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
     case NR_setfsuid:
     case NR_setfsgid:
         return own_identity_call(process, call);
+    case NR_ptrace:
+    case NR_wait4:
+        return own_trace_call(process, call);
     case NR_rt_sigaction:
     case NR_rt_sigprocmask:
     case NR_rt_sigsuspend:
+    case NR_rt_sigpending:
+    case NR_rt_sigtimedwait:
     case NR_pselect6:
     case NR_ppoll:
     case NR_epoll_pwait:

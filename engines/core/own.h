@@ -30,6 +30,10 @@ long own_identity_call(struct process *process, const struct call *call);
 long own_owner_call(struct process *process, const struct call *call, struct workspace *space);
 long own_signal_call(struct process *process, const struct call *call, uint64_t *mask);
 
+/* From own_trace.c: ptrace(2) and wait4(2); and before the caller is another program. */
+long own_trace_call(struct process *process, const struct call *call);
+void own_trace_at_exec(struct process *process);
+
 /* From own_sockets.c: what names an address, and what is told one; that may take long. */
 long own_send_call(struct process *process, const struct call *call, struct workspace *space);
 long own_receive_call(struct process *process, const struct call *call);

@@ -1,6 +1,7 @@
 /* open(2) in all its forms. */
 #include "own.h"
 #include "proc_files.h"
+#include "proc_status.h"
 #include "quick.h"
 
 enum { W_OK = 2, TRIES = 8 };
@@ -203,6 +204,9 @@ static long open_at(struct process *process, long dirfd, const char *path, long 
             return result;
         }
         result = proc_open(&process->guest, space->host, flags);
+        if (result == -ENOSYS) {
+            result = proc_status_open(process, space->host, flags);
+        }
         if (result == -ENOSYS) {
             struct opening opening = {.flags = flags, .mode = mode};
             result = open_resolved(process, &opening, space);

@@ -18,7 +18,10 @@ static struct persona *find(struct process *process, int pid) {
             return &process->borrowers[index].persona;
         }
     }
-    if (kernel(NR_kcmp, pid, process->pid, KCMP_VM, 0, 0, 0) == 0) {
+    /* The parent need not have been here since it was made itself. */
+    long parent = kernel(NR_getppid, 0, 0, 0, 0, 0, 0);
+    if (kernel(NR_kcmp, pid, process->pid, KCMP_VM, 0, 0, 0) == 0 ||
+        kernel(NR_kcmp, pid, parent, KCMP_VM, 0, 0, 0) == 0) {
         return NULL;
     }
     process->pid = pid;
@@ -44,4 +47,8 @@ struct persona *persona_to_change(struct process *process) {
     borrower->persona = process->persona;
     borrower->pid = pid;
     return &borrower->persona;
+}
+
+bool persona_is_borrowed(struct process *process) {
+    return persona_to_change(process) != &process->persona;
 }

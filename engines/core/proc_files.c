@@ -6,7 +6,7 @@
 
 enum { PLACE_SIZE = 64 };
 
-static const char *const names[] = {"maps", "smaps", "mounts", "mountinfo", "mountstats"};
+static const char *const names[] = {"maps", "smaps", "mounts", "mountinfo", "mountstats", "status"};
 
 bool proc_is_file(const char *name, size_t size) {
     for (size_t index = 0; index < sizeof names / sizeof names[0]; index++) {
@@ -66,7 +66,7 @@ static void write_place(char *place, unsigned long pid, const char *name) {
 long proc_open(const struct guest *guest, const char *host, long flags) {
     unsigned long pid;
     const char *name = proc_entry(host, &pid);
-    if (name == NULL || !proc_is_file(name, length_of(name)) ||
+    if (name == NULL || !proc_is_file(name, length_of(name)) || same_text(name, "status") ||
         (flags & (O_ACCMODE | O_PATH | O_DIRECTORY | O_TRUNC)) != O_RDONLY) {
         return -ENOSYS;
     }

@@ -17,6 +17,10 @@ struct engine {
     size_t page;             /* its size, of the auxiliary vector */
 };
 
+/* Where the kernel enters, and where the program of the guest is jumped to. */
+extern const char _start[];
+extern const char enter_program[];
+
 /* The one of this process: neither a signal handler nor a patched place is given it. */
 extern struct engine *the_engine;
 
@@ -41,7 +45,7 @@ enum { OWN_WORDS = 6, START_WORDS = 4 };
 /* What an execve(2) hands on besides paths, as one word: "exec" and numbers. */
 struct passed_on {
     struct identity user, group;
-    bool ignores_sigsys;
+    bool ignores_sigsys, blocks_sigsys;
     bool has_filter;
     bool no_new_privs;
     long descriptor; /* the program is open there, no path leads to it; or -1 */

@@ -343,6 +343,7 @@ static void pass_on(struct exec *exec) {
         .user = {persona->user.real, persona->user.effective},
         .group = {persona->group.real, persona->group.effective},
         .ignores_sigsys = persona->sigsys.handler == 1, /* SIG_IGN */
+        .blocks_sigsys = sigsys_is_blocked(&exec->process->sigsys),
         .has_filter = exec->process->has_filter,
         .no_new_privs = exec->process->no_new_privs,
         .descriptor = exec->descriptor,
@@ -387,6 +388,7 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
     if (result == 0) {
         exec->given = path;
         pass_on(exec);
+        own_trace_at_exec(process);
         result = start_with_room(exec, arguments, environment);
     }
     exec_give_back(exec);

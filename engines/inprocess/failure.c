@@ -15,6 +15,8 @@ static const char *meaning_of(long error) {
         return "Cannot allocate memory";
     case EACCES:
         return "Permission denied";
+    case EEXIST:
+        return "it is made for a place in memory where the engine is; another mode runs it";
     case ENOTDIR:
         return "Not a directory";
     case EINVAL:

@@ -7,7 +7,6 @@
 /* prctl(2), <linux/sched.h> */
 enum {
     MOST = 2048,
-    SIGSYS = 31,
     PROT_EXEC = 4,
     SO_PEERCRED = 17,
     PR_GET_SECCOMP = 21,
@@ -48,9 +47,6 @@ static const struct condition conditions[] = {
     {NR_pselect6, 5, IF_NOT_NULL, 0, TRAP},
     {NR_epoll_pwait, 4, IF_NOT_NULL, 0, TRAP},
     {NR_epoll_pwait2, 4, IF_NOT_NULL, 0, TRAP},
-    {NR_rt_sigprocmask, 1, IF_NOT_NULL, 0, TRAP},
-    {NR_rt_sigaction, 1, IF_NOT_NULL, 0, TRAP},
-    {NR_rt_sigaction, 0, IF_EQUAL, SIGSYS, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_GET_SECCOMP, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_SET_SECCOMP, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_SET_NO_NEW_PRIVS, TRAP},

@@ -32,7 +32,6 @@ enum {
     PROT_GROWSDOWN = 0x01000000,
     MAP_PRIVATE = 2,
     SMALLEST_PAGE = 4096,
-    SIGSYS = 31,
     SIG_IGN = 1,
     SIG_UNBLOCK = 1,
 };
@@ -333,6 +332,8 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     engine.description = words[2];
     engine.process.guest.executable = words[3];
     engine.process.execute = execute;
+    engine.process.entry = (uintptr_t)_start;
+    engine.process.leave = (uintptr_t)enter_program;
     engine.process.restrict_calls = guest_filter_install;
     read_description(words[2]);
     long result = trap_install(&engine);
@@ -343,11 +344,13 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
         enter_guest(words, stack[0]);
     }
     passed_on_read(&passed, words[1]);
+    engine.process.pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0); /* and no child of vfork(2) */
     engine.interpreter = words[4];
     given = words[5];
     engine.process.persona.user = passed.user;
     engine.process.persona.group = passed.group;
     engine.process.persona.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
+    engine.process.sigsys.was_used = engine.process.sigsys.blocked_at_exec = passed.blocks_sigsys;
     engine.process.has_filter = passed.has_filter;
     engine.process.no_new_privs = passed.no_new_privs;
     map_program(words[3]);

@@ -16,6 +16,7 @@ void passed_on_write(const struct passed_on *passed, char *text) {
         used += write_word(text + used, ids[index]);
     }
     used += write_word(text + used, passed->ignores_sigsys);
+    used += write_word(text + used, passed->blocks_sigsys);
     used += write_word(text + used, passed->has_filter);
     used += write_word(text + used, passed->no_new_privs);
     used += write_word(text + used, (unsigned long)(passed->descriptor + 1));
@@ -41,6 +42,7 @@ void passed_on_read(struct passed_on *passed, const char *text) {
     passed->user = (struct identity){ids[0], ids[1], ids[1], ids[1]};
     passed->group = (struct identity){ids[2], ids[3], ids[3], ids[3]};
     passed->ignores_sigsys = read_word(&text) != 0;
+    passed->blocks_sigsys = read_word(&text) != 0;
     passed->has_filter = read_word(&text) != 0;
     passed->no_new_privs = read_word(&text) != 0;
     passed->descriptor = (long)read_word(&text) - 1;

@@ -14,4 +14,7 @@ __asm__(".text\n"
         "    mov x0, xzr\n" /* no function to call at exit */
         "    mov x29, xzr\n"
         "    mov x30, xzr\n"
+        ".globl enter_program\n"
+        ".hidden enter_program\n"
+        "enter_program:\n"
         "    br x16\n");

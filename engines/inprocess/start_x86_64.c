@@ -13,4 +13,7 @@ __asm__(".text\n"
         "    movq %rax, %rsp\n"
         "    xorl %edx, %edx\n" /* no function to call at exit */
         "    xorl %ebp, %ebp\n"
+        ".globl enter_program\n"
+        ".hidden enter_program\n"
+        "enter_program:\n"
         "    jmp *%rcx\n");

@@ -9,7 +9,6 @@
 
 enum {
     SIGKILL = 9,
-    SIGSYS = 31,
     SYS_SECCOMP = 1,
     SA_SIGINFO = 4,
     SA_RESTORER = 0x04000000,
@@ -49,13 +48,16 @@ static void die(void) {
 /* The guest's handler runs, in the middle of this one. */
 static void hand_over(const struct action *taken, int signal, struct info *info,
                       struct context *context) {
-    uint64_t mask = context->mask | taken->mask;
+    uint64_t mask = (context->mask | taken->mask) & ~((uint64_t)1 << (SIGSYS - 1));
     kernel(NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, SET_SIZE, 0, 0);
     ((void (*)(int, struct info *, struct context *))taken->handler)(signal, info, context);
 }
 
 /* A SIGSYS that somebody sent: what the guest has set for it happens. */
 static void on_sent(int signal, struct info *info, struct context *context) {
+    if (sigsys_keep(&the_engine->process.sigsys, info)) {
+        return;
+    }
     struct action *action = &persona_to_change(&the_engine->process)->sigsys;
     struct action taken = *action;
     if (taken.handler == SIG_IGN) {
@@ -76,7 +78,8 @@ static void on_filtered(int signal, struct info *info, struct context *context) 
     if (info->error == STRICT) {
         kernel(NR_kill, kernel(NR_getpid, 0, 0, 0, 0, 0, 0), SIGKILL, 0, 0, 0, 0);
     }
-    if (persona_of(&the_engine->process)->sigsys.handler == SIG_IGN) {
+    if (sigsys_is_blocked(&the_engine->process.sigsys) ||
+        persona_of(&the_engine->process)->sigsys.handler == SIG_IGN) {
         die();
     }
     on_sent(signal, info, context);

@@ -308,7 +308,7 @@ static void test_masks(void) {
     CHECK_NUMBER(carry_out(NR_rt_sigaction, 31, (long)&action, (long)&before, 8, 0), 0);
     CHECK(before.handler == 0);
     CHECK_NUMBER(carry_out(NR_rt_sigaction, 31, 0, (long)&before, 8, 0), 0);
-    CHECK(before.handler == 1 && before.mask == ~sigsys);
+    CHECK(before.handler == 1 && before.mask == ~(uint64_t)0);
     CHECK_NUMBER(carry_out(NR_rt_sigaction, 31, 1, 0, 8, 0), -EFAULT);
     CHECK_NUMBER(carry_out(NR_rt_sigaction, 31, 0, (long)read_only_memory(32), 8, 0), -EFAULT);
     CHECK_NUMBER(carry_out(NR_rt_sigaction, 31, 0, 0, 4, 0), -EINVAL);
@@ -398,6 +398,8 @@ static void test_refused(void) {
     CHECK_NUMBER(carry_out(-1, 0, 0, 0, 0, 0), -ENOSYS);
     process.restrict_calls = count_filter;
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 0, 0, 0, 0), -EFAULT);
+    CHECK_NUMBER(carry_out(NR_seccomp, 0, 0, (long)&process, 0, 0), -EINVAL);
+    CHECK_NUMBER(carry_out(NR_prctl, 22, 3, 0, 0, 0), -EINVAL);
     CHECK_NUMBER(carry_out(NR_seccomp, 1, 8, (long)&process, 0, 0), -EINVAL);
     CHECK_NUMBER(carry_out(NR_prctl, 21, 0, 0, 0, 0), 0);
     CHECK_NUMBER(filters, 0);

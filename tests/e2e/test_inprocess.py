@@ -248,17 +248,56 @@ def test_programs_of_another_libc_behave_as_under_the_kernel(
     _compare(_behaviour(container, mode, run), _behaviour(container, native, run))
 
 
-_PROCESS_SECTIONS = "shadows self stack odd restart threads"
-
-
 def test_processes_are_what_they_are_under_the_kernel(
     mode: str, native: str, container: Container
 ) -> None:
-    run = _COMPILE.format(options="", name="process") + f"/tmp/process {_PROCESS_SECTIONS}"
+    run = _COMPILE.format(options="", name="process") + "/tmp/process"
     found = _behaviour(container, mode, run)
     right = _behaviour(container, native, run)
-    assert len(right) > 150
+    assert len(right) > 300
     assert found == right
+
+
+_LINKED = {
+    "usual": "",
+    "static": "-static",
+    "static-pie": "-static-pie",
+    "no-pie": "-no-pie",
+    "low": "-no-pie -Wl,-Ttext-segment=0x10000",
+    "large-pages": "-Wl,-z,max-page-size=0x200000",
+    "one-segment": "-Wl,-z,noseparate-code -Wl,-z,norelro",
+    "stack": "-z execstack",
+    "now": "-Wl,-z,now -Wl,-z,separate-code",
+    "relative": "-Wl,--dynamic-linker=loader",
+    "missing": "-Wl,--dynamic-linker=/no/such/loader",
+    "no-loader": "-Wl,--dynamic-linker=/etc/passwd",
+}
+_BARE = "gcc -w -nostdlib -static -no-pie -o /tmp/bare {options} /w/bare.c && /tmp/bare; echo $?; "
+_BARE_LINKED = ("", "-Wl,-Ttext-segment=0x7000000000", "-Wl,-N", "-Wl,-Ttext-segment=0x10000")
+
+
+def test_programs_are_loaded_however_they_are_linked(
+    mode: str, native: str, container: Container
+) -> None:
+    script = "cd /tmp && cp -L /lib64/ld-linux-x86-64.so.2 loader\n"
+    for name, options in _LINKED.items():
+        script += (
+            f"gcc -w -O1 {options} -o l-{name} /w/loaded.c 2>/dev/null; "
+            f"echo {name}; ./l-{name} a; echo $?\n"
+        )
+    script += "".join(_BARE.format(options=options) for options in _BARE_LINKED)
+    found = container(mode, script, check=False)
+    right = container(native, script, check=False)
+    assert found.out == right.out
+    assert found.out.count("2 words, 0, data, constant") == len(_LINKED) - 2
+    assert found.out.endswith("27\n" * len(_BARE_LINKED))
+
+
+def test_a_program_where_the_engine_is_does_not_start(mode: str, container: Container) -> None:
+    script = _BARE.format(options="-Wl,-Ttext-segment=0x550000000000")
+    result = container(mode, script, check=False)
+    assert result.out == "126\n"
+    assert result.err.startswith("udocker: cannot load /tmp/bare: it is made for a place")
 
 
 def test_it_runs_on_a_volume_as_well(mode: str, native: str, container: Container) -> None:
@@ -382,7 +421,7 @@ def compiled(mode: str, container: Container) -> Callable[..., Result]:
 
 
 def test_the_command_line_that_others_see(mode: str, container: Container) -> None:
-    script = "sleep 100 & tr '\\0' ' ' </proc/$!/cmdline; cat /proc/$!/comm; kill $!"
+    script = "sleep 100 & sleep 0.5; tr '\\0' ' ' </proc/$!/cmdline; cat /proc/$!/comm; kill $!"
     assert container(mode, script).out == "sleep 100 sleep\n"
 
 
