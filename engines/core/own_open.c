@@ -248,9 +248,10 @@ static long call_openat2(struct process *process, const struct call *call,
     if (result < 0) {
         return result;
     }
-    const uint64_t both = RESOLVE_BENEATH | RESOLVE_IN_ROOT;
-    if ((how.resolve & both) == both) {
-        return -EINVAL;
+    /* The kernel knows what goes together, and says so before it looks at the path. */
+    result = kernel(NR_openat2, AT_FDCWD, (long)"", (long)&how, sizeof how, 0, 0);
+    if (result != -ENOENT) {
+        return result;
     }
     long flags = (long)how.flags;
     uint64_t limits = how.resolve | may_be_missing(flags);

@@ -84,7 +84,7 @@ static bool is_engine(const char *path, size_t size) {
  */
 static long other_program(const struct guest *guest, unsigned long pid, char *path, size_t size) {
     if (is_engine(path, size)) {
-        long found = proc_program(pid, path);
+        long found = proc_program(guest, pid, path);
         if (found < 0) {
             return found;
         }

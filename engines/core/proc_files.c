@@ -24,21 +24,90 @@ static const char *end_of_line(const char *line, const char *end) {
     return line;
 }
 
-/* A line with the path that it may end in translated: those of maps and smaps. */
-static void translate_line(const struct guest *guest, struct text *out, const char *line,
-                           size_t size, char *path) {
-    size_t begin = 0;
-    while (begin < size && line[begin] != '/') {
-        begin++;
+/* Of a line of maps: behind the address, the mode and the offset; there the file begins. */
+static const char *file_of_line(const char *line, const char *end) {
+    for (int count = 0; count < 3; count++) {
+        while (line < end && *line != ' ') {
+            line++;
+        }
+        line += line < end ? 1 : 0;
     }
+    return line;
+}
+
+static const char *path_of_line(const char *line, const char *end) {
+    while (line < end && *line != '/') {
+        line++;
+    }
+    return line;
+}
+
+/* The inode of a line of maps, behind the device. */
+static uint64_t inode_of_line(const char *line, const char *end) {
+    uint64_t inode = 0;
+    const char *text = file_of_line(line, end);
+    while (text < end && *text != ' ') {
+        text++;
+    }
+    for (text++; text < end && *text >= '0' && *text <= '9'; text++) {
+        inode = inode * 10 + (uint64_t)(*text - '0');
+    }
+    return inode;
+}
+
+/* The patched copy that a path names, by the last part: the rest may be spelled otherwise. */
+static const struct copy *copy_named(const struct guest *guest, const char *path, size_t size) {
+    for (size_t index = 0; index < guest->copy_count; index++) {
+        const char *name = guest->copies[index].path;
+        size_t length = length_of(name);
+        size_t begin = length;
+        while (begin > 0 && name[begin - 1] != '/') {
+            begin--;
+        }
+        length -= begin;
+        if (length < size && path[size - length - 1] == '/' &&
+            same_bytes(path + size - length, name + begin, length)) {
+            return &guest->copies[index];
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Where a line of maps tells its file. The guest knows of no copies: of one, it is the line of the
+ * file that it stands for, of which the other parts are mapped. *end is the end of that line.
+ */
+static const char *true_file(const struct guest *guest, const struct text *maps, const char *line,
+                             const char **end) {
+    const char *path = path_of_line(line, *end);
+    const struct copy *copy = copy_named(guest, path, (size_t)(*end - path));
+    const char *end_of_maps = maps->bytes + maps->size;
+    for (const char *other = maps->bytes; copy != NULL && other < end_of_maps;) {
+        const char *next = end_of_line(other, end_of_maps);
+        if (inode_of_line(other, next) == copy->inode && path_of_line(other, next) < next) {
+            *end = next;
+            return file_of_line(other, next);
+        }
+        other = next + 1;
+    }
+    return file_of_line(line, *end);
+}
+
+/* A line with the path that it may end in translated: those of maps and smaps. */
+static void translate_line(const struct guest *guest, struct text *out, const struct text *in,
+                           const char *line, const char *end, char *path) {
+    const char *file = file_of_line(line, end);
+    text_add(out, line, (size_t)(file - line));
+    file = true_file(guest, in, line, &end);
+    const char *begin = path_of_line(file, end);
     long found = -ENOENT;
-    if (begin < size && size - begin < PATH_SIZE) {
-        found = guest_from_host(guest, line + begin, size - begin, path);
+    if (begin < end && end - begin < PATH_SIZE) {
+        found = guest_from_host(guest, begin, (size_t)(end - begin), path);
     }
     if (found < 0) {
-        text_add(out, line, size);
+        text_add(out, file, (size_t)(end - file));
     } else {
-        text_add(out, line, begin);
+        text_add(out, file, (size_t)(begin - file));
         text_add(out, path, (size_t)found);
     }
     text_add(out, "\n", 1);
@@ -50,7 +119,7 @@ static void translate_maps(const struct guest *guest, struct text *out, const st
     const char *end = in->bytes + in->size;
     for (const char *line = in->bytes; path.bytes != NULL && line < end;) {
         const char *next = end_of_line(line, end);
-        translate_line(guest, out, line, (size_t)(next - line), path.bytes);
+        translate_line(guest, out, in, line, next, path.bytes);
         line = next + 1;
     }
     text_free(&path);
@@ -125,7 +194,8 @@ static unsigned long begin_of_code(const struct text *stat) {
 }
 
 /* The path of the mapping that address lies in. */
-static long path_of_mapping(const struct text *maps, unsigned long address, char *path) {
+static long path_of_mapping(const struct guest *guest, const struct text *maps,
+                            unsigned long address, char *path) {
     const char *end = maps->bytes + maps->size;
     for (const char *line = maps->bytes; line < end;) {
         const char *next = end_of_line(line, end);
@@ -133,14 +203,12 @@ static long path_of_mapping(const struct text *maps, unsigned long address, char
         unsigned long from = read_hex(&number);
         number += *number == '-' ? 1 : 0;
         if (from <= address && address < read_hex(&number)) {
-            while (number < next && *number != '/') {
-                number++;
-            }
-            size_t size = (size_t)(next - number);
+            const char *begin = path_of_line(true_file(guest, maps, line, &next), next);
+            size_t size = (size_t)(next - begin);
             if (size == 0 || size >= PATH_SIZE) {
                 return -ENOENT;
             }
-            copy_bytes(path, number, size);
+            copy_bytes(path, begin, size);
             path[size] = '\0';
             return (long)size;
         }
@@ -149,7 +217,7 @@ static long path_of_mapping(const struct text *maps, unsigned long address, char
     return -ENOENT;
 }
 
-long proc_program(unsigned long pid, char *path) {
+long proc_program(const struct guest *guest, unsigned long pid, char *path) {
     char place[PLACE_SIZE];
     struct text stat;
     struct text maps;
@@ -162,7 +230,7 @@ long proc_program(unsigned long pid, char *path) {
         result = text_read(&maps, place);
     }
     if (result == 0) {
-        result = path_of_mapping(&maps, begin_of_code(&stat), path);
+        result = path_of_mapping(guest, &maps, begin_of_code(&stat), path);
     }
     text_free(&stat);
     text_free(&maps);

@@ -14,6 +14,6 @@ bool proc_is_file(const char *name, size_t size);
 long proc_open(const struct guest *guest, const char *host, long flags);
 
 /* The host path of the program that pid runs, in path (PATH_SIZE bytes); its size, or -errno. */
-long proc_program(unsigned long pid, char *path);
+long proc_program(const struct guest *guest, unsigned long pid, char *path);
 
 #endif

@@ -113,9 +113,11 @@ static long open_executable(struct exec *exec) {
     if (result < 0) {
         return result;
     }
-    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    /* A pipe would wait for its writer. */
+    long flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host, flags, 0, 0, 0);
     if (descriptor < 0) {
-        return descriptor;
+        return descriptor == -ENXIO ? -EACCES : descriptor; /* a socket, a device with no driver */
     }
     result = kernel(NR_fstat, descriptor, (long)&exec->status, 0, 0, 0, 0);
     if (result == 0 && (exec->status.mode & S_IFMT) != S_IFREG) {
@@ -380,8 +382,9 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
     if (exec == NULL) {
         return -ENOMEM;
     }
-    enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
     long result = take_path(exec, &dirfd, &path, flags);
+    bool keeps = flags & AT_SYMLINK_NOFOLLOW && path != exec->name;
+    enum last last = keeps ? KEEP : FOLLOW;
     if (result == 0) {
         result = find_program(exec, dirfd, path, last);
     }

@@ -162,24 +162,56 @@ static void test_mounts(void) {
           NULL);
 }
 
-static void test_maps(void) {
+static const char *maps_of(const struct guest *its) {
     static char text[65536];
-    CHECK(GUEST(&guest, "root", "@root", "rw", "/proc", "/proc"));
-    map_page_of("root/etc/mapped file");
-    leads(&guest, AT_FDCWD, "/proc/self/maps", FOLLOW);
-    long descriptor = proc_open(&guest, last_space.host, O_RDONLY | O_CLOEXEC);
+    leads(its, AT_FDCWD, "/proc/self/maps", FOLLOW);
+    long descriptor = proc_open(its, last_space.host, O_RDONLY | O_CLOEXEC);
     CHECK(descriptor >= 0);
     size_t size = 0;
     for (long got = 1; got > 0; size += (size_t)got) {
-        got = read_descriptor((int)descriptor, text + size, sizeof text - size);
+        got = read_descriptor((int)descriptor, text + size, sizeof text - size - 1);
     }
+    text[size] = '\0';
     close_descriptor((int)descriptor);
+    return text;
+}
+
+static void test_maps(void) {
+    CHECK(GUEST(&guest, "root", "@root", "rw", "/proc", "/proc"));
+    map_page_of("root/etc/mapped file");
+    const char *text = maps_of(&guest);
     CHECK(strstr(text, " /etc/mapped file\n") != NULL);
     CHECK(strstr(text, "root/etc/mapped file") == NULL);
     CHECK_NUMBER(proc_open(&guest, last_space.host, 1 /* O_WRONLY */), -ENOSYS);
     CHECK_NUMBER(proc_open(&guest, "/etc/maps", O_RDONLY), -ENOSYS);
     CHECK_NUMBER(proc_open(&guest, "/proc/self/stat", O_RDONLY), -ENOSYS);
     CHECK(proc_open(&guest, "/proc/4000000000/maps", O_RDONLY) < 0);
+}
+
+/* "copy" as guest_read takes it: the copy at path stands for the file that is open. */
+static const char *copy_of(const char *file) {
+    static char text[160];
+    struct status status;
+    kernel(NR_newfstatat, AT_FDCWD, (long)file, (long)&status, 0, 0, 0);
+    snprintf(text, sizeof text, "%lu %lu %lu %lu %lu", (unsigned long)status.device,
+             (unsigned long)status.inode, (unsigned long)status.size,
+             (unsigned long)status.modified[0], (unsigned long)status.modified[1]);
+    return text;
+}
+
+/* The guest sees the file that a copy of it stands for, where something of both is mapped. */
+static void test_maps_of_copies(void) {
+    const char *original = "root/usr/bin/program";
+    CHECK(GUEST(&guest, "root", "@root", "rw", "/proc", "/proc", "copy", copy_of(original),
+                "@copies/abcdef"));
+    map_page_of("copies/abcdef");
+    const char *maps = maps_of(&guest);
+    CHECK(strstr(maps, "copies/abcdef\n") != NULL); /* of what, does not show */
+    map_page_of(original);
+    maps = maps_of(&guest);
+    CHECK(strstr(maps, "copies/abcdef") == NULL);
+    const char *first = strstr(maps, " /usr/bin/program\n");
+    CHECK(first != NULL && strstr(first + 1, " /usr/bin/program\n") != NULL);
 }
 
 int main(void) {
@@ -193,10 +225,13 @@ int main(void) {
     make_file("root/etc/mapped file", "x");
     make_file("root/usr/bin/program", "x");
     make_file("secret", "host\n");
+    make_directory("copies");
+    make_file("copies/abcdef", "x");
     test_kinds();
     test_own_links();
     test_other_links();
     test_mounts();
     test_maps();
+    test_maps_of_copies();
     return harness_end();
 }

@@ -28,6 +28,8 @@ _FOLDERS = (
 _NAMES = ("libc.so.6", "ld-linux-x86-64.so.2", "libpthread.so.0", "ld-musl-x86_64.so.1")
 _LARGEST = 64 << 20  # bytes; larger programs trap
 _NOTHING = "nothing"
+# To be raised when patch makes other copies of the same file, or the engine lies elsewhere.
+_FORM = 2
 
 
 def copies(session: Session, view: View, program: str) -> tuple[PatchedCopy, ...]:
@@ -56,7 +58,8 @@ class _Workshop:
             text = s.read()
         self._numbers = frozenset(int(line) for line in text.split())
         # Another engine stops other calls: it has copies of its own.
-        self._directory = f"{session.store.topdir}/patched/{zlib.crc32(text.encode()):08x}"
+        key = zlib.crc32(f"{_FORM} {text}".encode())
+        self._directory = f"{session.store.topdir}/patched/{key:08x}"
 
     def copy(self, place: str, status: os.stat_result) -> PatchedCopy | None:
         """The copy of the file at ``place``, made now if there is none. Raises OSError."""

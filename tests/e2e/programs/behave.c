@@ -313,8 +313,12 @@ static void section_openat2(void) {
     }
     how = (struct open_how){.flags = O_RDONLY, .resolve = 1 << 20};
     SAY(syscall(SYS_openat2, base, "f", &how, sizeof how));
+    SAY(syscall(SYS_openat2, base, "missing", &how, sizeof how));
+    how.resolve = RESOLVE_BENEATH | RESOLVE_IN_ROOT;
+    SAY(syscall(SYS_openat2, base, "missing", &how, sizeof how));
     how = (struct open_how){.flags = O_RDONLY, .mode = 0600};
     SAY(syscall(SYS_openat2, base, "f", &how, sizeof how));
+    SAY(syscall(SYS_openat2, base, "missing", &how, sizeof how));
     how = (struct open_how){.flags = (unsigned long)1 << 40};
     SAY(syscall(SYS_openat2, base, "f", &how, sizeof how));
     struct {
@@ -415,6 +419,8 @@ static void section_scripts(void) {
     SAY(syscall(SYS_execveat, base, "", words, environ, AT_EMPTY_PATH));
     SAY(syscall(SYS_execveat, 99, "", words, environ, AT_EMPTY_PATH));
     SAY(syscall(SYS_execveat, base, "plain", words, environ, 0x40000));
+    mkfifo("pipe", 0755);
+    SAY(execve("pipe", words, environ));
 }
 
 static int by_descriptor;
@@ -423,6 +429,13 @@ static void run_descriptor(void) {
     char *words[] = {"by-descriptor", "said", NULL};
     fexecve(by_descriptor, words, environ);
     say("fexecve", -1);
+}
+
+static void run_descriptor_itself(void) {
+    char *words[] = {"by-descriptor", "said", NULL};
+    int flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW;
+    syscall(SYS_execveat, by_descriptor, "", words, environ, flags);
+    say("execveat", -1);
 }
 
 static int copy_of(const char *path, unsigned flags) {
@@ -485,6 +498,7 @@ static void section_exec(void) {
     RUN("./other-name", "child");
     by_descriptor = open(self, O_RDONLY);
     say_status("descriptor", status_of(run_descriptor));
+    say_status("descriptor itself", status_of(run_descriptor_itself));
     close(by_descriptor);
     by_descriptor = open(self, O_RDONLY | O_CLOEXEC);
     say_status("descriptor that closes", status_of(run_descriptor));
@@ -885,6 +899,24 @@ static void say_fields(const char *path, const char *word) {
     }
 }
 
+/* Where debuggers and sanitizers look for symbols. */
+static void say_code_of_libc(void) {
+    char line[4096];
+    FILE *stream = fopen("/proc/self/maps", "r");
+    long found = 0;
+    while (stream != NULL && fgets(line, sizeof line, stream) != NULL) {
+        char *path = strchr(line, '/');
+        if (path != NULL && strstr(path, "/libc.so") != NULL && strstr(line, " r-xp ") != NULL) {
+            path[strcspn(path, "\n")] = '\0';
+            found += access(path, R_OK) == 0;
+        }
+    }
+    say_number("code of libc", found);
+    if (stream != NULL) {
+        fclose(stream);
+    }
+}
+
 static void section_proc(void) {
     char text[PATH_MAX] = "";
     char path[64];
@@ -893,6 +925,7 @@ static void section_proc(void) {
     snprintf(text, sizeof text, " %s\n", self);
     say_fields("/proc/self/maps", text);
     say_fields("/proc/thread-self/maps", text);
+    say_code_of_libc();
     say_fields("/proc/mounts", " / ");
     say_fields("/proc/self/mountinfo", " / /proc ");
     memset(text, 0, sizeof text);
