@@ -16,10 +16,10 @@ static void check_maps(const struct text *in, const struct text *out) {
     DEMAND(lines[0] == lines[1]);
 }
 
-static void check_numbers(const struct text *in) {
+static void check_numbers(const struct guest *guest, const struct text *in) {
     char *path = malloc(PATH_SIZE);
     unsigned long begin = begin_of_code(in);
-    long size = path_of_mapping(in, begin, path);
+    long size = path_of_mapping(guest, in, begin, path);
     DEMAND(size == -ENOENT || (size > 0 && path[0] == '/' && path[size] == '\0'));
     free(path);
 }
@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_maps(&in, &out);
         break;
     case 1:
-        check_numbers(&in);
+        check_numbers(&guest, &in);
         break;
     default:
         proc_mounts(&guest, &out, &in, names[choice]);
