@@ -78,8 +78,11 @@ static bool run_to(int pid, uintptr_t place, int signal, int *status) {
     trace(POKE_TEXT, pid, place, (word & ~0xffL) | BREAKPOINT);
     do {
         trace(CONTINUE, pid, 0, signal);
-        if (kernel(NR_wait4, pid, (long)status, WAIT_ALL, 0, 0, 0) != pid ||
-            (*status & 0xff) != STOPPED) {
+        long result;
+        do { /* a breakpoint of the engine's must not stay */
+            result = kernel(NR_wait4, pid, (long)status, WAIT_ALL, 0, 0, 0);
+        } while (result == -EINTR);
+        if (result != pid || (*status & 0xff) != STOPPED) {
             return false;
         }
         signal = *status >> 16 == 0 ? signal_of(*status) : 0;
