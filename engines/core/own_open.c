@@ -126,14 +126,18 @@ static long prepare_to_write(struct process *process, const struct opening *open
     return union_to_change(&process->guest, space, !(opening->flags & O_TRUNC));
 }
 
+static uint64_t may_be_missing(long flags) {
+    return flags & O_CREAT && !(flags & (O_PATH | O_TMPFILE_BIT)) ? MAY_BE_MISSING : 0;
+}
+
 /* Open what has been resolved in a union. -EAGAIN: it is no more what it was then. */
 static long open_in_union(struct process *process, struct opening *opening,
                           struct workspace *space) {
-    bool may_create = opening->flags & O_CREAT && !(opening->flags & (O_PATH | O_TMPFILE_BIT));
+    bool may_create = may_be_missing(opening->flags) != 0;
     if (may_create && space->has_end) {
         return -EISDIR;
     }
-    if (space->layer == NOWHERE && !space->is_magic) {
+    if (may_create && space->layer == NOWHERE && !space->is_magic) {
         const struct call call = opening_call(opening, space->host);
         long result = union_create(&process->guest, &call, 1, space);
         return result == -EEXIST && !(opening->flags & O_EXCL) ? -EAGAIN : result;
@@ -188,10 +192,6 @@ static long open_resolved(struct process *process, struct opening *opening,
     }
     const struct call call = opening_call(opening, space->host);
     return pass(&call);
-}
-
-static uint64_t may_be_missing(long flags) {
-    return flags & O_CREAT ? MAY_BE_MISSING : 0;
 }
 
 static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,

@@ -371,8 +371,8 @@ static long finish_in_union(struct walk *walk, const struct mount *mount) {
     if (walk->found_size != walk->size || walk->size == 0) {
         layer = locate(walk, mount, &status);
     }
-    if (layer < 0 || (layer == NOWHERE && !(walk->limits & MAY_BE_MISSING))) {
-        return layer < 0 ? layer : -ENOENT;
+    if (layer < 0) {
+        return layer;
     }
     space->layer = (enum layer)layer;
     size_t parent = walk->size;
@@ -381,6 +381,9 @@ static long finish_in_union(struct walk *walk, const struct mount *mount) {
     }
     if (parent > 0) {
         union_learn(walk->guest, mount, space->guest, parent - 1, space->host);
+    }
+    if (layer == NOWHERE && !(walk->limits & MAY_BE_MISSING)) {
+        return union_nowhere(walk->guest, space->host);
     }
     return union_path(mount, layer == LOWER ? LOWER : UPPER, space->guest, walk->size, space->host);
 }

@@ -302,15 +302,22 @@ void union_learn(const struct guest *guest, const struct mount *mount, const cha
     }
 }
 
+/* Whether the kernel itself says that a directory is deleted, of which there is no path. */
+static bool is_deleted(long dirfd, struct workspace *space) {
+    static const char deleted[] = " (deleted)";
+    if ((int)dirfd == AT_FDCWD) {
+        return kernel(NR_getcwd, (long)space->link, PATH_SIZE, 0, 0, 0, 0) == -ENOENT;
+    }
+    size_t size = length_of(space->link);
+    size_t end = sizeof deleted - 1;
+    return size > end && same_text(space->link + size - end, deleted);
+}
+
 /* The same in a workspace, of a directory that the guest has open. */
 static enum folder folder_of(const struct guest *guest, long dirfd, struct workspace *space) {
     long size = path_of_directory(guest, dirfd, space);
-    if (size == -ENOENT && (int)dirfd != AT_FDCWD &&
-        !guest_is_lower(guest, space->link, length_of(space->link))) {
-        return NATIVE; /* deleted: the kernel knows that best */
-    }
     if (size < 0) {
-        return UNKNOWN_FOLDER;
+        return size == -ENOENT && is_deleted(dirfd, space) ? NATIVE : UNKNOWN_FOLDER;
     }
     size = size == 1 ? 0 : size;
     const struct mount *mount = guest_mount(guest, space->guest, (size_t)size);
@@ -407,6 +414,11 @@ void union_unlock(const struct guest *guest, struct union_lock *lock) {
     }
     kernel(NR_close, lock->descriptor, 0, 0, 0, 0, 0);
     mask_signals(&lock->signals, NULL);
+}
+
+long union_nowhere(const struct guest *guest, char *host) {
+    long size = in_work(guest, "nothing", host);
+    return size < 0 ? -ENOENT : size;
 }
 
 long union_temporary(const struct guest *guest, char *host) {

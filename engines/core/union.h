@@ -117,6 +117,12 @@ void union_show_extended(const struct guest *guest, void *status, long dirfd, co
 /* A copy at host has come into its place; under the lock. */
 void union_note_copy(const struct guest *guest, const char *host, const struct status *before);
 
+/*
+ * A path where nothing is: for the kernel to say so, after what else it has to say of a call. There
+ * may be a whiteout at the one in the upper directory. Its size, or -ENOENT.
+ */
+long union_nowhere(const struct guest *guest, char *host);
+
 /* A path in the work directory that nobody else has, in host. Its size, or -errno. */
 long union_temporary(const struct guest *guest, char *host);
 

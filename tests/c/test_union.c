@@ -12,6 +12,9 @@
 enum {
     ROUNDS = 1200,
     LISTING = 1 << 16,
+    TOGETHER = 4,
+    TOGETHER_ROUNDS = 500,
+    MANY = 700,
     AT_FD = AT_FDCWD,
     NO_REPLACE = 1,
     EXCHANGE = 2,
@@ -92,6 +95,8 @@ struct report {
     struct process *process;
 };
 
+static bool with_times;
+
 static void add(struct report *report, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -164,6 +169,11 @@ static void report_on(struct report *report, const char *path) {
         return;
     }
     add(report, " %o", status.mode);
+    if (with_times) {
+        add(report, " %lu.%lu %lu.%lu", (unsigned long)status.modified[0],
+            (unsigned long)status.modified[1], (unsigned long)status.changed[0],
+            (unsigned long)status.changed[1]);
+    }
     unsigned kind = status.mode & S_IFMT;
     if (kind == S_IFREG) {
         add(report, " %lu %lu", (unsigned long)status.links, (unsigned long)status.size);
@@ -361,6 +371,241 @@ static void random_operations(uint64_t first, enum sharing sharing, const char *
     }
 }
 
+/* What is in a directory of the host, with all times but those of reading. */
+static void keep_lower(char *kept) {
+    static struct process lower;
+    memset(&lower, 0, sizeof lower);
+    CHECK(GUEST(&lower.guest, "root", one.guest.mounts[0].lower));
+    with_times = true;
+    fill(&left, &lower);
+    with_times = false;
+    memcpy(kept, left.bytes, left.size + 1);
+}
+
+static size_t count_in(const char *host) {
+    struct process plain = {.pid = 0};
+    char *names[64];
+    char path[256];
+    snprintf(path, sizeof path, "%s", host);
+    CHECK(GUEST(&plain.guest, "root", path));
+    size_t count = names_of(&plain, "/", names, 64, 1024);
+    for (size_t index = 0; index < count; index++) {
+        free(names[index]);
+    }
+    return count;
+}
+
+/* Start a process; false in that one. */
+static bool is_parent(long *pid) {
+    *pid = kernel(NR_fork, 0, 0, 0, 0, 0, 0);
+    return *pid != 0;
+}
+
+static void end(int code) {
+    kernel(NR_exit_group, code, 0, 0, 0, 0, 0);
+}
+
+static int status_of_child(long pid) {
+    int status = -1;
+    CHECK_NUMBER(kernel(NR_wait4, pid, (long)&status, 0, 0, 0, 0), pid);
+    return status;
+}
+
+/* Errors that no operation has on the model; nor have others any business to cause them. */
+static bool is_odd(long result) {
+    return result == -EAGAIN || result == -EIO || result == -ENOSYS || result == -EBUSY ||
+           result == -EROFS || result == -ENXIO || result == -EPERM || result == -EACCES;
+}
+
+static int work_at_random(uint64_t first) {
+    int odd = 0;
+    seed = first;
+    for (unsigned round = 0; round < TOGETHER_ROUNDS; round++) {
+        unsigned what = dice(24);
+        unsigned number = dice(1000);
+        char path[64], to[64];
+        random_path(path);
+        random_path(to);
+        long result = operate(&one, what, path, to, number);
+        if (is_odd(result) && !(what == 10 && result == -EPERM /* directories */)) {
+            printf("seed %lu: %u %s %s %u: %ld\n", (unsigned long)first, what, path, to, number,
+                   result);
+            fflush(stdout);
+            odd++;
+        }
+    }
+    return odd;
+}
+
+static void test_many_at_once(void) {
+    static char before[LISTING], after[LISTING], shown[LISTING];
+    long pids[TOGETHER];
+    make_guests("together", TRUSTED);
+    keep_lower(before);
+    for (unsigned index = 0; index < TOGETHER; index++) {
+        if (!is_parent(&pids[index])) {
+            end(work_at_random(1000 + index));
+        }
+    }
+    for (unsigned index = 0; index < TOGETHER; index++) {
+        CHECK_NUMBER(status_of_child(pids[index]), 0);
+    }
+    fill(&left, &one);
+    memcpy(shown, left.bytes, left.size + 1);
+    one.guest.shared = NULL; /* who knows nothing sees the same */
+    fill(&left, &one);
+    CHECK_TEXT(left.bytes, shown);
+    CHECK_NUMBER(count_in(one.guest.work), 2);
+    keep_lower(after);
+    CHECK_TEXT(after, before);
+}
+
+/* Two that open one file to append to it: it is copied once, and has what both have written. */
+static void test_copied_once(void) {
+    make_guests("once", TRUSTED);
+    static const char *const files[] = {"/a/d", "/a/b/d", "/a/b/c/d", "/b/d", "/b/a/d", "/e/d"};
+    for (size_t index = 0; index < sizeof files / sizeof files[0]; index++) {
+        struct status status;
+        long pids[4];
+        on(&one, NR_newfstatat, AT_FD, (long)files[index], (long)&status, 0, 0);
+        uint64_t size = status.size;
+        uint64_t inode = status.inode;
+        for (int child = 0; child < 4; child++) {
+            if (!is_parent(&pids[child])) {
+                end(write_file(&one, files[index], O_WRONLY | 02000, 7) != 1);
+            }
+        }
+        for (int child = 0; child < 4; child++) {
+            CHECK_NUMBER(status_of_child(pids[child]), 0);
+        }
+        on(&one, NR_newfstatat, AT_FD, (long)files[index], (long)&status, 0, 0);
+        CHECK_NUMBER(status.size, size + 4);
+        CHECK_NUMBER(status.inode, inode);
+    }
+    CHECK_NUMBER(count_in(one.guest.work), 2);
+}
+
+/* A big directory, of which entries go while it is read: what stays is shown once. */
+static void test_big_directory(bool is_merged) {
+    static unsigned char seen[MANY];
+    char path[64];
+    char buffer[512];
+    make_guests(is_merged ? "merged" : "lower", TRUSTED);
+    make_directory("lower/big");
+    for (int index = 0; index < MANY; index++) {
+        snprintf(path, sizeof path, "lower/big/%d", index);
+        make_file(path, "");
+    }
+    if (is_merged) {
+        CHECK_NUMBER(on(&one, NR_unlinkat, AT_FD, (long)"/big/0", 0, 0, 0), 0);
+    }
+    memset(seen, 0, sizeof seen);
+    long folder = on(&one, NR_openat, AT_FD, (long)"/big", O_RDONLY | O_DIRECTORY, 0, 0);
+    int count = 0;
+    for (long size = 1; size > 0;) {
+        size = on(&one, NR_getdents64, folder, (long)buffer, sizeof buffer, 0, 0);
+        for (long at = 0; at < size; at += *(uint16_t *)(void *)(buffer + at + 16)) {
+            const char *name = buffer + at + 19;
+            if (name[0] != '.') {
+                seen[atoi(name)]++;
+            }
+            /* What has been shown goes, and so does something that may not have been. */
+            if (name[0] != '.' && atoi(name) % 2) {
+                CHECK_NUMBER(on(&one, NR_unlinkat, folder, (long)name, 0, 0, 0), 0);
+                snprintf(path, sizeof path, "/big/new%d", count++);
+                CHECK_NUMBER(write_file(&one, path, O_CREAT | O_WRONLY, 1), 1);
+            }
+        }
+        CHECK(size >= 0);
+    }
+    for (int index = 1; index < MANY; index++) {
+        CHECK_NUMBER(seen[index], 1);
+    }
+    CHECK_NUMBER(seen[0], is_merged ? 0 : 1);
+    on(&one, NR_close, folder, 0, 0, 0, 0);
+}
+
+/* The place that an entry has is where a listing goes on, in another process as well. */
+static void test_places(void) {
+    char first[512], again[512];
+    make_guests("places", TRUSTED);
+    CHECK_NUMBER(write_file(&one, "/a/new", O_CREAT | O_WRONLY, 1), 1);
+    long folder = on(&one, NR_openat, AT_FD, (long)"/a", O_RDONLY | O_DIRECTORY, 0, 0);
+    long size = on(&one, NR_getdents64, folder, (long)first, 72, 0, 0);
+    CHECK(size > 0 && size <= 72);
+    long rest = on(&one, NR_getdents64, folder, (long)first, sizeof first, 0, 0);
+    CHECK(rest > 0);
+    CHECK_NUMBER(on(&one, NR_getdents64, folder, (long)again, sizeof again, 0, 0), 0);
+    CHECK_NUMBER(kernel(NR_lseek, folder, 0, 0, 0, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_getdents64, folder, (long)again, 72, 0, 0), size);
+    long pid;
+    if (!is_parent(&pid)) {
+        long more = on(&one, NR_getdents64, folder, (long)again, sizeof again, 0, 0);
+        end(more != rest || memcmp(first, again, (size_t)rest) != 0);
+    }
+    CHECK_NUMBER(status_of_child(pid), 0);
+    CHECK_NUMBER(on(&one, NR_getdents64, folder, (long)again, sizeof again, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_getdents64, folder, (long)again, 8, 0, 0), 0);
+    kernel(NR_lseek, folder, 0, 0, 0, 0, 0);
+    CHECK_NUMBER(on(&one, NR_getdents64, folder, (long)again, 8, 0, 0), -EINVAL);
+    CHECK_NUMBER(on(&one, NR_getdents64, folder, 8, sizeof again, 0, 0), -EFAULT);
+    CHECK_NUMBER(on(&one, NR_getdents64, 1000, (long)again, sizeof again, 0, 0), -EBADF);
+    on(&one, NR_close, folder, 0, 0, 0, 0);
+}
+
+/* Directories that are open, or that a process is in, when they are copied or removed. */
+static void test_open_directories(void) {
+    char path[64];
+    make_guests("open", TRUSTED);
+    long folder = on(&one, NR_openat, AT_FD, (long)"/a/b", O_RDONLY | O_DIRECTORY, 0, 0);
+    CHECK_NUMBER(on(&one, NR_chdir, (long)"/a/b/c", 0, 0, 0, 0), 0);
+    CHECK_NUMBER(write_file(&one, "d", O_WRONLY | O_TRUNC, 5), 1);
+    CHECK_NUMBER(on(&one, NR_mkdirat, folder, (long)"new", 0755, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_faccessat, AT_FD, (long)"/a/b/new", 0, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_getcwd, (long)path, sizeof path, 0, 0, 0), 7);
+    CHECK_TEXT(path, "/a/b/c");
+    static const char *const names[] = {"d", "f", "g", "l"};
+    for (int index = 0; index < 4; index++) {
+        CHECK_NUMBER(on(&one, NR_unlinkat, AT_FD, (long)names[index], 0, 0, 0), 0);
+    }
+    CHECK_NUMBER(on(&one, NR_unlinkat, AT_FD, (long)"/a/b/c", AT_REMOVEDIR, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_getcwd, (long)path, sizeof path, 0, 0, 0), -ENOENT);
+    CHECK_NUMBER(on(&one, NR_openat, AT_FD, (long)"d", O_RDONLY, 0, 0), -ENOENT);
+    CHECK_NUMBER(on(&one, NR_openat, AT_FD, (long)"d", O_CREAT | O_WRONLY, 0600, 0), -ENOENT);
+    CHECK_NUMBER(on(&one, NR_mkdirat, AT_FD, (long)"/a/b/c", 0700, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_openat, AT_FD, (long)"d", O_RDONLY, 0, 0), -ENOENT);
+    CHECK_NUMBER(on(&one, NR_openat, AT_FD, (long)"/a/b/c/d", O_RDONLY, 0, 0), -ENOENT);
+    CHECK_NUMBER(on(&one, NR_renameat, AT_FD, (long)"/a/b", AT_FD, (long)"/z", 0), -EXDEV);
+    CHECK_NUMBER(on(&one, NR_renameat, AT_FD, (long)"/a/b/c", AT_FD, (long)"/z", 0), 0);
+    on(&one, NR_close, folder, 0, 0, 0, 0);
+    enter(scratch());
+}
+
+/* Who opened a file before it was copied reads on what he opened; nothing is written there. */
+static void test_open_files(void) {
+    char content[16] = "";
+    char link[64];
+    make_guests("files", TRUSTED);
+    long before = on(&one, NR_openat, AT_FD, (long)"/a/d", O_RDONLY, 0, 0);
+    snprintf(link, sizeof link, "/proc/self/fd/%ld", before);
+    CHECK_NUMBER(write_file(&one, "/a/d", O_WRONLY | O_TRUNC, 12345), 5);
+    CHECK_NUMBER(kernel(NR_read, before, (long)content, sizeof content, 0, 0, 0), 2);
+    CHECK_TEXT(content, "/a");
+    struct status old, new;
+    CHECK_NUMBER(on(&one, NR_fstat, before, (long)&old, 0, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_newfstatat, AT_FD, (long)"/a/d", (long)&new, 0, 0), 0);
+    CHECK(old.inode == new.inode &&old.device == new.device &&new.size == 5);
+    CHECK_NUMBER(on(&one, NR_fchmod, before, 0600, 0, 0, 0), 0);
+    CHECK_NUMBER(on(&one, NR_newfstatat, AT_FD, (long)"/a/d", (long)&new, 0, 0), 0);
+    CHECK_NUMBER(new.mode & 0777, 0600);
+    on(&one, NR_unlinkat, AT_FD, (long)"/a/d", 0, 0, 0);
+    CHECK_NUMBER(on(&one, NR_fchmod, before, 0666, 0, 0, 0), -EROFS);
+    CHECK_TEXT(identity_of("upper/a/d")[0] ? "whiteout" : "", "whiteout");
+    kernel(NR_fstat, before, (long)&old, 0, 0, 0, 0);
+    CHECK_NUMBER(old.mode & 0777, 0644);
+    on(&one, NR_close, before, 0, 0, 0, 0);
+}
+
 int main(void) {
     scratch();
     const char *given = setting("UNION_SEED");
@@ -374,5 +619,12 @@ int main(void) {
         snprintf(place, sizeof place, "random%u", index);
         random_operations(index + 1, (enum sharing)(index % 3), place);
     }
+    test_many_at_once();
+    test_copied_once();
+    test_big_directory(true);
+    test_big_directory(false);
+    test_places();
+    test_open_directories();
+    test_open_files();
     return harness_end();
 }

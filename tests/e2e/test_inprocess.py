@@ -196,7 +196,8 @@ def test_the_audit_sees_what_is_outside(mode: str, container: Container, outside
     (outside / "volume").mkdir()
     (outside / "volume" / "place").mkdir()
     (outside / "secret").write_text("host")
-    script = "cd /v/place && echo ready && read line && cat secret"
+    # That it is listed before lets the engine believe to know what directory it is.
+    script = "cd /v/place && ls -l . >&2 && echo ready && read line && cat secret"
     words = [*command(), *container.words(mode, script, "-v", f"{outside}/volume:/v")]
     with subprocess.Popen(
         [str(_AUDIT), f"--output={output}", "--", *words],

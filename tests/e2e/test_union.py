@@ -1,0 +1,170 @@
+"""One container, run in N1 and in the F modes in turn: the union on the disk is the same for all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.engines import SCI, Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.engines"]
+
+_MODES = ("N1", "F2", "F3")
+
+# As a package manager and a careless user work.
+_WORK = r"""
+set -e
+cd /
+rm -rf /usr/share/perl5 && mkdir /usr/share/perl5 && echo new >/usr/share/perl5/f
+rm -f /etc/hostname /etc/motd; echo x >>/etc/profile; chmod 600 /etc/issue
+mkdir -p /opt/a/b && echo 1 >/opt/a/b/c && ln /opt/a/b/c /opt/a/d && mv /opt/a /opt/z
+mv /etc/issue.net /etc/moved; mv /usr/share/common-licenses /usr/share/renamed
+ln /etc/debian_version /etc/debian_link
+cp -a /usr/share/info /usr/share/info2; rm -r /usr/share/info; mv /usr/share/info2 /usr/share/info
+touch -d 2001-01-01 /usr/share/doc /etc/fstab; truncate -s 3 /etc/shells
+rmdir /mnt; ln -s opt /mnt
+for i in 1 2 3; do echo $i >/usr/bin/.new; mv /usr/bin/.new /usr/bin/arch; done
+"""
+_INODES = r"""
+import os
+open_before = os.open("/etc/group", os.O_RDONLY)
+inode = os.stat("/etc/group").st_ino
+os.chmod("/etc/group", 0o600)
+assert os.stat("/etc/group").st_ino == inode == os.fstat(open_before).st_ino
+os.chdir("/usr/share/base-files")
+here = os.stat(".").st_ino
+open("new", "w").close()
+assert os.stat(".").st_ino == os.stat("/usr/share/base-files").st_ino == here
+assert os.getcwd() == "/usr/share/base-files"
+mounted = ("resolv.conf", "hosts")
+for entry in os.scandir("/etc"):
+    assert entry.name in mounted or entry.inode() == entry.stat(follow_symlinks=False).st_ino
+"""
+_SHOW = r"""
+cd /; find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev \) -prune -o \
+    -type d -printf '%p %m %y\n' -o -printf '%p %m %y %s %l %n\n' | sort
+tar cf - --sort=name --numeric-owner etc opt usr/share mnt | sha256sum
+"""
+
+
+class Runs:
+    """Runs scripts in one container."""
+
+    def __init__(self, shared: Shared, name: str) -> None:
+        self.shared = shared
+        self.name = name
+        shared("create", "-q", f"--name={name}", shared.image(SCI))
+
+    def __call__(self, mode: str, *words: str) -> str:
+        return self.shared("run", "-q", f"--execmode={mode}", self.name, *words).out
+
+
+@pytest.fixture
+def runs(
+    shared: Shared, refusals: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[Runs]:
+    for mode in _MODES:
+        if refusals[mode]:
+            pytest.skip(f"host: mode {mode}: {refusals[mode]}")
+    made = Runs(shared, re.sub(r"\W+", "-", request.node.name).strip("-"))
+    yield made
+    shared("rm", made.name)
+
+
+def _trees(shared: Shared) -> dict[str, tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {}
+    for path in (shared.store / "trees").rglob("*"):
+        status = path.lstat()
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        found[str(path)] = (status.st_mode, status.st_ino, status.st_nlink, status.st_size, *times)
+    return found
+
+
+@pytest.fixture
+def unchanged_trees(shared: Shared) -> Iterator[Callable[[], None]]:
+    """Image trees are read only, whatever is done in containers."""
+    shared.image(SCI)
+    before = _trees(shared)
+    assert len(before) > 1000
+    yield lambda: None
+    assert _trees(shared) == before
+
+
+@pytest.mark.usefixtures("unchanged_trees")
+@pytest.mark.parametrize("mode", _MODES)
+def test_the_others_see_what_one_has_done(mode: str, runs: Runs) -> None:
+    runs(mode, "sh", "-c", _WORK)
+    runs(mode, "python3", "-c", _INODES)
+    shown = {other: runs(other, "sh", "-c", _SHOW) for other in _MODES}
+    assert shown["F2"] == shown["N1"]
+    assert shown["F3"] == shown["N1"]
+    assert "./usr/share/perl5/f 644 f 4  1\n" in shown["N1"]
+    assert "./etc/motd " not in shown["N1"]
+
+
+@pytest.mark.usefixtures("unchanged_trees")
+def test_they_take_turns(runs: Runs) -> None:
+    """What one has hidden, another makes anew, and a third one removes."""
+    first = "rm -rf /usr/share/info; mkdir -p /srv/d; echo a >/srv/d/f; mv /srv/d /srv/e"
+    second = "mkdir /usr/share/info; ls -A /usr/share/info; mv /srv/e /usr/share/info/e"
+    third = "find /usr/share/info | sort; rm -r /usr/share/info; ls /usr/share | grep -c ^info"
+    for modes in (("N1", "F3", "N1"), ("F2", "N1", "F3"), ("F3", "F2", "N1")):
+        runs(modes[0], "sh", "-c", first)
+        assert runs(modes[1], "sh", "-c", second) == ""
+        listed = "/usr/share/info\n/usr/share/info/e\n/usr/share/info/e/f\n0\n"
+        assert runs(modes[2], "sh", "-c", f"{third} || true") == listed
+
+
+@pytest.mark.usefixtures("unchanged_trees")
+@pytest.mark.parametrize("mode", ["F2", "F3"])
+def test_a_large_directory_goes_while_others_list_it(mode: str, runs: Runs) -> None:
+    make = "import os; [os.close(os.open(f'/usr/share/doc/{n}', 64)) for n in range(20000)]"
+    runs(mode, "python3", "-c", make)
+    script = """
+        for n in 1 2 3; do ls -f /usr/share/doc >/dev/null || echo failed; done &
+        rm -r /usr/share/doc || echo left
+        wait; mkdir /usr/share/doc && ls -A /usr/share/doc | wc -l
+    """
+    assert runs(mode, "sh", "-c", script) == "0\n"
+    assert runs("N1", "sh", "-c", "ls -A /usr/share/doc | wc -l") == "0\n"
+
+
+@pytest.mark.parametrize("modes", [("F3", "N1"), ("N1", "F3")], ids=["N1 later", "F3 later"])
+def test_not_both_at_once(modes: tuple[str, str], runs: Runs) -> None:
+    shared = runs.shared
+    words = ("run", "-q", f"--execmode={modes[0]}", runs.name, "sh", "-c", "echo go; read line")
+    with shared.start(words) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"go\n"
+        later = shared("run", "-q", f"--execmode={modes[1]}", runs.name, "true", check=False)
+        process.communicate(b"\n", timeout=60)
+    assert later.code == 125
+    assert f"--execmode={modes[0]}" in later.err
+    assert runs(modes[1], "echo", "free") == "free\n"
+
+
+@pytest.mark.parametrize("mode", ["F2", "F3"])
+def test_what_the_host_reads_is_what_is_inside(mode: str, runs: Runs, tmp_path: Path) -> None:
+    """A run with a volume below a directory of the image that was made anew."""
+    (tmp_path / "file").write_text("host\n")
+    runs(mode, "sh", "-c", "rm -r /usr/share/info; mkdir /usr/share/info; rmdir /mnt")
+    options = ("-v", f"{tmp_path}:/usr/share/info/v", "-v", f"{tmp_path}:/mnt/a/b")
+    words = ("run", "-q", f"--execmode={mode}", *options, runs.name)
+    script = "cat /usr/share/info/v/file /mnt/a/b/file; ls /usr/share/info /mnt /mnt/a"
+    out = runs.shared(*words, "sh", "-c", script).out
+    assert out == "host\nhost\n/mnt:\na\n\n/mnt/a:\nb\n\n/usr/share/info:\nv\n"
+
+
+def test_nothing_is_left_in_the_work_directory(runs: Runs) -> None:
+    runs("F3", "sh", "-c", _WORK)
+    ids = [row["id"] for row in runs.shared.containers() if runs.name in row["names"]]
+    work = runs.shared.store / "containers" / ids[0] / "work" / "inprocess"
+    assert [path.name for path in work.iterdir() if "-" not in path.name] == []
+    assert len(list(work.iterdir())) == 1
