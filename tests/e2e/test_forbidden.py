@@ -68,8 +68,8 @@ _PROGRAMS = {
         "cd /tmp && echo 'int puts(const char *); int main(void) { return puts(\"made\") < 0; }'"
         " >x.c && gcc -pipe x.c -o x && ./x && gcc -static x.c -o x && ./x && rm x x.c"
     ),
-    "modules": "python3 -c 'import sqlite3; print(sqlite3.connect(\"/tmp/d\").execute(\"pragma"
-    ' journal_mode=wal").fetchall())\'; rm /tmp/d*',
+    "modules": 'python3 -c \'import sqlite3; print(sqlite3.connect("/tmp/d").execute("pragma'
+    " journal_mode=wal\").fetchall())'; rm /tmp/d*",
 }
 
 
