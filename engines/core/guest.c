@@ -32,35 +32,6 @@ static bool read_number(const char *text, unsigned *number) {
     return true;
 }
 
-/* Numbers with a blank between them. */
-static bool read_numbers(const char *text, uint64_t *numbers, size_t count) {
-    for (size_t index = 0; index < count; index++) {
-        if (*text < '0' || *text > '9') {
-            return false;
-        }
-        uint64_t value = 0;
-        for (; *text >= '0' && *text <= '9'; text++) {
-            value = value * 10 + (uint64_t)(*text - '0');
-        }
-        numbers[index] = value;
-        if (*text != (index + 1 < count ? ' ' : '\0')) {
-            return false;
-        }
-        text++;
-    }
-    return true;
-}
-
-static bool add_copy(struct guest *guest, const char *numbers, const char *path) {
-    uint64_t read[5];
-    if (path == NULL || guest->copy_count == MAX_COPIES || !read_numbers(numbers, read, 5)) {
-        return false;
-    }
-    guest->copies[guest->copy_count++] =
-        (struct copy){read[0], read[1], read[2], read[3], read[4], path};
-    return true;
-}
-
 /* "/" as a source and as a target is "": what follows begins with a slash. */
 static const char *without_slash(const char *path) {
     return same_text(path, "/") ? "" : path;
@@ -179,7 +150,7 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     guest->work = NULL;
     guest->state = NULL;
     guest->shared = NULL;
-    guest->copy_count = 0;
+    guest->copies = NULL;
     guest->directory = "/";
     guest->uid = 0;
     guest->gid = 0;
@@ -198,8 +169,9 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
         } else if (same_text(word, "rw") || same_text(word, "ro")) {
             good = !same_text(value, "/") &&
                    add_mount(guest, value, next_string(&text, end), word[1] == 'o');
-        } else if (same_text(word, "copy")) {
-            good = add_copy(guest, value, next_string(&text, end));
+        } else if (same_text(word, "copies")) {
+            guest->copies = value;
+            good = value[0] == '/';
         } else {
             good = read_setting(guest, word, value, &lower);
         }

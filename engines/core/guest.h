@@ -5,7 +5,7 @@
 
 #include "base.h"
 
-enum { MAX_MOUNTS = 256, MAX_COPIES = 64 };
+enum { MAX_MOUNTS = 256 };
 
 /*
  * A host file or directory that the guest sees at target. With a lower directory it is a union:
@@ -28,24 +28,17 @@ struct origin {
     const struct mount *mount;
 };
 
-/* A file of the host, and the copy of it whose system calls are patched. */
-struct copy {
-    uint64_t device, inode, size, seconds, nanoseconds; /* as long as these are, it is the file */
-    const char *path;
-};
-
 struct guest {
     struct mount mounts[MAX_MOUNTS];       /* longest target first; the last one is the root */
     struct origin origins[MAX_MOUNTS + 1]; /* their sources, and the lower; longest first */
     size_t mount_count;
     size_t origin_count;
-    bool has_readonly;     /* one of the mounts is */
-    bool has_union;        /* the root is */
-    const char *work;      /* of the union: a directory on the device of the upper one, or NULL */
-    const char *state;     /* of the union: the file that its processes share, or NULL */
-    struct shared *shared; /* that file in memory; NULL: there is none */
-    struct copy copies[MAX_COPIES];
-    size_t copy_count;
+    bool has_readonly;      /* one of the mounts is */
+    bool has_union;         /* the root is */
+    const char *work;       /* of the union: a directory on the device of the upper one, or NULL */
+    const char *state;      /* of the union: the file that its processes share, or NULL */
+    struct shared *shared;  /* that file in memory; NULL: there is none */
+    const char *copies;     /* directory with patched copies of files; NULL: there are none */
     const char *executable; /* guest path of the program that runs */
     unsigned uid;           /* to the guest, the owner of what the user owns on the host */
     unsigned gid;
@@ -58,9 +51,8 @@ struct guest {
  * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N;
  * for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "touch" PATH for directories
  * and files that are to be there before the first program runs;
- * for each mount "rw" or "ro", TARGET, SOURCE; for each patched copy "copy", its five numbers,
- * PATH. The strings are used in place. False when it is not one. Of two mounts with the same
- * target the later one hides the other.
+ * for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH. The strings are used in place. False
+ * when it is not one. Of two mounts with the same target the later one hides the other.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 

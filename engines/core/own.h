@@ -20,6 +20,9 @@ long may_change_descriptor(const struct process *process, long descriptor);
 /* From own_mappings.c: mmap(2) of a file, executable, or of its patched copy. */
 long map_file(const struct guest *guest, const long *argument);
 
+/* Where a link to the patched copy of a file is, if it has one; path: PATH_SIZE bytes. */
+bool copy_path(const struct guest *guest, const struct status *status, char *path);
+
 /* From own_open.c and own_links.c. */
 long own_open_call(struct process *process, const struct call *call, struct workspace *space);
 long own_link_call(struct process *process, const struct call *call, struct workspace *space);

@@ -4,31 +4,46 @@
  */
 #include "own.h"
 
-enum { PROT_EXEC = 4, MAP_ANONYMOUS = 0x20 };
+enum { PROT_EXEC = 4, MAP_ANONYMOUS = 0x20, ROOM_FOR_NAME = 96 };
+static const uint64_t NANOSECONDS = 1000000000;
 
-static const struct copy *copy_of(const struct guest *guest, long descriptor) {
+/* Copies are named by device, inode, size and time of the file: as long as these are, it is that.
+ */
+bool copy_path(const struct guest *guest, const struct status *status, char *path) {
+    size_t size = guest->copies == NULL ? 0 : length_of(guest->copies);
+    if (size == 0 || size + ROOM_FOR_NAME > PATH_SIZE) {
+        return false;
+    }
+    const uint64_t numbers[] = {status->device, status->inode, status->size,
+                                status->modified[0] * NANOSECONDS + status->modified[1]};
+    copy_bytes(path, guest->copies, size);
+    for (size_t index = 0; index < sizeof numbers / sizeof numbers[0]; index++) {
+        path[size++] = index == 0 ? '/' : '-';
+        size += write_number(path + size, numbers[index]);
+    }
+    return true;
+}
+
+static long open_copy(const struct guest *guest, long descriptor) {
     struct status status;
-    if (guest->copy_count == 0 || kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0) != 0) {
-        return NULL;
+    if (guest->copies == NULL || kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0) != 0) {
+        return -ENOENT;
     }
-    for (size_t index = 0; index < guest->copy_count; index++) {
-        const struct copy *copy = &guest->copies[index];
-        if (copy->inode == status.inode && copy->device == status.device &&
-            copy->size == status.size && copy->seconds == status.modified[0] &&
-            copy->nanoseconds == status.modified[1]) {
-            return copy;
-        }
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return -ENOMEM;
     }
-    return NULL;
+    long result = -ENOENT;
+    if (copy_path(guest, &status, space->host)) {
+        result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    }
+    workspace_give_back(space);
+    return result;
 }
 
 long map_file(const struct guest *guest, const long *argument) {
     const long *a = argument;
-    const struct copy *copy = copy_of(guest, (int)a[4]);
-    long descriptor = -1;
-    if (copy != NULL) {
-        descriptor = kernel(NR_openat, AT_FDCWD, (long)copy->path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    }
+    long descriptor = open_copy(guest, (int)a[4]);
     if (descriptor < 0) {
         return kernel(NR_mmap, a[0], a[1], a[2], a[3], a[4], a[5]);
     }

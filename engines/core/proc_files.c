@@ -1,5 +1,6 @@
 #include "proc_files.h"
 
+#include "own.h"
 #include "proc.h"
 #include "proc_mounts.h"
 #include "text.h"
@@ -42,35 +43,46 @@ static const char *path_of_line(const char *line, const char *end) {
     return line;
 }
 
-/* The inode of a line of maps, behind the device. */
-static uint64_t inode_of_line(const char *line, const char *end) {
-    uint64_t inode = 0;
-    const char *text = file_of_line(line, end);
-    while (text < end && *text != ' ') {
-        text++;
+static const char *last_part(const char *text, const char *end) {
+    const char *part = end;
+    while (part > text && part[-1] != '/') {
+        part--;
     }
-    for (text++; text < end && *text >= '0' && *text <= '9'; text++) {
-        inode = inode * 10 + (uint64_t)(*text - '0');
-    }
-    return inode;
+    return part;
 }
 
-/* The patched copy that a path names, by the last part: the rest may be spelled otherwise. */
-static const struct copy *copy_named(const struct guest *guest, const char *path, size_t size) {
-    for (size_t index = 0; index < guest->copy_count; index++) {
-        const char *name = guest->copies[index].path;
-        size_t length = length_of(name);
-        size_t begin = length;
-        while (begin > 0 && name[begin - 1] != '/') {
-            begin--;
-        }
-        length -= begin;
-        if (length < size && path[size - length - 1] == '/' &&
-            same_bytes(path + size - length, name + begin, length)) {
-            return &guest->copies[index];
-        }
+/* Whether it is a patched copy, by the last directory: the rest may be spelled otherwise. */
+static bool is_copy(const struct guest *guest, const char *path, const char *end) {
+    if (guest->copies == NULL || path == end) {
+        return false;
     }
-    return NULL;
+    const char *links = last_part(guest->copies, guest->copies + length_of(guest->copies));
+    const char *name = last_part(path, end);
+    if (links - guest->copies < 2 || name - path < 2) {
+        return false;
+    }
+    const char *mine = last_part(guest->copies, links - 1);
+    const char *other = last_part(path, name - 1);
+    return links - mine == name - other && same_bytes(mine, other, (size_t)(links - mine));
+}
+
+/* Whether the file at path has the copy of that name. room: for two paths. */
+static bool has_copy(const struct guest *guest, const char *path, const char *end, const char *name,
+                     size_t size, char *room) {
+    struct status status;
+    if (path == end || end - path >= PATH_SIZE) {
+        return false;
+    }
+    copy_bytes(room, path, (size_t)(end - path));
+    room[end - path] = '\0';
+    if (kernel(NR_newfstatat, AT_FDCWD, (long)room, (long)&status, 0, 0, 0) != 0 ||
+        !copy_path(guest, &status, room)) {
+        return false;
+    }
+    char *target = room + PATH_SIZE;
+    long length = kernel(NR_readlinkat, AT_FDCWD, (long)room, (long)target, PATH_SIZE, 0, 0);
+    return length > (long)size && target[length - (long)size - 1] == '/' &&
+           same_bytes(target + length - size, name, size);
 }
 
 /*
@@ -80,17 +92,27 @@ static const struct copy *copy_named(const struct guest *guest, const char *path
 static const char *true_file(const struct guest *guest, const struct text *maps, const char *line,
                              const char **end) {
     const char *path = path_of_line(line, *end);
-    const struct copy *copy = copy_named(guest, path, (size_t)(*end - path));
+    if (!is_copy(guest, path, *end)) {
+        return file_of_line(line, *end);
+    }
+    const char *name = last_part(path, *end);
+    size_t size = (size_t)(*end - name);
+    struct workspace *space = workspace_take();
     const char *end_of_maps = maps->bytes + maps->size;
-    for (const char *other = maps->bytes; copy != NULL && other < end_of_maps;) {
+    const char *found = file_of_line(line, *end);
+    for (const char *other = maps->bytes; space != NULL && other < end_of_maps;) {
         const char *next = end_of_line(other, end_of_maps);
-        if (inode_of_line(other, next) == copy->inode && path_of_line(other, next) < next) {
+        if (has_copy(guest, path_of_line(other, next), next, name, size, space->rest)) {
             *end = next;
-            return file_of_line(other, next);
+            found = file_of_line(other, next);
+            break;
         }
         other = next + 1;
     }
-    return file_of_line(line, *end);
+    if (space != NULL) {
+        workspace_give_back(space);
+    }
+    return found;
 }
 
 /* A line with the path that it may end in translated: those of maps and smaps. */

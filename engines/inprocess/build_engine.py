@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 _NUMBER = re.compile(r"^NUMBER\((\d+), (\w+)\)", re.MULTILINE)
 _TRAPPED = re.compile(r"^(?:ONE|TWO|OWN)\((\w+)", re.MULTILINE)
-_RARE = ("mmap", "ioctl")
+_RARE = ("ioctl",)
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE = os.path.join(os.path.dirname(_HERE), "core")
 # No libc, so nothing that calls into one: no stack protector, no memcpy made of a loop. Only
@@ -23,6 +23,7 @@ _FLAGS = (
     *("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-ffreestanding"),
     *("-fPIE", "-fvisibility=hidden", "-mgeneral-regs-only", "-fno-stack-protector"),
     *("-fno-asynchronous-unwind-tables", "-fno-ident", "-fno-tree-loop-distribute-patterns"),
+    "-fdata-sections",  # inprocess.ld puts some beside each other
 )
 _LINK = ("-nostdlib", "-static", "-no-pie", "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s")
 
@@ -92,7 +93,7 @@ def build(destination: str, compiler: str = "cc", machine: str | None = None) ->
 def trapped_numbers(machine: str | None = None) -> list[int]:
     """The system calls that stop in the engine, and are worth a patched place.
 
-    Not mmap, which stops only where it maps code, and not ioctl, for a few requests.
+    Not ioctl: few of its requests stop.
     """
     machine = machine or platform.machine()
     with open(os.path.join(_CORE, f"numbers_{machine}.def")) as stream:

@@ -43,18 +43,24 @@ static struct passed_on passed;
 static const char *given; /* the path that was executed */
 static struct words { const char *begin, *end; } description;
 
-/* The description, mapped: its strings are used where they are. */
+static char short_description[2048];
+
+/* The description, read or mapped: its strings are used where they are. */
 static void read_description(const char *path) {
     long descriptor = kernel(NR_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (descriptor < 0) {
         give_up(FAILED, "open", path, descriptor);
     }
-    long size = kernel(NR_lseek, descriptor, 0, 2 /* SEEK_END */, 0, 0, 0);
-    long address = kernel(NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    long address = (long)short_description;
+    long size = kernel(NR_pread64, descriptor, address, sizeof short_description, 0, 0, 0);
+    if (size == sizeof short_description) {
+        size = kernel(NR_lseek, descriptor, 0, 2 /* SEEK_END */, 0, 0, 0);
+        address = kernel(NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    }
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
-    if (failed(address) ||
-        !guest_read(&engine.process.guest, (const char *)address, (size_t)size)) {
-        give_up(FAILED, "read", path, failed(address) ? address : -EINVAL);
+    long result = failed(address) ? address : size;
+    if (failed(result) || !guest_read(&engine.process.guest, (const char *)address, (size_t)size)) {
+        give_up(FAILED, "read", path, failed(result) ? result : -EINVAL);
     }
     description = (struct words){(const char *)address, (const char *)address + size};
     union_attach(&engine.process.guest);

@@ -188,22 +188,22 @@ static void test_maps(void) {
     CHECK(proc_open(&guest, "/proc/4000000000/maps", O_RDONLY) < 0);
 }
 
-/* "copy" as guest_read takes it: the copy at path stands for the file that is open. */
-static const char *copy_of(const char *file) {
-    static char text[160];
+/* A link that says: the copy stands for the file. */
+static void make_copy(const char *file, const char *copy) {
+    char link[160];
     struct status status;
     kernel(NR_newfstatat, AT_FDCWD, (long)file, (long)&status, 0, 0, 0);
-    snprintf(text, sizeof text, "%lu %lu %lu %lu %lu", (unsigned long)status.device,
+    snprintf(link, sizeof link, "copies/files/%lu-%lu-%lu-%lu", (unsigned long)status.device,
              (unsigned long)status.inode, (unsigned long)status.size,
-             (unsigned long)status.modified[0], (unsigned long)status.modified[1]);
-    return text;
+             (unsigned long)(status.modified[0] * 1000000000 + status.modified[1]));
+    CHECK_NUMBER(kernel(NR_symlinkat, (long)copy, AT_FDCWD, (long)link, 0, 0, 0), 0);
 }
 
 /* The guest sees the file that a copy of it stands for, where something of both is mapped. */
 static void test_maps_of_copies(void) {
     const char *original = "root/usr/bin/program";
-    CHECK(GUEST(&guest, "root", "@root", "rw", "/proc", "/proc", "copy", copy_of(original),
-                "@copies/abcdef"));
+    make_copy(original, "../abcdef");
+    CHECK(GUEST(&guest, "root", "@root", "rw", "/proc", "/proc", "copies", "@copies/files"));
     map_page_of("copies/abcdef");
     const char *maps = maps_of(&guest);
     CHECK(strstr(maps, "copies/abcdef\n") != NULL); /* of what, does not show */
@@ -226,6 +226,7 @@ int main(void) {
     make_file("root/usr/bin/program", "x");
     make_file("secret", "host\n");
     make_directory("copies");
+    make_directory("copies/files");
     make_file("copies/abcdef", "x");
     test_kinds();
     test_own_links();

@@ -55,6 +55,10 @@ class Container:
         words = self.words(mode, script, *options)
         return self.shared(*words, check=check, input=input)
 
+    def direct(self, mode: str, *words: str) -> Result:
+        """Without a shell."""
+        return self.shared(*self.words(mode, "")[:-3], *words)
+
     def words(self, mode: str, script: str, *options: str) -> tuple[str, ...]:
         # A container that engines without unions have copied is one of its own from then on.
         name = f"inprocess-{'union' if mode == 'N1' else 'plain'}"
@@ -544,3 +548,30 @@ def test_nothing_runs_out_in_a_long_life(compiled: Callable[..., Result]) -> Non
         }
     """
     assert compiled(source).out == "1\n"
+
+
+# Patched places
+
+
+def test_goroutines_have_hardly_any_stack(container: Container, works: tuple[str, ...]) -> None:
+    if "F3" not in works:
+        pytest.skip("host: mode F3 does not work here")
+    container("F3", _COMPILE.format(options="-static", name="small_stack") + "true")
+    # Copies are made before a program begins: of the one that is run, too.
+    once = container.direct("F3", "/tmp/small_stack", "once")
+    assert once.out == "right\n"
+    assert container.direct("F3", "/tmp/small_stack").out == "right\n"
+
+
+def test_a_library_that_is_replaced_works_at_once(mode: str, container: Container) -> None:
+    script = """
+        cat /etc/hostname > /dev/null
+        for library in libc.so.6 ld-linux-x86-64.so.2; do
+            path=$(readlink -f /lib/x86_64-linux-gnu/$library)
+            cp -p $path $path.new && touch $path.new && mv $path.new $path
+        done
+        sha256sum /etc/passwd; python3 -c 'print(open("/etc/passwd").readline(), end="")'
+    """
+    first = container(mode, script).out
+    assert first.endswith("/etc/passwd\nroot:x:0:0:root:/root:/bin/bash\n")
+    assert container(mode, script).out == first

@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udocker.engine import unwind, x86
-from udocker.engine.patch import ENTRY, Patched, patch
+from udocker.engine.patch import ENTRY, ENTRY_SMALL_STACK, Patched, patch
 
 LIBRARIES = [
     path
@@ -35,10 +36,10 @@ pytestmark = [
 ]
 
 
-def listing(path: str) -> list[list[tuple[int, str]]]:
+def listing(path: str, *how: str) -> list[list[tuple[int, str]]]:
     """Address and text of each instruction, as objdump reads them, a list for each section."""
     done = subprocess.run(
-        ["objdump", "-d", "-w", "--no-show-raw-insn", path],
+        ["objdump", *(how or ("-d", "-w")), "--no-show-raw-insn", path],
         capture_output=True,
         text=True,
         check=True,
@@ -83,46 +84,126 @@ def test_the_decoder_agrees_with_objdump(path: str) -> None:
     assert len(pairs) > 10_000
 
 
+def islands(path: str, data: bytes, patched: Patched) -> dict[int, str]:
+    """Address and text of what objdump reads in the islands; what they jump to by address."""
+    place, address, size = executable_segment(data)
+    begin = address + size
+    content = dict(patched.pieces)[place + size]
+    with tempfile.NamedTemporaryFile() as stream:
+        stream.write(content)
+        stream.flush()
+        how = ["-D", "-w", "-b", "binary", "-m", "i386:x86-64", f"--adjust-vma={begin:#x}"]
+        return dict(listing(stream.name, *how)[0])
+
+
+def meaning(text: str) -> str:
+    """An instruction as it is read anywhere: with the address that it means."""
+    text = re.sub(r" +", " ", re.sub(r"<.*>", "", text)).strip()
+    return re.sub(r"-?0x[0-9a-f]+\(%rip\)(.*?) +# 0x([0-9a-f]+)", r"\2\1", text)
+
+
 @pytest.mark.parametrize("path", LIBRARIES)
-def test_only_a_mov_before_a_syscall_changes(path: str) -> None:
+def test_one_instruction_moves_and_the_island_does_the_rest(path: str) -> None:
     data = Path(path).read_bytes()
     place, address, size = executable_segment(data)
-    texts = dict(entry for lines in listing(path) for entry in lines)
+    lines = sorted(entry for lines in listing(path) for entry in lines)
+    following = {here: (after, text) for (here, text), (after, _) in zip(lines, lines[1:])}
     patched = patch(data, NUMBERS)
     assert patched is not None
     assert patched.sites >= 3
-    code_end = place + size
-    for offset, piece in patched.pieces:
-        if offset == code_end:
-            continue
-        assert len(piece) == 5
+    moved = islands(path, data, patched)
+    order = sorted(moved)
+    for offset, piece in patched.pieces[:-1]:
         here = offset - place + address
-        match = re.match(r"mov +\$0x([0-9a-f]+),%eax", texts[here])
-        assert match
-        assert int(match[1], 16) in NUMBERS
-        assert texts[here + 5] == "syscall"
+        assert piece[0] == 0xE9
+        assert following[here][0] - here >= len(piece) == 5
+        at = order.index(here + 5 + struct.unpack("<i", piece[1:])[0])
+        while (text := following[here][1]) != "syscall":
+            assert meaning(moved[order[at]]) == meaning(text)
+            here, at = following[here][0], at + 1
+        back, onward = moved[order[at]], moved[order[at + 1]]
+        assert meaning(back) == f"lea {here + 2:x},%rcx"
+        assert meaning(onward) == f"jmp 0x{address + size:x}"
 
 
-def test_islands_lead_back_behind_the_syscall_and_fit_the_page() -> None:
-    data = Path(LIBRARIES[0]).read_bytes()
-    place, _, size = executable_segment(data)
-    patched = patch(data, NUMBERS)
-    assert patched is not None
-    copy = patched.applied(data)
-    end = place + size
-    assert copy[end : end + 13] == b"\x49\xbb" + struct.pack("<Q", ENTRY) + b"\x41\xff\xe3"
-    for offset, piece in patched.pieces:
-        if offset == end:
-            assert (end % 4096) + len(piece) <= 4096
-            continue
-        island = offset + 5 + struct.unpack("<i", piece[1:])[0]
-        back = island + 7 + struct.unpack_from("<i", copy, island + 3)[0]
-        assert copy[island : island + 3] == b"\x48\x8d\x0d"
-        assert back == offset + 7
-        assert struct.unpack_from("<I", copy, island + 8) == struct.unpack_from(
-            "<I", data, offset + 1
-        )
-        assert island + 17 + struct.unpack_from("<i", copy, island + 13)[0] == end
+def test_islands_fit_the_page_and_lead_to_the_engine() -> None:
+    for path in LIBRARIES:
+        data = Path(path).read_bytes()
+        place, _, size = executable_segment(data)
+        patched = patch(data, NUMBERS)
+        assert patched is not None
+        offset, content = patched.pieces[-1]
+        assert offset == place + size
+        assert offset % 4096 + len(content) <= 4096
+        assert content[:13] == b"\x49\xbb" + struct.pack("<Q", ENTRY) + b"\x41\xff\xe3"
+        assert patched.applied(data)[offset : offset + len(content)] == content
+
+
+GO = b"\x49\x89\xf2\x48\x89\xfa\x48\x89\xce\x48\x89\xdf\x0f\x05\xc3"  # moves, syscall, ret
+
+
+@pytest.mark.parametrize(
+    ("code", "sites"),
+    [
+        (GO, 1),
+        (GO + b"\xeb\xf2", 0),  # a jump to the second move
+        (GO + b"\xe9\xef\xff\xff\xff", 0),
+        (GO + b"\x0f\x84\xee\xff\xff\xff", 0),
+        (GO + b"\xff\xe0", 0),  # to anywhere
+        (GO + b"\xeb\xef", 1),  # to the first move
+        (GO[:9] + b"\x31\xc0\x0f\x05\xc3", 0),  # the number is known: read
+        (GO[:3] + GO[12:], 0),  # too short
+    ],
+)
+def test_several_instructions_are_replaced_where_nothing_jumps_between_them(
+    code: bytes, sites: int
+) -> None:
+    patched = patch(program(code), NUMBERS)
+    assert (0 if patched is None else patched.sites) == sites
+
+
+@pytest.mark.parametrize(
+    ("code", "sites"),
+    [
+        ("b801010000 4889fe bf9cffffff 0f05 c3", 1),  # openat: the last move makes room
+        ("b804000000 4889ef 0f05 c3", 1),  # stat: the first, and the second goes with it
+        ("b803000000 4889ef 0f05 c3", 0),  # close
+        ("b804000000 7400 4889ef 0f05 c3", 0),  # a branch between: nothing is known
+        ("b804000000 e800000000 0f05 c3", 0),
+        ("b804000000 488b3d00000000 0f05 c3", 1),  # relative to the instruction pointer
+        ("b804000000 c7f800000000 0f05 c3", 0),  # xbegin branches as well
+        ("b804000000 8305000000000a 0f05 c3", 0),  # the same with a number behind it
+        ("488d3dcba10000 b859000000 53 4889e3 0f05 c3", 1),
+        ("48c7c001010000 0f05 c3", 1),  # as Go writes it
+    ],
+)
+def test_what_is_before_a_system_call_decides(code: str, sites: int) -> None:
+    patched = patch(program(bytes.fromhex(code)), NUMBERS)
+    assert (0 if patched is None else patched.sites) == sites
+
+
+def test_programs_of_go_work_on_a_stack_of_the_engine() -> None:
+    call = bytes.fromhex("b801010000 0f05 c3")
+    for mark, entry in ((b"", ENTRY), (b"\xff Go buildinf:", ENTRY_SMALL_STACK)):
+        patched = patch(program(call + mark), NUMBERS)
+        assert patched is not None
+        assert patched.pieces[-1][1][2:10] == struct.pack("<Q", entry)
+
+
+def program(code: bytes) -> bytes:
+    """An ELF file with one function, which a symbol tells of."""
+    size, names = len(code), 64 + 56
+    at = names + 16
+    symbols = (at + size + 7) & ~7
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, at, 64, symbols + 24,
+                       0, 64, 56, 1, 64, 2, 0)  # fmt: skip
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0, at + size, at + size, 4096)
+    symbol = struct.pack("<IBBHQQ", 0, 2, 0, 1, 0x400000 + at, size)
+    none = bytes(64)
+    table = struct.pack("<IIQQQQIIQQ", 0, 2, 0, 0, symbols, 24, 0, 0, 8, 24)
+    return (
+        (head + segment).ljust(at, b"\0") + code.ljust(symbols - at, b"\0") + symbol + none + table
+    )
 
 
 def test_without_a_table_of_functions_nothing_is_patched() -> None:
@@ -159,9 +240,8 @@ def check_pieces(data: bytes, patched: Patched) -> None:
         if any(at == end and len(piece) <= slack for end, slack in ends):
             continue
         assert len(piece) == 5
-        assert data[at] == 0xB8
-        assert struct.unpack_from("<I", data, at + 1)[0] in NUMBERS
-        assert data[at + 5 : at + 7] == b"\x0f\x05"
+        assert piece[0] == 0xE9
+        assert b"\x0f\x05" in data[at + 5 : at + 24 * 15]
 
 
 SMALL = next((path for path in LIBRARIES if Path(path).stat().st_size < 1 << 20), None)
@@ -241,3 +321,17 @@ def test_any_unwind_table_ends(table: bytes, has_places: bool) -> None:
 @given(st.binary(max_size=40))
 def test_any_bytes_have_a_length(code: bytes) -> None:
     assert 0 <= x86.length(code, 0) <= min(15, len(code))
+
+
+def test_where_room_is_scarce_what_is_called_most_is_first() -> None:
+    """mkdir comes first in the file, but openat is what programs call."""
+    calls = [bytes.fromhex(f"b8{number}0000 0f05") for number in ("5300", "5300", "0101", "0601")]
+    code = b"".join(calls) + b"\xc3"
+    whole = patch(program(code), frozenset((0x53, 257, 262)))
+    at = 64 + 56 + 16
+    filler = b"\x90" * (4096 - at - len(code) - 13 - 2 * 17)
+    scarce = patch(program(code + filler), frozenset((0x53, 257, 262)))
+    assert whole is not None
+    assert scarce is not None
+    assert whole.sites == 4
+    assert [offset for offset, _ in scarce.pieces[:-1]] == [at + 14, at + 21]

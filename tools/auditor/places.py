@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+
+_COPY = re.compile("[0-9a-f]{64}|nothing")
 
 
 @dataclass(frozen=True)
@@ -13,13 +16,14 @@ class Places:
     trees: tuple[str, ...]  # directories and files, with all that is below
     lower: tuple[str, ...]  # the same, but only to be read
     files: frozenset[str]  # the engine's own
+    copies: str = ""  # the directory with links to patched copies, which are beside it
 
     @classmethod
     def of(cls, engine: str, description: str) -> Places:
         """Read the description; see engines/core/guest.h."""
         with open(description, "rb") as stream:
             words = [os.fsdecode(word) for word in stream.read().split(b"\0")]
-        trees, lower, files = [], [], {engine, description}
+        trees, lower, files, copies = [], [], {engine, description}, ""
         pending = iter(words)
         for word in pending:
             if word in ("root", "work"):
@@ -29,19 +33,27 @@ class Places:
             elif word in ("rw", "ro"):
                 next(pending)
                 trees.append(next(pending))
-            elif word == "copy":
-                next(pending)
-                files.add(next(pending))
+            elif word == "copies":
+                copies = next(pending)
             elif word:
                 next(pending)
-        return cls(_without_slash(trees), _without_slash(lower), frozenset(files))
+        return cls(_without_slash(trees), _without_slash(lower), frozenset(files), copies)
 
     def have(self, path: str, writes: bool = False) -> bool:
         """Whether an absolute path without links is one of them, and may be written to."""
-        if path in self.files:
+        if path in self.files or (not writes and self._is_copy(path)):
             return True
         trees = self.trees if writes else self.trees + self.lower
         return any(path == tree or path.startswith(f"{tree}/") for tree in trees)
+
+    def _is_copy(self, path: str) -> bool:
+        """What the engine opens in place of a file: a link's name, or what that leads to."""
+        folder, _, name = path.rpartition("/")
+        if not self.copies:
+            return False
+        if folder == self.copies:
+            return re.fullmatch(r"\d+-\d+-\d+-\d+", name) is not None
+        return folder == os.path.dirname(self.copies) and bool(_COPY.fullmatch(name))
 
 
 def _without_slash(trees: list[str]) -> tuple[str, ...]:

@@ -1,10 +1,16 @@
-"""tools/bench [start] [pull] [memory]: measure udocker beside other tools; all when none is named.
+"""tools/bench [start] [pull] [memory] [engines]: measure udocker beside other tools.
+
+Without names: start, pull and memory. `engines` measures modes beside each other, in an image that
+mmdebstrap makes the first time.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
   --scratch=DIR    where stores are made: a tmpfs or a loop filesystem (default: /dev/shm)
-  --out=DIR        where bench.txt, bench.json and bench.svg go (default: build/bench)
+  --out=DIR        where text, JSON and a chart go (default: build/bench)
   --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
+  --modes=M,...    of engines: the first is what the others are divided by (default: N1,F3,F2,P1);
+                   bwrap is bubblewrap, and +v behind a mode adds volumes
+  --only=WORD,...  of engines: the workloads that have one of the words in their names
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -20,7 +26,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bencher import cases
+from bencher import cases, engines, image
 from bencher.chart import chart
 from bencher.measure import Row, interleave, rows, table
 from image_maker.registry import serving
@@ -32,6 +38,7 @@ _TITLES = {
     "pull": "Pull and unpack of an image of several layers, empty store",
     "memory": "Peak memory of a pull by layer size",
 }
+_ENGINES = "engines"
 _BIG = (16, 512)
 
 
@@ -42,13 +49,15 @@ def main(arguments: list[str]) -> int:
         "scratch": "/dev/shm",
         "out": str(_TOP / "build/bench"),
         "rounds": "",
+        "modes": engines.MODES,
+        "only": "",
     }
     wanted = []
     for argument in arguments:
         name, equals, text = argument.lstrip("-").partition("=")
         if argument.startswith("--") and equals and name in options:
             options[name] = text
-        elif argument in _NAMES:
+        elif argument in (*_NAMES, _ENGINES):
             wanted.append(argument)
         else:
             print((__doc__ or "").strip(), file=sys.stderr)
@@ -56,9 +65,28 @@ def main(arguments: list[str]) -> int:
     if os.getuid() == 0:
         print("bench: run it as an ordinary user", file=sys.stderr)
         return 1
+    if _ENGINES in wanted:
+        wanted.remove(_ENGINES)
+        _write_costs(_measure_engines(options), Path(options["out"]))
+        if not wanted:
+            return 0
     panels = _measure(wanted or list(_NAMES), options)
     _write(panels, Path(options["out"]))
     return 0
+
+
+def _measure_engines(options: dict[str, str]) -> list[engines.Cost]:
+    words = options["only"].split(",")
+    workloads = [name for name in engines.WORKLOADS if any(word in name for word in words)]
+    modes = options["modes"].split(",")
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        data = image.storage(Path(options["images"]), scratch)
+        with serving(data, readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            return engines.measure(ground, modes, workloads, int(options["rounds"] or 5))
+    finally:
+        _remove(scratch)
 
 
 def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list[Row]]]:
@@ -82,16 +110,34 @@ def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list
     finally:
         # podman's files belong to subordinate ids.
         os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove(scratch)
     return panels
+
+
+def _remove(scratch: Path) -> None:
+    os.system(f"chmod -R u+rwX {scratch} 2>/dev/null")  # noqa: S605
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_costs(costs: list[engines.Cost], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    text = f"{engines.table(costs)}\n{_system()}."
+    print(text)
+    (out / "engines.txt").write_text(text + "\n")
+    data = [dataclasses.asdict(cost) for cost in costs]
+    (out / "engines.json").write_text(json.dumps(data, indent=2) + "\n")
+    (out / "engines.svg").write_text(engines.chart(costs) + "\n")
+
+
+def _system() -> str:
+    return f"Linux {platform.release()} {platform.machine()}, {os.cpu_count()} processors"
 
 
 def _write(panels: list[tuple[str, list[Row]]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    system = f"Linux {platform.release()} {platform.machine()}, {os.cpu_count()} processors"
     text = "\n\n".join(
         [
-            f"Medians of interleaved runs; x: udocker's time divided by the row's. {system}.",
+            f"Medians of interleaved runs; x: udocker's time divided by the row's. {_system()}.",
             *(table(title, found) for title, found in panels),
         ]
     )

@@ -46,13 +46,13 @@ def start(ground: Ground) -> list[Contender]:
     store = str(ground.scratch / "start")
     ours = ground.environment(UDOCKER_DIR=store)
     image = f"{ground.registry}/debian:12"
-    _must([ground.udocker, "pull", "-q", image], ours)
-    _must([ground.udocker, "create", "--name=bench", image], ours)
-    _must([ground.udocker, "run", "--execmode=N1", "bench", "true"], ours)
+    must([ground.udocker, "pull", "-q", image], ours)
+    must([ground.udocker, "create", "--name=bench", image], ours)
+    must([ground.udocker, "run", "--execmode=N1", "bench", "true"], ours)
     podman = ground.podman("podman-start")
-    _must([*podman, "pull", "-q", "--tls-verify=false", image], ground.environment())
+    must([*podman, "pull", "-q", "--tls-verify=false", image], ground.environment())
     podman_run = [*podman, "run", "--rm", "--network=host", image, "true"]
-    _must(podman_run, ground.environment())
+    must(podman_run, ground.environment())
 
     def of(name: str, *command: str) -> Contender:
         return Contender(name, lambda number: [list(command)], lambda number: ours)
@@ -131,7 +131,7 @@ def _big_image(ground: Ground, size: int) -> str:
     layout.finish()
     tar.unlink()
     target = f"{ground.registry}/big{size}:latest"
-    _must(
+    must(
         [
             "skopeo",
             "copy",
@@ -152,8 +152,10 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _must(command: list[str], environment: dict[str, str]) -> None:
+def must(command: list[str], environment: dict[str, str]) -> str:
+    """What the command prints; SystemExit when it fails."""
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     if done.returncode != 0:
         text = (done.stdout + done.stderr)[-2000:].decode("utf-8", "replace")
         raise SystemExit(f"bench: {' '.join(command)}: status {done.returncode}\n{text}")
+    return done.stdout.decode()

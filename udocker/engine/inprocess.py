@@ -119,8 +119,6 @@ def _description(spec: RunSpec, union: tuple[str, ...]) -> bytes:
     words += ["uid", str(spec.user.uid), "gid", str(spec.user.gid)]
     for target, source, readonly in _mounts(spec):
         words += ["ro" if readonly else "rw", target, source]
-    for copy in spec.copies:
-        seconds, nanoseconds = divmod(copy.mtime_ns, 10**9)
-        words += ["copy", f"{copy.device} {copy.inode} {copy.size} {seconds} {nanoseconds}"]
-        words.append(copy.path)
+    if spec.copies:
+        words += ["copies", spec.copies]
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)

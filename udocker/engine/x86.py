@@ -1,4 +1,4 @@
-"""How long x86_64 instructions are: enough to know where one begins, and nothing more.
+"""How long x86_64 instructions are, and which of them may stand elsewhere.
 
 Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2 and appendix A.
 """
@@ -45,6 +45,17 @@ _BYTE_IMMEDIATE = frozenset(
         *range(0xE0, 0xE8),
     )
 )
+# What may be executed at another address: no branches, nothing that looks at where it is.
+_MOVABLE = frozenset(
+    (
+        *bytes.fromhex("01 03 09 0b 21 23 29 2b 31 33 39 3b 63 81 83 85 88 89 8a 8b 8d 90 c6 c7"),
+        *range(0x50, 0x60),
+        *range(0xB8, 0xC0),
+    )
+)
+_MOVABLE_0F = frozenset(bytes.fromhex("10 11 12 16 1f 28 29 6c 6e 6f 7f b6 b7 be bf"))
+_MOVABLE_PREFIXES = frozenset((0x64, _OPERAND_SIZE))
+_WITH_IMMEDIATE = frozenset((0x81, 0x83, 0xC6, 0xC7))
 _WORD_IMMEDIATE = frozenset(  # four bytes, or two with the operand-size prefix
     (0x05, 0x0D, 0x15, 0x1D, 0x25, 0x2D, 0x35, 0x3D, 0x68, 0x69, 0x81, 0xA9, 0xC7)
 )
@@ -69,6 +80,30 @@ def instructions(code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]
             return
         yield start, size
         start += size
+
+
+def moved(instruction: bytes, distance: int) -> bytes | None:
+    """The whole instruction as it must be ``distance`` bytes further on; None: it cannot be."""
+    at = 0
+    while instruction[at] in _MOVABLE_PREFIXES:
+        at += 1
+    if instruction[at] & 0xF0 == 0x40:
+        at += 1
+    opcode = instruction[at]
+    is_long = opcode == 0x0F
+    at += 2 if is_long else 1
+    if (instruction[at - 1] not in _MOVABLE_0F) if is_long else (opcode not in _MOVABLE):
+        return None
+    has_modrm = is_long or opcode in _MODRM
+    if not is_long and opcode in (0xC6, 0xC7) and instruction[at] & 0x38:
+        return None  # xbegin, a branch
+    if not has_modrm or instruction[at] & 0xC7 != 0x05:
+        return instruction
+    if not is_long and opcode in _WITH_IMMEDIATE:
+        return None
+    # Relative to the instruction pointer; the displacement is the last of it.
+    displacement = int.from_bytes(instruction[-4:], "little", signed=True) - distance
+    return instruction[:-4] + displacement.to_bytes(4, "little", signed=True)
 
 
 def _end(code: bytes, at: int) -> int:

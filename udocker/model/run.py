@@ -80,17 +80,6 @@ class GuestFile:
 
 
 @value
-class PatchedCopy:
-    """A host file of the container, and the copy of it that has patched system calls."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    path: str  # of the copy, on the host
-
-
-@value
 class User:
     """Who the command is, inside."""
 
@@ -132,7 +121,7 @@ class RunSpec:
     hostname: Optional[str]
     tty: bool
     features: frozenset[str]
-    copies: tuple[PatchedCopy, ...] = ()
+    copies: str = ""  # directory on the host with patched copies of files; "": none
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 

@@ -109,7 +109,8 @@ def _prepare(
     if mode.patches and not dry:
         from udocker.ops.patched import copies
 
-        spec = replace(spec, copies=copies(session, View(_layers(container)), spec.program))
+        layers = _layers(container)
+        spec = replace(spec, copies=copies(session, View(layers), layers[-1], spec.program))
     return mode.engine.launch(spec, session.host, mode.name)
 
 

@@ -3,7 +3,8 @@
 
 static void check_order(const struct guest *guest) {
     size_t count = guest->mount_count;
-    DEMAND(count >= 1 && count <= MAX_MOUNTS && guest->copy_count <= MAX_COPIES);
+    DEMAND(count >= 1 && count <= MAX_MOUNTS);
+    DEMAND(guest->copies == NULL || guest->copies[0] == '/');
     DEMAND(guest->mounts[count - 1].target_size == 0);
     for (size_t index = 0; index + 1 < count; index++) {
         DEMAND(guest->mounts[index].target_size >= guest->mounts[index + 1].target_size);

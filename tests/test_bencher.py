@@ -1,0 +1,48 @@
+"""The figures of tools/bench are what its runs say."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from bencher import engines
+from bencher.engines import START, Cost, costs_of
+from bencher.measure import Contender, Run
+
+
+def contender(name: str, *cpu: float) -> Contender:
+    runs = [Run(wall=2 * seconds, cpu=seconds, rss=1.0) for seconds in cpu]
+    return Contender(name, lambda number: [], lambda number: {}, runs=runs)
+
+
+def test_the_start_is_taken_off_and_rounds_are_compared_with_themselves() -> None:
+    contenders = [contender("N1", 1.5, 2.5, 4.5), contender("F3", 2.75, 4.75, 8.75)]
+    starts = {"N1": (1.0, 0.5), "F3": (1.5, 0.75)}
+    native, other = costs_of("tar", contenders, starts)
+    assert (native.cpu, native.cpu_ratio, native.wall, native.cpu_spread) == (2.0, 1.0, 4.0, 0.0)
+    assert (other.cpu, other.cpu_ratio, other.wall) == (4.0, 2.0, 8.0)
+
+
+def costs() -> list[Cost]:
+    rows = [(START, "F3", 9.0), ("tar", "F3", 2.0), ("a<b", "F3", 8.0)]
+    found = []
+    for workload, mode, ratio in rows:
+        found.append(Cost(workload, "N1", 1.0, 1.0, 1.0, 1.0, 0.0))
+        found.append(Cost(workload, mode, ratio, ratio, ratio, ratio, 0.1))
+    return found
+
+
+def test_the_table_has_a_line_for_each_workload_and_the_mean_without_the_start() -> None:
+    lines = engines.table(costs()).splitlines()
+    assert [line.split()[-2:] for line in lines[2:5]] == [
+        ["(", "9.00)"],
+        ["(", "2.00)"],
+        ["(", "8.00)"],
+    ]
+    assert lines[5].split() == ["geometric", "mean", "4.00"]
+
+
+def test_the_chart_is_well_formed_and_cuts_long_bars() -> None:
+    root = ElementTree.fromstring(engines.chart(costs()))
+    widths = [int(node.get("width", "0")) for node in root.iter() if node.tag.endswith("rect")][1:]
+    assert widths == [480, 240, 480]
+    assert "a<b" in [node.text for node in root.iter()]
