@@ -397,7 +397,8 @@ static size_t count_in(const char *host) {
 
 /* Start a process; false in that one. */
 static bool is_parent(long *pid) {
-    *pid = kernel(NR_fork, 0, 0, 0, 0, 0, 0);
+    enum { SIGCHLD = 17 };
+    *pid = kernel(NR_clone, SIGCHLD, 0, 0, 0, 0, 0); /* as fork(2) */
     return *pid != 0;
 }
 
@@ -606,6 +607,16 @@ static void test_open_files(void) {
     on(&one, NR_close, before, 0, 0, 0, 0);
 }
 
+/* Where no union can be, the front is told before a program runs. */
+static void test_no_union(void) {
+    static struct workspace space;
+    make_guests("none", TRUSTED);
+    remove_entry("work");
+    CHECK_NUMBER(union_begin(&one.guest, &space), -ENOENT);
+    make_file("work", "");
+    CHECK_NUMBER(union_begin(&one.guest, &space), -ENOTDIR);
+}
+
 int main(void) {
     scratch();
     const char *given = setting("UNION_SEED");
@@ -626,5 +637,6 @@ int main(void) {
     test_places();
     test_open_directories();
     test_open_files();
+    test_no_union();
     return harness_end();
 }
