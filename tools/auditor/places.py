@@ -29,6 +29,8 @@ class Places:
             elif word in ("rw", "ro"):
                 next(pending)
                 trees.append(next(pending))
+            elif word in ("owners", "image-owners"):
+                files.add(next(pending))
             elif word == "copy":
                 next(pending)
                 files.add(next(pending))

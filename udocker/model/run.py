@@ -133,6 +133,8 @@ class RunSpec:
     tty: bool
     features: frozenset[str]
     copies: tuple[PatchedCopy, ...] = ()
+    owners: str = ""  # host file that says what files have owners of their own; "": none has
+    image_owners: str = ""  # host file with the owners of the tree
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 

@@ -110,6 +110,14 @@ def _prepare(
         from udocker.ops.patched import copies
 
         spec = replace(spec, copies=copies(session, View(_layers(container)), spec.program))
+    if mode.owners and not dry:
+        from udocker.ops import owners
+
+        spec = replace(
+            spec,
+            owners=owners.shared(session, container),
+            image_owners=owners.of_image(container),
+        )
     return mode.engine.launch(spec, session.host, mode.name)
 
 
