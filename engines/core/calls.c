@@ -65,18 +65,23 @@ long may_access(const struct process *process, const struct workspace *space, in
 }
 
 /* The kernel's own row for what a descriptor is open on, by its path: that of a copy. */
-static long by_path(const struct call *call, const char *host) {
+static long by_path(struct process *process, const struct call *call, const char *host) {
     const long *a = call->argument;
+    struct call changed;
     switch (call->number) {
     case NR_fchmod:
-        return kernel(NR_fchmodat, AT_FDCWD, (long)host, a[1], 0, 0, 0);
+        changed = (struct call){NR_fchmodat, {AT_FDCWD, (long)host, a[1]}};
+        break;
     case NR_fsetxattr:
-        return kernel(NR_setxattr, (long)host, a[1], a[2], a[3], a[4], 0);
+        changed = (struct call){NR_setxattr, {(long)host, a[1], a[2], a[3], a[4]}};
+        break;
     case NR_fremovexattr:
-        return kernel(NR_removexattr, (long)host, a[1], 0, 0, 0, 0);
+        changed = (struct call){NR_removexattr, {(long)host, a[1]}};
+        break;
     default:
         return -EROFS;
     }
+    return carry_out_on_host(process, &changed, NULL);
 }
 
 long may_change_descriptor(const struct process *process, long descriptor) {
@@ -93,6 +98,20 @@ long may_change_descriptor(const struct process *process, long descriptor) {
         guest_mount(&process->guest, space->guest, size == 1 ? 0 : (size_t)size)->readonly;
     workspace_give_back(space);
     return is_readonly ? -EROFS : 0;
+}
+
+bool descriptor_is_inside(const struct process *process, long descriptor) {
+    const struct guest *guest = &process->guest;
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return false;
+    }
+    long size = path_of_directory(guest, descriptor, space);
+    bool is_inside =
+        size > 0 &&
+        guest_mount(guest, space->guest, size == 1 ? 0 : (size_t)size)->target_size == 0;
+    workspace_give_back(space);
+    return is_inside;
 }
 
 /* A name in a directory that the guest has open: the kernel can be trusted with it. */
@@ -118,7 +137,7 @@ static long one_descriptor(struct process *process, const struct row *row, struc
         call->argument[row->path] = (long)space->host;
         call->argument[row->dirfd] = AT_FDCWD;
     }
-    return result < 0 ? result : pass(call);
+    return result < 0 ? result : carry_out_on_host(process, call, NULL);
 }
 
 /* A watch on a directory is told of what is made there: that will be in the upper one. */
@@ -147,7 +166,13 @@ static long on_resolved(struct process *process, const struct row *row, struct c
                         struct workspace *space) {
     const struct guest *guest = &process->guest;
     if (space->is_entry && row->access == CREATE) {
-        return union_create(guest, call, row->path, space);
+        unsigned taken = 0;
+        long result = make_begin(process, call, space->mount, &taken);
+        result = result < 0 ? result : union_create(guest, call, row->path, space);
+        if (result == 0) {
+            make_end(process, AT_FDCWD, space->host, taken);
+        }
+        return result;
     }
     if (space->is_entry && row->access == REMOVE) {
         bool is_bad = call->number == NR_unlinkat && (int)call->argument[2] & ~AT_REMOVEDIR;
@@ -160,7 +185,7 @@ static long on_resolved(struct process *process, const struct row *row, struct c
     } else if (call->number == NR_inotify_add_watch) {
         result = prepare_watch(process, space);
     }
-    return result < 0 ? result : pass(call);
+    return result < 0 ? result : carry_out_on_host(process, call, space->mount);
 }
 
 static long one_path(struct process *process, const struct row *row, const struct call *call,
@@ -174,7 +199,7 @@ static long one_path(struct process *process, const struct row *row, const struc
     const char *path = (const char *)argument[row->path];
     enum last last = last_by(row, argument);
     if (is_plain_name(process, row, dirfd, path, last)) {
-        return pass(call);
+        return carry_out_on_host(process, call, NULL);
     }
     long result = path_resolve(&process->guest, dirfd, path, last, space);
     if (result == 0) {
@@ -278,16 +303,21 @@ static long two_paths(struct process *process, const struct row *row, const stru
 
 static long on_descriptor(struct process *process, const struct row *row, const struct call *call) {
     long descriptor = call->argument[row->dirfd];
+    if (row->access == READ) {
+        return carry_out_on_host(process, call, NULL);
+    }
     long result = may_change_descriptor(process, descriptor);
     if (result < 0 || !process->guest.has_union) {
-        return result < 0 ? result : pass(call);
+        return result < 0 ? result : carry_out_on_host(process, call, NULL);
     }
     struct workspace *space = workspace_take();
     if (space == NULL) {
         return -ENOMEM;
     }
     result = union_descriptor_to_change(&process->guest, descriptor, space);
-    result = result < 0 ? result : result > 0 ? by_path(call, space->host) : pass(call);
+    result = result < 0   ? result
+             : result > 0 ? by_path(process, call, space->host)
+                          : carry_out_on_host(process, call, NULL);
     workspace_give_back(space);
     return result;
 }

@@ -20,13 +20,24 @@ struct identity {
     unsigned real, effective, saved, filesystem;
 };
 
+/* capabilities(7); secure are the bits of prctl(PR_SET_SECUREBITS). */
+struct capabilities {
+    uint64_t effective, permitted, inheritable, bounding, ambient;
+    unsigned secure;
+};
+
 /* What a process believes to be and to have set, and the kernel does not know. */
 struct persona {
     struct identity user;
     struct identity group;
+    unsigned groups[MAX_GROUPS]; /* supplementary ones */
+    unsigned group_count;
+    struct capabilities capabilities;
     struct action sigsys;
     bool traced_at_exec; /* it has asked for that in a place where it cannot be */
     uint64_t masked;     /* signals whose handlers were to run with SIGSYS blocked */
+    size_t root_size;    /* 0: the guest's own root; see chroot(2) */
+    char root[PATH_SIZE];
 };
 
 /* A child of vfork(2) has one of its own, though its memory is its parent's. */
@@ -54,6 +65,7 @@ struct process {
     bool has_filter;        /* whether the guest has installed a seccomp filter */
     bool no_new_privs;      /* and that it gains no privileges */
     struct sigsys sigsys;   /* that is blocked, or pending */
+    bool is_changed;        /* a persona may not be the first one any more */
     struct names sockets;   /* whose addresses had to be shortened */
     /* A filter of the guest's own, or strict mode where program is 0. */
     long (*restrict_calls)(long flags, long program);
@@ -74,6 +86,24 @@ struct persona *persona_to_change(struct process *process);
 
 /* Whether the caller is a child of vfork(2), with its parent's memory. */
 bool persona_is_borrowed(struct process *process);
+
+/* The first program's persona; and what is set at each execve(2). */
+void persona_begin(struct process *process);
+void capabilities_begin(struct capabilities *capabilities);
+void capabilities_of_program(struct persona *persona);
+
+/* After the user has changed. */
+void capabilities_follow(struct persona *persona, const struct identity *before);
+
+/* Let paths begin where the persona's root is. */
+void persona_obey_root(struct process *process);
+
+/* <linux/capability.h> */
+enum { CAP_DAC_OVERRIDE = 1, CAP_SETGID = 6, CAP_SETUID = 7, CAP_SETPCAP = 8, CAP_SYS_CHROOT = 18 };
+
+static inline bool persona_can(const struct persona *persona, int capability) {
+    return persona->capabilities.effective >> capability & 1;
+}
 
 /* Memory for resolving; to be given back. NULL when there is none. */
 struct workspace *workspace_take(void);

@@ -140,6 +140,20 @@ static bool read_setting(struct guest *guest, const char *word, const char *valu
     return true;
 }
 
+/* Who the guest is, and where its owners are. */
+static bool read_identity(struct guest *guest, const char *word, const char *value) {
+    if (same_text(word, "group")) {
+        return guest->group_count < MAX_GROUPS &&
+               read_number(value, &guest->groups[guest->group_count++]);
+    }
+    if (same_text(word, "owners")) {
+        guest->owners.path = value;
+        return true;
+    }
+    guest->owners.image_path = value;
+    return same_text(word, "image-owners");
+}
+
 bool guest_read(struct guest *guest, const char *text, size_t size) {
     const char *end = text + size;
     const char *lower = NULL;
@@ -152,6 +166,9 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     guest->shared = NULL;
     guest->copies = NULL;
     guest->directory = "/";
+    guest->group_count = 0;
+    guest->owners = (struct owners){0};
+    guest->find_root = NULL;
     guest->uid = 0;
     guest->gid = 0;
     guest->host_uid = (unsigned)kernel(NR_getuid, 0, 0, 0, 0, 0, 0);
@@ -173,7 +190,7 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
             guest->copies = value;
             good = value[0] == '/';
         } else {
-            good = read_setting(guest, word, value, &lower);
+            good = read_setting(guest, word, value, &lower) || read_identity(guest, word, value);
         }
         if (!good) {
             return false;
@@ -275,4 +292,30 @@ long guest_from_host(const struct guest *guest, const char *host, size_t size, c
 bool guest_is_lower(const struct guest *guest, const char *host, size_t size) {
     const struct mount *root = &guest->mounts[guest->mount_count - 1];
     return root->lower != NULL && is_below(host, size, root->lower, root->lower_size);
+}
+
+struct root guest_root(const struct guest *guest) {
+    return guest->find_root == NULL ? (struct root){"", 0}
+                                    : guest->find_root((struct guest *)(uintptr_t)guest);
+}
+
+bool root_has(struct root root, const char *path, size_t size) {
+    return is_below(path, size, root.path, root.size);
+}
+
+long guest_from_root(const struct guest *guest, char *path, size_t size) {
+    struct root root = guest_root(guest);
+    if (root.size == 0) {
+        return (long)size;
+    }
+    if (!root_has(root, path, size)) {
+        return -ENOENT;
+    }
+    move_bytes(path, path + root.size, size - root.size);
+    size -= root.size;
+    if (size == 0) {
+        path[size++] = '/';
+    }
+    path[size] = '\0';
+    return (long)size;
 }

@@ -1,11 +1,12 @@
-/* What a guest is: which host path each part of its file tree has. Never changed once it is read.
+/* What a guest is: which host path each part of its file tree has. Hardly changed once it is read.
  */
 #ifndef UDOCKER_GUEST_H
 #define UDOCKER_GUEST_H
 
 #include "base.h"
+#include "owners.h"
 
-enum { MAX_MOUNTS = 256 };
+enum { MAX_MOUNTS = 256, MAX_GROUPS = 64 };
 
 /*
  * A host file or directory that the guest sees at target. With a lower directory it is a union:
@@ -28,6 +29,12 @@ struct origin {
     const struct mount *mount;
 };
 
+/* Of a process, after chroot(2): a guest path; empty when it is the guest's own. */
+struct root {
+    const char *path;
+    size_t size;
+};
+
 struct guest {
     struct mount mounts[MAX_MOUNTS];       /* longest target first; the last one is the root */
     struct origin origins[MAX_MOUNTS + 1]; /* their sources, and the lower; longest first */
@@ -44,11 +51,16 @@ struct guest {
     unsigned gid;
     unsigned host_uid;
     unsigned host_gid;
+    unsigned groups[MAX_GROUPS]; /* supplementary ones, to begin with */
+    unsigned group_count;
     const char *directory; /* guest path to start in */
+    struct owners owners;
+    struct root (*find_root)(struct guest *guest); /* of the caller; NULL: nobody has one */
 };
 
 /*
  * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N;
+ * "group" N for each supplementary one, "owners" PATH and "image-owners" PATH (owners.h);
  * for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "touch" PATH for directories
  * and files that are to be there before the first program runs;
  * for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH. The strings are used in place. False
@@ -77,5 +89,13 @@ long guest_from_host(const struct guest *guest, const char *host, size_t size, c
 
 /* Whether a host path is one of the lower directory, which nobody may change. */
 bool guest_is_lower(const struct guest *guest, const char *host, size_t size);
+
+/* The root of the caller, and whether the guest path lies there. */
+struct root guest_root(const struct guest *guest);
+bool root_has(struct root root, const char *path, size_t size);
+
+/* Take the root of the caller off a guest path: what the caller knows it by. Its size, or -ENOENT.
+ */
+long guest_from_root(const struct guest *guest, char *path, size_t size);
 
 #endif

@@ -24,6 +24,10 @@ static long call_getcwd(struct process *process, const struct call *call, struct
     if (size < 0) {
         return size;
     }
+    size = guest_from_root(&process->guest, space->guest, (size_t)size);
+    if (size < 0) {
+        return size;
+    }
     if ((unsigned long)call->argument[1] < (unsigned long)size + 1) {
         return -ERANGE;
     }
@@ -35,18 +39,30 @@ static long call_getcwd(struct process *process, const struct call *call, struct
     return size + 1;
 }
 
-/* The root that the guest has is the only one. */
 static long call_chroot(struct process *process, const struct call *call, struct workspace *space) {
+    enum { X_OK = 1 };
     const char *path = (const char *)call->argument[0];
     struct status status;
     long result = path_resolve(&process->guest, AT_FDCWD, path, FOLLOW, space);
     if (result == 0) {
         result = kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status, 0, 0, 0);
     }
-    if (result < 0 || (status.mode & S_IFMT) != S_IFDIR) {
-        return result < 0 ? result : -ENOTDIR;
+    if (result == 0 && (status.mode & S_IFMT) != S_IFDIR) {
+        result = -ENOTDIR;
     }
-    return same_text(space->guest, "/") && persona_of(process)->user.effective == 0 ? 0 : -EPERM;
+    if (result == 0) {
+        result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
+    }
+    if (result < 0 || !persona_can(persona_of(process), CAP_SYS_CHROOT)) {
+        return result < 0 ? result : -EPERM;
+    }
+    struct persona *persona = persona_to_change(process);
+    size_t size = length_of(space->guest);
+    persona->root_size = size == 1 ? 0 : size;
+    copy_bytes(persona->root, space->guest, persona->root_size);
+    persona->root[persona->root_size] = '\0';
+    persona_obey_root(process);
+    return 0;
 }
 
 static long take_filter(struct process *process, unsigned mode, long flags, long program) {
@@ -92,9 +108,26 @@ static long call_prctl(struct process *process, const struct call *call) {
     }
     case PR_GET_NO_NEW_PRIVS:
         return process->no_new_privs;
-    default:
-        return pass(call);
+    default: {
+        long result = own_capability_prctl(process, call);
+        return result == -ENOSYS ? pass(call) : result;
     }
+    }
+}
+
+/* Root may do what the mode does not let a file's owner do, except to execute what nobody may. */
+static bool root_may(struct process *process, const struct workspace *space, long mode,
+                     long flags) {
+    enum { EXECUTE = 1, EXECUTE_BITS = 0111 };
+    struct status status;
+    if (!persona_can(persona_of(process), CAP_DAC_OVERRIDE) ||
+        kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
+               flags & AT_SYMLINK_NOFOLLOW, 0, 0) < 0) {
+        return false;
+    }
+    bool is_directory = (status.mode & S_IFMT) == S_IFDIR;
+    return status.uid == process->guest.host_uid && space->mount->target_size == 0 &&
+           (!(mode & EXECUTE) || is_directory || status.mode & EXECUTE_BITS);
 }
 
 /* Requests that change the file itself, though it is open to be read only. */
@@ -132,6 +165,9 @@ static long access_at(struct process *process, long dirfd, const char *path, lon
     }
     result = flags == 0 ? kernel(NR_faccessat, AT_FDCWD, (long)space->host, mode, 0, 0, 0)
                         : kernel(NR_faccessat2, AT_FDCWD, (long)space->host, mode, flags, 0, 0);
+    if (result == -EACCES && root_may(process, space, mode, flags)) {
+        result = 0;
+    }
     return result == 0 && mode & W_OK && space->mount->readonly ? -EROFS : result;
 }
 
@@ -209,6 +245,9 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
     case NR_getdents:
 #endif
         return union_list(&process->guest, call);
+    case NR_capget:
+    case NR_capset:
+        return own_capability_call(process, call);
     case NR_prctl:
         return call_prctl(process, call);
     case NR_seccomp:
@@ -221,6 +260,7 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
     case NR_setgid:
     case NR_setreuid:
     case NR_setregid:
+    case NR_getgroups:
     case NR_setgroups:
     case NR_setresuid:
     case NR_getresuid:

@@ -17,6 +17,28 @@ long host_exists(const char *host);
 long may_access(const struct process *process, const struct workspace *space, int access);
 long may_change_descriptor(const struct process *process, long descriptor);
 
+/* From calls.c: whether a descriptor's file lies in the container, and not on a mount. */
+bool descriptor_is_inside(const struct process *process, long descriptor);
+
+/*
+ * From own_files.c: the call with host paths in place of the guest's, or on a descriptor; modes,
+ * owners and extended attributes are seen to. mount: that the path lies on; NULL: not known yet.
+ */
+long carry_out_on_host(struct process *process, const struct call *call, const struct mount *mount);
+
+/* From own_files.c: whether what the caller makes belongs to somebody whom the host does not know.
+ */
+bool makes_for_others(struct process *process);
+void give_new(struct process *process, long descriptor);
+
+/*
+ * Before and after a call that makes an entry; others are left as they are. taken: rights that it
+ * has on the host only. 0 or -errno.
+ */
+long make_begin(struct process *process, struct call *call, const struct mount *mount,
+                unsigned *taken);
+void make_end(struct process *process, long dirfd, const char *path, unsigned taken);
+
 /* From own_mappings.c: mmap(2) of a file, executable, or of its patched copy. */
 long map_file(const struct guest *guest, const long *argument);
 
@@ -29,6 +51,8 @@ long own_link_call(struct process *process, const struct call *call, struct work
 
 /* From own_mappings.c, own_signals.c, own_identity.c and own_owner.c. */
 long own_map_call(struct process *process, const struct call *call);
+long own_capability_call(struct process *process, const struct call *call);
+long own_capability_prctl(struct process *process, const struct call *call); /* or -ENOSYS */
 long own_identity_call(struct process *process, const struct call *call);
 long own_owner_call(struct process *process, const struct call *call, struct workspace *space);
 long own_signal_call(struct process *process, const struct call *call, uint64_t *mask);
@@ -36,6 +60,27 @@ long own_signal_call(struct process *process, const struct call *call, uint64_t 
 /* From own_trace.c: ptrace(2) and wait4(2); and before the caller is another program. */
 long own_trace_call(struct process *process, const struct call *call);
 void own_trace_at_exec(struct process *process);
+
+/* From own_credentials.c: struct ucred of unix(7). */
+struct credentials {
+    int pid;
+    unsigned uid, gid;
+};
+
+/* Ids that the guest sends, while the host's are in their place; NULL: none. */
+struct claim {
+    struct credentials *place;
+    struct credentials kept;
+};
+
+/* Who the caller is, for who is at the other end and will ask. */
+void tell_peer(struct process *process);
+
+/* Before and after a message is sent, and after one was received. 0 or -errno. */
+long credentials_out(struct process *process, void *control, size_t size, struct claim *claim);
+void credentials_back(const struct claim *claim);
+void credentials_in(const struct guest *guest, void *control, size_t size);
+void credentials_show(const struct guest *guest, struct credentials *peer);
 
 /* From own_sockets.c: what names an address, and what is told one; that may take long. */
 long own_send_call(struct process *process, const struct call *call, struct workspace *space);

@@ -3,13 +3,14 @@
 
 enum { UNCHANGED = -1, MOST_GROUPS = 65536 };
 
-static bool is_root(const struct persona *persona) {
-    return persona->user.effective == 0;
+/* Whether an identity of the persona's may be changed to any other. */
+static bool may_all(const struct persona *persona, const struct identity *identity) {
+    return persona_can(persona, identity == &persona->user ? CAP_SETUID : CAP_SETGID);
 }
 
 static bool may_become(const struct persona *persona, const struct identity *identity,
                        unsigned id) {
-    return is_root(persona) || id == identity->real || id == identity->effective ||
+    return may_all(persona, identity) || id == identity->real || id == identity->effective ||
            id == identity->saved;
 }
 
@@ -26,7 +27,7 @@ static long set_one(const struct persona *persona, struct identity *identity, in
     if (id == UNCHANGED) {
         return -EINVAL;
     }
-    bool is_free = is_root(persona);
+    bool is_free = may_all(persona, identity);
     if (!is_free && (unsigned)id != identity->real && (unsigned)id != identity->saved) {
         return -EPERM;
     }
@@ -41,8 +42,8 @@ static long set_one(const struct persona *persona, struct identity *identity, in
 /* setreuid(2), setregid(2) */
 static long set_two(const struct persona *persona, struct identity *identity, int real,
                     int effective) {
-    bool may_real = real == UNCHANGED || is_root(persona) || (unsigned)real == identity->real ||
-                    (unsigned)real == identity->effective;
+    bool may_real = real == UNCHANGED || may_all(persona, identity) ||
+                    (unsigned)real == identity->real || (unsigned)real == identity->effective;
     if (!may_real ||
         (effective != UNCHANGED && !may_become(persona, identity, (unsigned)effective))) {
         return -EPERM;
@@ -96,6 +97,44 @@ static long set_filesystem(const struct persona *persona, struct identity *ident
     return before;
 }
 
+static long get_groups(const struct persona *persona, int room, unsigned *groups) {
+    int count = (int)persona->group_count;
+    if (room != 0 && room < count) {
+        return -EINVAL;
+    }
+    if (room == 0 || count == 0) {
+        return count;
+    }
+    if (!memory_is_writable(groups, (size_t)count * sizeof *groups)) {
+        return -EFAULT;
+    }
+    for (int index = 0; index < count; index++) {
+        groups[index] = persona->groups[index];
+    }
+    return count;
+}
+
+/* setgroups(2): of very many there is no room for all. */
+static long set_groups(struct persona *persona, unsigned count, const unsigned *groups) {
+    if (!persona_can(persona, CAP_SETGID)) {
+        return -EPERM;
+    }
+    if (count > MOST_GROUPS) {
+        return -EINVAL;
+    }
+    if (count > MAX_GROUPS) {
+        return -ENOMEM;
+    }
+    if (!memory_is_there(groups, count * sizeof *groups)) {
+        return -EFAULT;
+    }
+    for (unsigned index = 0; index < count; index++) {
+        persona->groups[index] = groups[index];
+    }
+    persona->group_count = count;
+    return 0;
+}
+
 static long get_identity(const struct persona *persona, const struct call *call) {
     switch (call->number) {
     case NR_getuid:
@@ -110,9 +149,31 @@ static long get_identity(const struct persona *persona, const struct call *call)
         return get_three(&persona->user, call->argument);
     case NR_getresgid:
         return get_three(&persona->group, call->argument);
-    default: /* setgroups: the kernel's stay, and are not missed */
-        return !is_root(persona) ? -EPERM : (unsigned)call->argument[0] > MOST_GROUPS ? -EINVAL : 0;
+    default:
+        return get_groups(persona, (int)call->argument[0], (unsigned *)call->argument[1]);
     }
+}
+
+static long set_user(struct process *process, const struct call *call) {
+    struct persona *persona = persona_to_change(process);
+    const long *a = call->argument;
+    struct identity before = persona->user;
+    long result;
+    switch (call->number) {
+    case NR_setuid:
+        result = set_one(persona, &persona->user, (int)a[0]);
+        break;
+    case NR_setreuid:
+        result = set_two(persona, &persona->user, (int)a[0], (int)a[1]);
+        break;
+    default: /* setresuid */
+        result = set_three(persona, &persona->user, a);
+    }
+    capabilities_follow(persona, &before);
+    if (persona->user.effective != before.effective) {
+        tell_peer(process);
+    }
+    return result;
 }
 
 long own_identity_call(struct process *process, const struct call *call) {
@@ -120,23 +181,20 @@ long own_identity_call(struct process *process, const struct call *call) {
     struct persona *persona;
     switch (call->number) {
     case NR_setuid:
-        persona = persona_to_change(process);
-        return set_one(persona, &persona->user, (int)a[0]);
+    case NR_setreuid:
+    case NR_setresuid:
+        return set_user(process, call);
     case NR_setgid:
         persona = persona_to_change(process);
         return set_one(persona, &persona->group, (int)a[0]);
-    case NR_setreuid:
-        persona = persona_to_change(process);
-        return set_two(persona, &persona->user, (int)a[0], (int)a[1]);
     case NR_setregid:
         persona = persona_to_change(process);
         return set_two(persona, &persona->group, (int)a[0], (int)a[1]);
-    case NR_setresuid:
-        persona = persona_to_change(process);
-        return set_three(persona, &persona->user, a);
     case NR_setresgid:
         persona = persona_to_change(process);
         return set_three(persona, &persona->group, a);
+    case NR_setgroups:
+        return set_groups(persona_to_change(process), (unsigned)a[0], (const unsigned *)a[1]);
     case NR_setfsuid:
         persona = persona_to_change(process);
         return set_filesystem(persona, &persona->user, (unsigned)a[0]);

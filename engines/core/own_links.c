@@ -12,6 +12,9 @@ static long link_of_proc(struct process *process, struct workspace *space, long 
     }
     copy_bytes(space->kept, space->link, (size_t)size + 1);
     long found = proc_target(&process->guest, space->host, space->kept, (size_t)size);
+    if (found >= 0) {
+        found = guest_from_root(&process->guest, space->kept, (size_t)found);
+    }
     if (found < 0) {
         return size;
     }

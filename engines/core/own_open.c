@@ -4,7 +4,7 @@
 #include "proc_status.h"
 #include "quick.h"
 
-enum { W_OK = 2, TRIES = 8 };
+enum { W_OK = 2, TRIES = 8, OWNER_RIGHTS = 0600 };
 
 /* What is at host, of a mount that is read-only: devices and pipes may be written to all the same.
  */
@@ -52,13 +52,60 @@ static long quick_open_in_union(struct process *process, enum folder folder, con
     return is_no_answer ? -ENOSYS : result;
 }
 
+/*
+ * Root opens what the mode does not let the owner open: the file gets such a mode on the host, and
+ * its own is remembered.
+ */
+static bool take_rights(struct process *process, struct workspace *space) {
+    const struct persona *persona = persona_of(process);
+    struct file file;
+    if (!persona_can(persona, CAP_DAC_OVERRIDE) || space->mount->target_size != 0 ||
+        (process->guest.has_union && union_to_change(&process->guest, space, true) < 0)) {
+        return false;
+    }
+    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host,
+                             O_PATH | O_CLOEXEC | (space->is_magic ? 0 : O_NOFOLLOW), 0, 0, 0);
+    if (descriptor < 0) {
+        return false;
+    }
+    bool is_taken = owners_look(descriptor, &file) == 0 && (file.mode & S_IFMT) == S_IFREG &&
+                    (file.mode & OWNER_RIGHTS) != OWNER_RIGHTS &&
+                    file.uid == process->guest.host_uid;
+    if (is_taken) {
+        struct owner owner = owners_find(&process->guest, &file, descriptor, NULL);
+        is_taken = owners_set(&process->guest, descriptor, &file, owner, true, true) == 0;
+    }
+    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    return is_taken;
+}
+
+/* Open what may not be there yet: if it is made, it belongs to the caller. */
+static long open_for_others(struct process *process, const char *host, long flags, long mode) {
+    bool is_nameless = flags & O_TMPFILE_BIT;
+    long only = is_nameless ? flags : flags | O_CREAT | O_EXCL;
+    long result = kernel(NR_openat, AT_FDCWD, (long)host, only, mode, 0, 0);
+    if (result >= 0) {
+        give_new(process, result);
+        return result;
+    }
+    if (result != -EEXIST || flags & O_EXCL) {
+        return result;
+    }
+    return kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0);
+}
+
+/* Whether what is opened may be made, for somebody whom the host does not know. */
+static bool makes_others(struct process *process, long flags) {
+    return flags & (O_CREAT | O_TMPFILE_BIT) && !(flags & O_PATH) && makes_for_others(process);
+}
+
 /* Without the walk, where there are no links; -ENOSYS where it is needed. */
 static long quick_open_at(struct process *process, long dirfd, const char *path, long flags,
                           long mode, char *host) {
     bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT);
     struct shape shape;
     if ((writes && process->guest.has_readonly) || !quick_shape(&process->guest, path, &shape) ||
-        shape.may_be_translated) {
+        shape.may_be_translated || makes_others(process, flags)) {
         return -ENOSYS;
     }
     enum folder folder = quick_folder(&process->guest, dirfd, path, &shape);
@@ -140,6 +187,9 @@ static long open_in_union(struct process *process, struct opening *opening,
     if (may_create && space->layer == NOWHERE && !space->is_magic) {
         const struct call call = opening_call(opening, space->host);
         long result = union_create(&process->guest, &call, 1, space);
+        if (result >= 0 && makes_others(process, opening->flags)) {
+            give_new(process, result);
+        }
         return result == -EEXIST && !(opening->flags & O_EXCL) ? -EAGAIN : result;
     }
     bool is_lower = space->layer == LOWER || (space->is_magic && space->is_lower);
@@ -171,6 +221,9 @@ static long open_in_union(struct process *process, struct opening *opening,
     }
     const struct call call = opening_call(opening, space->host);
     long result = pass(&call);
+    if (result >= 0 && opening->flags & O_TMPFILE_BIT && makes_others(process, opening->flags)) {
+        give_new(process, result);
+    }
     if ((result != -ENXIO && result != -EACCES) || space->layer != UPPER) {
         return result;
     }
@@ -190,6 +243,9 @@ static long open_resolved(struct process *process, struct opening *opening,
         (space->is_magic ? space->is_lower : space->mount->lower != NULL)) {
         return open_in_union(process, opening, space);
     }
+    if (opening->how == NULL && makes_others(process, opening->flags)) {
+        return open_for_others(process, space->host, opening->flags, opening->mode);
+    }
     const struct call call = opening_call(opening, space->host);
     return pass(&call);
 }
@@ -197,6 +253,7 @@ static long open_resolved(struct process *process, struct opening *opening,
 static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
                     struct workspace *space) {
     long result = quick_open_at(process, dirfd, path, flags, mode, space->host);
+    result = result == -EACCES ? -ENOSYS : result;
     for (int count = 0; count < TRIES && (result == -ENOSYS || result == -EAGAIN); count++) {
         result = path_resolve_within(&process->guest, dirfd, path, last_of(flags),
                                      may_be_missing(flags), space);
@@ -210,6 +267,10 @@ static long open_at(struct process *process, long dirfd, const char *path, long 
         if (result == -ENOSYS) {
             struct opening opening = {.flags = flags, .mode = mode};
             result = open_resolved(process, &opening, space);
+            if (result == -EACCES && take_rights(process, space)) {
+                opening = (struct opening){.flags = flags, .mode = mode};
+                result = open_resolved(process, &opening, space);
+            }
             if (result == -ENOSYS || (result == -EAGAIN && !process->guest.has_union)) {
                 return result;
             }

@@ -1,16 +1,31 @@
-/* Owners: what is the user's on the host is the guest's own, and changing owners is not refused. */
+/* stat(2) and chown(2) in all their forms: owners are the guest's own. */
 #include "own.h"
+#include "proc_owner.h"
 #include "quick.h"
 #include "table.h"
+#include "union.h"
 
-enum { AT_NO_AUTOMOUNT = 0x800, AT_STATX_SYNC_TYPE = 0x6000, STATX_TYPE = 1 };
+enum {
+    AT_NO_AUTOMOUNT = 0x800,
+    AT_STATX_SYNC_TYPE = 0x6000,
+    STATX_NEEDED = 0x11b, /* the type, the mode, the owners and the inode */
+    PERMISSIONS = 07777,
+    SETUID = 04000,
+    SETGID = 02000,
+    MAY_EXECUTE = 0111,
+    GROUP_MAY_EXECUTE = 0010,
+};
 
-/* struct statx up to the mode, of <linux/stat.h>. */
+/* struct statx of <linux/stat.h>. */
 struct extended_status {
     uint32_t mask, block_size;
     uint64_t attributes;
     uint32_t links, uid, gid;
-    uint16_t mode;
+    uint16_t mode, padding;
+    uint64_t inode, size, blocks, known_attributes;
+    uint64_t times[8];
+    uint32_t special[2];
+    uint32_t device_major, device_minor;
 };
 
 /* A question about a file: stat(2) or statx(2). */
@@ -21,35 +36,52 @@ struct question {
     void *answer;
 };
 
-static unsigned shown(unsigned id, unsigned host, unsigned guest) {
-    return id == host ? guest : id;
+/* As the kernel writes it for stat(2): new_encode_dev of <linux/kdev_t.h>. */
+static uint64_t device_of(uint32_t major, uint32_t minor) {
+    return (minor & 0xff) | (uint64_t)major << 8 | (uint64_t)(minor & ~(uint32_t)0xff) << 12;
 }
 
-static void show(const struct process *process, const struct question *question) {
-    const struct guest *guest = &process->guest;
+static unsigned shown_mode(unsigned mode, const struct owner *owner) {
+    return owner->mode == AS_THE_FILE ? mode
+                                      : (mode & ~(unsigned)PERMISSIONS) | (unsigned)owner->mode;
+}
+
+/* Put the guest's owners into the answer; dirfd and path are what was asked about. */
+static void show(const struct process *process, const struct question *question, long dirfd,
+                 const char *path) {
     if (question->is_extended) {
         struct extended_status *status = question->answer;
-        status->uid = shown(status->uid, guest->host_uid, guest->uid);
-        status->gid = shown(status->gid, guest->host_gid, guest->gid);
+        struct file file = {device_of(status->device_major, status->device_minor), status->inode,
+                            status->mode, status->uid, status->gid};
+        struct owner owner = owners_find(&process->guest, &file, dirfd, path);
+        status->uid = owner.uid;
+        status->gid = owner.gid;
+        status->mode = (uint16_t)shown_mode(status->mode, &owner);
     } else {
         struct status *status = question->answer;
-        status->uid = shown(status->uid, guest->host_uid, guest->uid);
-        status->gid = shown(status->gid, guest->host_gid, guest->gid);
+        struct file file = {status->device, status->inode, status->mode, status->uid, status->gid};
+        struct owner owner = owners_find(&process->guest, &file, dirfd, path);
+        status->uid = owner.uid;
+        status->gid = owner.gid;
+        status->mode = shown_mode(status->mode, &owner);
     }
 }
 
-static long ask(const struct guest *guest, const struct question *question, long dirfd,
+static long ask(const struct process *process, const struct question *question, long dirfd,
                 const char *path, long flags) {
+    const struct guest *guest = &process->guest;
     if (question->is_extended) {
-        long result =
-            kernel(NR_statx, dirfd, (long)path, flags, question->mask, (long)question->answer, 0);
+        long result = kernel(NR_statx, dirfd, (long)path, flags, question->mask | STATX_NEEDED,
+                             (long)question->answer, 0);
         if (result == 0) {
+            show(process, question, dirfd, path);
             union_show_extended(guest, question->answer, dirfd, path, flags);
         }
         return result;
     }
     long result = kernel(NR_newfstatat, dirfd, (long)path, (long)question->answer, flags, 0, 0);
     if (result == 0) {
+        show(process, question, dirfd, path);
         union_show(guest, question->answer, dirfd, path, flags);
     }
     return result;
@@ -69,7 +101,7 @@ static long ask_name(struct process *process, const struct question *question, l
                      const char *path) {
     const struct guest *guest = &process->guest;
     bool keeps = question->flags & AT_SYMLINK_NOFOLLOW;
-    long result = ask(guest, question, dirfd, path, question->flags | AT_SYMLINK_NOFOLLOW);
+    long result = ask(process, question, dirfd, path, question->flags | AT_SYMLINK_NOFOLLOW);
     bool is_no_answer = result == 0 && ((!keeps && is_kind(question, S_IFLNK)) ||
                                         (guest->has_union && is_kind(question, S_IFCHR)));
     return is_no_answer ? -ENOSYS : result;
@@ -102,8 +134,7 @@ static long quick_ask(struct process *process, const struct question *question, 
     long flags = question->flags;
     bool keeps = flags & AT_SYMLINK_NOFOLLOW;
     bool is_known = !(flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH |
-                                      (question->is_extended ? AT_STATX_SYNC_TYPE : 0))) &&
-                    (!question->is_extended || question->mask & STATX_TYPE);
+                                      (question->is_extended ? AT_STATX_SYNC_TYPE : 0)));
     if (!is_known || !quick_shape(&process->guest, path, &shape)) {
         return -ENOSYS;
     }
@@ -123,76 +154,178 @@ static long quick_ask(struct process *process, const struct question *question, 
         bool is_no_answer = descriptor == -ELOOP || descriptor == -EMFILE || descriptor == -ENFILE;
         return is_no_answer ? -ENOSYS : descriptor;
     }
-    long result = ask(&process->guest, question, descriptor, "", flags | AT_EMPTY_PATH);
+    long result = ask(process, question, descriptor, "", flags | AT_EMPTY_PATH);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     return result;
+}
+
+static unsigned *uid_of(const struct question *question) {
+    return question->is_extended ? &((struct extended_status *)question->answer)->uid
+                                 : &((struct status *)question->answer)->uid;
+}
+
+static unsigned *gid_of(const struct question *question) {
+    return question->is_extended ? &((struct extended_status *)question->answer)->gid
+                                 : &((struct status *)question->answer)->gid;
+}
+
+/* What is below /proc/PID belongs to whom the process runs as. */
+static void show_process(const struct process *process, const struct question *question,
+                         long result, const char *path) {
+    unsigned long pid = result == 0 ? proc_of_path(&process->guest, path) : 0;
+    if (pid != 0 && *uid_of(question) == process->guest.uid) {
+        proc_owner(&process->guest, pid, uid_of(question), gid_of(question));
+    }
 }
 
 static long status_at(struct process *process, const struct question *question, long dirfd,
                       const char *path, struct workspace *space) {
     long flags = question->flags;
-    long result;
     if (path == NULL || (flags & AT_EMPTY_PATH && path_is_empty(path))) {
-        result = ask(&process->guest, question, dirfd, path, flags);
-    } else {
-        result = quick_ask(process, question, dirfd, path, space->host);
-        if (result == -ENOSYS) {
-            enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
-            result = path_resolve(&process->guest, dirfd, path, last, space);
-            result =
-                result < 0 ? result : ask(&process->guest, question, AT_FDCWD, space->host, flags);
-        }
+        return ask(process, question, dirfd, path, flags);
     }
-    if (result == 0) {
-        show(process, question);
+    long result = quick_ask(process, question, dirfd, path, space->host);
+    if (result == -ENOSYS) {
+        enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
+        result = path_resolve(&process->guest, dirfd, path, last, space);
+        result = result < 0 ? result : ask(process, question, AT_FDCWD, space->host, flags);
     }
+    show_process(process, question, result, path);
     return result;
 }
 
 static long call_fstat(struct process *process, const struct call *call) {
+    const struct question question = {.answer = (void *)call->argument[1]};
     long result = pass(call);
     if (result == 0) {
-        union_show(&process->guest, (void *)call->argument[1], call->argument[0], "",
-                   AT_EMPTY_PATH);
-        show(process, &(struct question){.answer = (void *)call->argument[1]});
+        show(process, &question, call->argument[0], NULL);
+        union_show(&process->guest, question.answer, call->argument[0], "", AT_EMPTY_PATH);
     }
     return result;
 }
 
-/* Whether the guest may give to uid and gid what is there: root may, others may change nothing. */
-static long may_give(struct process *process, long uid, long gid) {
-    const struct persona *persona = persona_of(process);
-    bool is_same = ((int)uid == -1 || (unsigned)uid == persona->user.effective) &&
-                   ((int)gid == -1 || (unsigned)gid == persona->group.effective);
-    return persona->user.effective == 0 || is_same ? 0 : -EPERM;
+static bool is_in_group(const struct persona *persona, unsigned gid) {
+    for (unsigned index = 0; index < persona->group_count; index++) {
+        if (persona->groups[index] == gid) {
+            return true;
+        }
+    }
+    return persona->group.filesystem == gid;
 }
 
-static long give_descriptor(struct process *process, long descriptor, const long *owner) {
+/* Whether the guest may give to new what is old's: root may, others may change their own group. */
+static bool may_give(const struct persona *persona, const struct owner *old,
+                     const struct owner *new) {
+    unsigned user = persona->user.filesystem;
+    return user == 0 || (old->uid == user && new->uid == user &&
+                         (new->gid == old->gid || is_in_group(persona, new->gid)));
+}
+
+/* A program that changes hands gives its rights to nobody: chown(2). */
+static unsigned mode_without_rights(unsigned mode) {
+    if ((mode & S_IFMT) != S_IFREG || !(mode & MAY_EXECUTE)) {
+        return mode & PERMISSIONS;
+    }
+    mode &= ~(unsigned)SETUID;
+    return (mode & GROUP_MAY_EXECUTE ? mode & ~(unsigned)SETGID : mode) & PERMISSIONS;
+}
+
+enum { NONE_COPIED = -4096 };
+
+/* What descriptor is open on is to be changed: a descriptor of the copy, if that had to be made. */
+static long copied_up(struct process *process, long descriptor) {
+    struct workspace *space = process->guest.has_union ? workspace_take() : NULL;
+    if (space == NULL) {
+        return process->guest.has_union ? -ENOMEM : NONE_COPIED;
+    }
+    long result = union_descriptor_to_change(&process->guest, descriptor, space);
+    if (result > 0) {
+        result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
+                        0, 0);
+    } else if (result == 0) {
+        result = NONE_COPIED;
+    }
+    workspace_give_back(space);
+    return result;
+}
+
+/* Change the owner of what descriptor is open on, with O_PATH, too. */
+static long give(struct process *process, long descriptor, const long *ids) {
+    const struct guest *guest = &process->guest;
+    const struct persona *persona = persona_of(process);
+    struct file file;
+    long result = owners_look(descriptor, &file);
+    if (result < 0) {
+        return result;
+    }
+    struct owner old = owners_find(guest, &file, descriptor, NULL);
+    struct owner new = old;
+    new.uid = (int)ids[0] == -1 ? old.uid : (unsigned)ids[0];
+    new.gid = (int)ids[1] == -1 ? old.gid : (unsigned)ids[1];
+    if (!may_give(persona, &old, &new)) {
+        return -EPERM;
+    }
+    if (!owners_can_be_kept(&file) || file.uid != guest->host_uid) {
+        return 0;
+    }
+    unsigned mode = shown_mode(file.mode, &old);
+    new.mode = (int)mode_without_rights(mode);
+    if (new.uid == old.uid &&new.gid == old.gid &&new.mode == (int)(mode & PERMISSIONS)) {
+        return 0;
+    }
+    bool is_inside = descriptor_is_inside(process, descriptor);
+    bool takes_rights = (file.mode & S_IFMT) == S_IFDIR && persona_can(persona, CAP_DAC_OVERRIDE);
+    long copy = copied_up(process, descriptor);
+    if (copy < 0 && copy != NONE_COPIED) {
+        return copy;
+    }
+    if (copy == NONE_COPIED) {
+        return owners_set(guest, descriptor, &file, new, is_inside, takes_rights);
+    }
+    result = owners_look(copy, &file);
+    if (result == 0) {
+        result = owners_set(guest, copy, &file, new, is_inside, takes_rights);
+    }
+    kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    return result;
+}
+
+static long give_descriptor(struct process *process, long descriptor, const long *ids) {
     long result = kernel(NR_fcntl, descriptor, 1 /* F_GETFD */, 0, 0, 0, 0);
     if (result >= 0) {
         result = may_change_descriptor(process, descriptor);
     }
-    return result < 0 ? result : may_give(process, owner[0], owner[1]);
+    return result < 0 ? result : give(process, descriptor, ids);
 }
 
-static long chown_at(struct process *process, long dirfd, const char *path, const long *owner,
+static long give_host(struct process *process, const char *host, long flags, const long *ids) {
+    long descriptor = kernel(NR_openat, AT_FDCWD, (long)host, O_PATH | O_CLOEXEC | flags, 0, 0, 0);
+    if (descriptor < 0) {
+        return descriptor;
+    }
+    long result = give(process, descriptor, ids);
+    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    return result;
+}
+
+static long chown_at(struct process *process, long dirfd, const char *path, const long *ids,
                      long flags, struct workspace *space) {
     if (flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) {
         return -EINVAL;
     }
     if (flags & AT_EMPTY_PATH && path_is_empty(path)) {
-        return (int)dirfd == AT_FDCWD ? may_give(process, owner[0], owner[1])
-                                      : give_descriptor(process, dirfd, owner);
+        return (int)dirfd == AT_FDCWD ? give_host(process, ".", 0, ids)
+                                      : give_descriptor(process, dirfd, ids);
     }
-    long result = path_resolve(&process->guest, dirfd, path,
-                               flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW, space);
-    if (result == 0) {
-        result = host_exists(space->host);
-    }
+    bool keeps = flags & AT_SYMLINK_NOFOLLOW;
+    long result = path_resolve(&process->guest, dirfd, path, keeps ? KEEP : FOLLOW, space);
     if (result == 0) {
         result = may_access(process, space, CHANGE);
     }
-    return result < 0 ? result : may_give(process, owner[0], owner[1]);
+    if (result < 0) {
+        return result;
+    }
+    return give_host(process, space->host, keeps || !space->is_magic ? O_NOFOLLOW : 0, ids);
 }
 
 long own_owner_call(struct process *process, const struct call *call, struct workspace *space) {

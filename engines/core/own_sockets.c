@@ -149,8 +149,8 @@ static long with_address(struct process *process, const struct call *call, int p
     return done;
 }
 
-static long send_message(struct process *process, long socket, long address, long flags,
-                         struct workspace *space) {
+static long send_translated(struct process *process, long socket, long address, long flags,
+                            struct workspace *space) {
     struct message message;
     if (!memory_is_there((const void *)address, sizeof message)) {
         return -EFAULT;
@@ -169,6 +169,21 @@ static long send_message(struct process *process, long socket, long address, lon
     long done = kernel(NR_sendmsg, socket, (long)&message, flags, 0, 0, 0);
     finish(&result);
     return done;
+}
+
+static long send_message(struct process *process, long socket, long address, long flags,
+                         struct workspace *space) {
+    const struct message *message = (const struct message *)address;
+    struct claim claim = {NULL, {0, 0, 0}};
+    long result = 0;
+    if (memory_is_there(message, sizeof *message) && message->control_size > 0) {
+        result = credentials_out(process, message->control, message->control_size, &claim);
+    }
+    if (result == 0) {
+        result = send_translated(process, socket, address, flags, space);
+    }
+    credentials_back(&claim);
+    return result;
 }
 
 /* One after the other: each may have an address of its own. */
@@ -258,6 +273,7 @@ static void translate_back(struct process *process, void *where, long room, int 
     long found = remembered(&process->sockets, socket, is_peer, space->kept, space->guest);
     if (found < 0) {
         found = guest_from_host(&process->guest, address->path, length, space->guest);
+        found = found < 0 ? found : guest_from_root(&process->guest, space->guest, (size_t)found);
     }
     if (found >= 0 && found <= UNIX_PATH_SIZE) {
         rewrite(address, room, size, space->guest, (size_t)found);
@@ -284,6 +300,9 @@ static long receive_message(struct process *process, const struct call *call) {
     struct message *message = (struct message *)call->argument[1];
     int room = memory_is_there(message, sizeof *message) ? message->name_size : 0;
     long done = pass(call);
+    if (done >= 0) {
+        credentials_in(&process->guest, message->control, message->control_size);
+    }
     if (done >= 0 && message->name != NULL) {
         translate_back(process, message->name, room, &message->name_size, -1, false);
     }
@@ -307,6 +326,7 @@ static long receive_messages(struct process *process, const struct call *call) {
     long done = pass(&changed);
     for (long index = 0; index < done; index++) {
         struct message *message = (struct message *)(first + index * ENTRY_SIZE);
+        credentials_in(&process->guest, message->control, message->control_size);
         if (message->name != NULL) {
             translate_back(process, message->name, rooms[index], &message->name_size, -1, false);
         }
@@ -317,15 +337,10 @@ static long receive_messages(struct process *process, const struct call *call) {
 /* Who is at the other end, as with the owners of files. */
 static long call_getsockopt(const struct process *process, const struct call *call) {
     const long *a = call->argument;
-    struct {
-        int pid;
-        unsigned uid, gid;
-    } *peer = (void *)a[3];
+    struct credentials *peer = (void *)a[3];
     long done = pass(call);
     if (done == 0 && a[1] == SOL_SOCKET && a[2] == SO_PEERCRED && *(int *)a[4] == sizeof *peer) {
-        const struct guest *guest = &process->guest;
-        peer->uid = peer->uid == guest->host_uid ? guest->uid : peer->uid;
-        peer->gid = peer->gid == guest->host_gid ? guest->gid : peer->gid;
+        credentials_show(&process->guest, peer);
     }
     return done;
 }
@@ -349,6 +364,7 @@ long own_send_call(struct process *process, const struct call *call, struct work
     switch (call->number) {
     case NR_bind:
     case NR_connect:
+        tell_peer(process);
         return with_address(process, call, 1, space);
     case NR_sendto:
         return with_address(process, call, 4, space);

@@ -63,7 +63,8 @@ struct walk {
     enum last last;
     uint64_t limits;
     size_t size;       /* of space->guest; 0 is the root */
-    size_t floor;      /* of the directory that openat2(2) must not leave; 0 is the root */
+    size_t floor;      /* of the directory above which nothing is: the root, as a rule */
+    struct root root;  /* where absolute paths begin */
     const char *next;  /* in space->rest */
     const char *tail;  /* dots at the end that are left to the kernel, or "" */
     bool has_slash;    /* a slash at the end */
@@ -94,6 +95,15 @@ static long go_down(struct walk *walk, const char *name, size_t name_size) {
     return 0;
 }
 
+static void begin_at_root(struct walk *walk) {
+    copy_bytes(walk->space->guest, walk->root.path, walk->root.size);
+    walk->size = walk->floor = walk->root.size;
+}
+
+static bool is_within(const struct walk *walk) {
+    return walk->limits & (RESOLVE_BENEATH | RESOLVE_IN_ROOT);
+}
+
 /* Go on with the text of a link, in space->link, in front of what is left of the path. */
 static long follow_text(struct walk *walk, size_t name_size, size_t link_size) {
     struct workspace *space = walk->space;
@@ -120,9 +130,25 @@ static long follow_text(struct walk *walk, size_t name_size, size_t link_size) {
     }
     walk->next = space->rest;
     walk->found_size = PATH_SIZE;
-    walk->size = is_absolute ? walk->floor : walk->size - name_size - 1;
+    if (!is_absolute) {
+        walk->size -= name_size + 1;
+    } else if (is_within(walk)) {
+        walk->size = walk->floor;
+    } else {
+        begin_at_root(walk);
+    }
     walk->is_directory = true;
     return 0;
+}
+
+/* Go on from a guest path, wherever that lies. */
+static void jump(struct walk *walk, const char *path, size_t size) {
+    walk->size = size == 1 ? 0 : size;
+    copy_bytes(walk->space->guest, path, walk->size);
+    bool is_inside = root_has(walk->root, walk->space->guest, walk->size);
+    walk->floor = is_inside ? walk->root.size : 0;
+    walk->is_directory = false;
+    walk->found_size = PATH_SIZE;
 }
 
 /* What the directory is that the last part of the path so far lies in, as far as it is known. */
@@ -205,7 +231,7 @@ static long read_link_here(struct walk *walk, bool is_last) {
 }
 
 /* A link of /proc leads to a host path: go on from where the guest has that. */
-static long follow_magic(struct walk *walk, size_t name_size, size_t link_size, bool is_last) {
+static long follow_magic(struct walk *walk, size_t link_size, bool is_last) {
     struct workspace *space = walk->space;
     unsigned long pid;
     enum proc_link kind = proc_link(space->host, &pid);
@@ -222,15 +248,15 @@ static long follow_magic(struct walk *walk, size_t name_size, size_t link_size, 
         /* It may be deleted, or have no name at all: that is the kernel's to know. */
         space->is_magic = true;
         if (size >= 0) {
-            copy_bytes(space->guest, space->link, (size_t)size);
-            walk->size = size == 1 ? 0 : (size_t)size;
+            jump(walk, space->link, (size_t)size);
         }
         return 0;
     }
-    if (size < 0) {
-        return size;
+    if (size < 0 || ++walk->links > MAX_LINKS) {
+        return size < 0 ? size : -ELOOP;
     }
-    return follow_text(walk, name_size, (size_t)size);
+    jump(walk, space->link, (size_t)size);
+    return 0;
 }
 
 /* One part of the path has been added: see what it is. */
@@ -252,7 +278,7 @@ static long look(struct walk *walk, size_t name_size, bool is_last) {
     }
     unsigned long pid;
     if (proc_link(space->host, &pid) != NOT_MAGIC) {
-        return follow_magic(walk, name_size, (size_t)link_size, is_last);
+        return follow_magic(walk, (size_t)link_size, is_last);
     }
     return follow_text(walk, name_size, (size_t)link_size);
 }
@@ -411,9 +437,11 @@ static long finish(struct walk *walk) {
     }
     if (walk->size == 0) {
         space->guest[walk->size++] = '/';
-        walk->tail = walk->last == ENTRY && *walk->tail == '\0' ? "/." : walk->tail;
     }
     space->guest[walk->size] = '\0';
+    if (walk->last == ENTRY && !walk->is_name && *walk->tail == '\0') {
+        walk->tail = "/."; /* the root has no name */
+    }
     const char *end = *walk->tail == '\0' && walk->has_slash ? "/" : walk->tail;
     size_t end_size = length_of(end);
     if ((size_t)size + end_size + 1 > PATH_SIZE) {
@@ -428,12 +456,12 @@ static long finish(struct walk *walk) {
 static long begin(struct walk *walk, long dirfd) {
     struct workspace *space = walk->space;
     bool is_absolute = space->rest[0] == '/';
-    bool is_within = walk->limits & (RESOLVE_BENEATH | RESOLVE_IN_ROOT);
     walk->is_directory = is_absolute || (int)dirfd == AT_FDCWD;
     if (is_absolute && walk->limits & RESOLVE_BENEATH) {
         return -EXDEV;
     }
-    if (is_absolute && !is_within) {
+    if (is_absolute && !is_within(walk)) {
+        begin_at_root(walk);
         return 0;
     }
     long start = path_of_directory(walk->guest, dirfd, space);
@@ -441,7 +469,8 @@ static long begin(struct walk *walk, long dirfd) {
         return start;
     }
     walk->size = start == 1 ? 0 : (size_t)start;
-    walk->floor = is_within ? walk->size : 0;
+    bool is_inside = root_has(walk->root, space->guest, walk->size);
+    walk->floor = is_within(walk) ? walk->size : is_inside ? walk->root.size : 0;
     return 0;
 }
 
@@ -458,6 +487,7 @@ long path_resolve_within(const struct guest *guest, long dirfd, const char *path
         return result < 0 ? result : -ENOENT;
     }
     walk.next = space->rest;
+    walk.root = limits & FROM_TOP ? (struct root){"", 0} : guest_root(guest);
     result = begin(&walk, dirfd);
     while (result == 0) {
         result = step(&walk);

@@ -46,6 +46,10 @@ long path_resolve_within(const struct guest *guest, long dirfd, const char *path
 /* A bit more of those: what is in no layer of a union is no error, but to be made. */
 #define MAY_BE_MISSING (1ULL << 63)
 
+/* Another one: an absolute path begins at the guest's own root, whatever chroot(2) has made of it.
+ */
+#define FROM_TOP (1ULL << 62)
+
 /* The guest path of the directory that dirfd, or AT_FDCWD, stands for, in space->guest. Its size.
  */
 long path_of_directory(const struct guest *guest, long dirfd, struct workspace *space);

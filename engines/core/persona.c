@@ -36,7 +36,31 @@ const struct persona *persona_of(struct process *process) {
     return found == NULL ? &process->persona : found;
 }
 
+void persona_begin(struct process *process) {
+    const struct guest *guest = &process->guest;
+    struct persona *persona = &process->persona;
+    persona->user = (struct identity){guest->uid, guest->uid, guest->uid, guest->uid};
+    persona->group = (struct identity){guest->gid, guest->gid, guest->gid, guest->gid};
+    persona->group_count = guest->group_count;
+    for (unsigned index = 0; index < guest->group_count; index++) {
+        persona->groups[index] = guest->groups[index];
+    }
+    capabilities_begin(&persona->capabilities);
+    capabilities_of_program(persona);
+}
+
+/* The guest is the first part of its process. */
+static struct root root_of(struct guest *guest) {
+    const struct persona *persona = persona_of((struct process *)guest);
+    return (struct root){persona->root, persona->root_size};
+}
+
+void persona_obey_root(struct process *process) {
+    process->guest.find_root = root_of;
+}
+
 struct persona *persona_to_change(struct process *process) {
+    process->is_changed = true;
     int pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0);
     struct persona *found = find(process, pid);
     if (found != NULL) {

@@ -93,6 +93,17 @@ static long other_program(const struct guest *guest, unsigned long pid, char *pa
     return guest_from_host(guest, path, size, path);
 }
 
+/* A process has its own root after chroot(2); that of another one is not known. */
+static long write_root(const struct guest *guest, char *text) {
+    struct root root = guest_root(guest);
+    if (root.size == 0) {
+        return 1;
+    }
+    copy_bytes(text, root.path, root.size);
+    text[root.size] = '\0';
+    return (long)root.size;
+}
+
 long proc_target(const struct guest *guest, const char *host, char *text, size_t size) {
     unsigned long pid = 0;
     long found;
@@ -107,7 +118,7 @@ long proc_target(const struct guest *guest, const char *host, char *text, size_t
         return (long)size;
     case LINK_TO_ROOT:
         copy_bytes(text, "/", 2);
-        return 1;
+        return proc_is_own(pid) ? write_root(guest, text) : 1;
     default:
         if (text[0] != '/') {
             return -ENOTDIR;

@@ -1,6 +1,7 @@
 #include "proc_status.h"
 
 #include "proc.h"
+#include "proc_owner.h"
 #include "text.h"
 
 enum { NOBODY = 65534 }; /* who is not of the guest's: /proc/sys/kernel/overflowuid */
@@ -33,16 +34,22 @@ static void add_ids(struct text *out, const char *numbers, unsigned host, unsign
 }
 
 /* The field that begins at line, if it is one that differs. */
-static bool translate(struct process *process, struct text *out, const char *line, bool is_own) {
+static bool translate(struct process *process, struct text *out, const char *line,
+                      unsigned long pid) {
     const struct guest *guest = &process->guest;
+    bool is_own = proc_is_own(pid);
+    unsigned uid = guest->uid;
+    unsigned gid = guest->gid;
     const struct persona *persona = persona_of(process);
     const char *value;
     if ((value = field(line, "Uid:\t")) != NULL) {
         text_add_string(out, "Uid:\t");
-        add_ids(out, value, guest->host_uid, guest->uid, is_own ? &persona->user : NULL);
+        proc_owner(guest, pid, &uid, &gid);
+        add_ids(out, value, guest->host_uid, uid, is_own ? &persona->user : NULL);
     } else if ((value = field(line, "Gid:\t")) != NULL) {
         text_add_string(out, "Gid:\t");
-        add_ids(out, value, guest->host_gid, guest->gid, is_own ? &persona->group : NULL);
+        proc_owner(guest, pid, &uid, &gid);
+        add_ids(out, value, guest->host_gid, gid, is_own ? &persona->group : NULL);
     } else if (is_own && field(line, "NoNewPrivs:\t") != NULL) {
         text_add_string(out, process->no_new_privs ? "NoNewPrivs:\t1" : "NoNewPrivs:\t0");
     } else if (is_own && field(line, "Seccomp:\t") != NULL) {
@@ -52,7 +59,7 @@ static bool translate(struct process *process, struct text *out, const char *lin
         read_digits(value, &count);
         text_add_string(out, "Seccomp_filters:\t");
         text_add_number(out, count > 0 ? count - 1 : 0);
-    } else {
+    } else if (!is_own || !proc_add_own(out, persona, line)) {
         return false;
     }
     text_add(out, "\n", 1);
@@ -60,7 +67,7 @@ static bool translate(struct process *process, struct text *out, const char *lin
 }
 
 static void translate_all(struct process *process, struct text *out, const struct text *in,
-                          bool is_own) {
+                          unsigned long pid) {
     const char *end = in->bytes + in->size;
     for (const char *line = in->bytes; line < end;) {
         const char *next = line;
@@ -68,7 +75,7 @@ static void translate_all(struct process *process, struct text *out, const struc
             next++;
         }
         next += next < end;
-        if (!translate(process, out, line, is_own)) {
+        if (!translate(process, out, line, pid)) {
             text_add(out, line, (size_t)(next - line));
         }
         line = next;
@@ -88,7 +95,7 @@ long proc_status_open(struct process *process, const char *host, long flags) {
     text_make(&out);
     long result = text_read(&in, host);
     if (result == 0) {
-        translate_all(process, &out, &in, proc_is_own(pid));
+        translate_all(process, &out, &in, pid);
         result = text_open(&out, !(flags & O_CLOEXEC));
     }
     text_free(&in);

@@ -45,6 +45,9 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
         return false;
     }
     *shape = (struct shape){.is_simple = true, .is_absolute = path[0] == '/'};
+    if (shape->is_absolute && guest->find_root != NULL) {
+        return false;
+    }
     if (path[0] == '.' && page_is_there(path + 1) && path[1] == '\0') {
         shape->is_single = true;
         return true;

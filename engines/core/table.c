@@ -17,7 +17,8 @@
                    .dirfd2 = (fd2),                                                                \
                    .path2 = (position2),                                                           \
                    .flags = (bits)},
-#define DESCRIPTOR(name, fd) [NR_##name] = {.kind = ON_DESCRIPTOR, .dirfd = (fd)},
+#define DESCRIPTOR(name, fd, what)                                                                 \
+    [NR_##name] = {.kind = ON_DESCRIPTOR, .access = (what), .dirfd = (fd)},
 #define OWN(name) [NR_##name] = {.kind = OWN_FUNCTION},
 
 static const struct row rows[NR_COUNT] = {

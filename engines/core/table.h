@@ -10,7 +10,7 @@ enum kind {
     REFUSED,
     ONE_PATH,
     TWO_PATHS,
-    ON_DESCRIPTOR, /* changes what a descriptor is open on: matters where mounts are read-only */
+    ON_DESCRIPTOR, /* about what a descriptor is open on */
     OWN_FUNCTION,
 };
 

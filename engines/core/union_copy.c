@@ -145,6 +145,22 @@ static long make_link_copy(struct copying *copying) {
     return kernel(NR_symlinkat, (long)space->host, AT_FDCWD, (long)space->link, 0, 0, 0);
 }
 
+/* Owners that the image has, and its tree does not. */
+static void copy_owner(const struct copying *copying) {
+    const struct status *status = &copying->status;
+    const struct file original = {status->device, status->inode, status->mode, status->uid,
+                                  status->gid};
+    if (copying->guest->owners.image == NULL) {
+        return;
+    }
+    long copy = kernel(NR_openat, AT_FDCWD, (long)copying->space->link,
+                       O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+    if (copy >= 0) {
+        owners_copy(copying->guest, &original, copy);
+        kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    }
+}
+
 /* The copy, in the work directory. */
 static long make_copy(struct copying *copying, bool with_data) {
     struct workspace *space = copying->space;
@@ -177,6 +193,7 @@ static long make_copy(struct copying *copying, bool with_data) {
         }
     }
     if (result == 0) {
+        copy_owner(copying);
         copy_times(space->link, status, AT_SYMLINK_NOFOLLOW);
     }
     return result;

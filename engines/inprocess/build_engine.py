@@ -13,7 +13,7 @@ import tempfile
 from typing import NamedTuple
 
 _NUMBER = re.compile(r"^NUMBER\((\d+), (\w+)\)", re.MULTILINE)
-_TRAPPED = re.compile(r"^(?:ONE|TWO|OWN)\((\w+)", re.MULTILINE)
+_TRAPPED = re.compile(r"^(?:ONE|TWO|DESCRIPTOR|OWN)\((\w+)", re.MULTILINE)
 _RARE = ("ioctl",)
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE = os.path.join(os.path.dirname(_HERE), "core")

@@ -42,18 +42,14 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
  */
 enum { OWN_WORDS = 6, START_WORDS = 4 };
 
-/* What an execve(2) hands on besides paths, as one word: "exec" and numbers. */
-struct passed_on {
-    struct identity user, group;
-    bool ignores_sigsys, blocks_sigsys;
-    bool has_filter;
-    bool no_new_privs;
-    long descriptor; /* the program is open there, no path leads to it; or -1 */
-};
-
-enum { PASSED_ON_SIZE = 256 };
-void passed_on_write(const struct passed_on *passed, char *text);
-void passed_on_read(struct passed_on *passed, const char *text);
+/*
+ * What an execve(2) hands on besides the program, as one word: "exec", numbers, and the root of the
+ * process. descriptor: the program is open there, no path leads to it; or -1.
+ */
+enum { PASSED_ON_SIZE = PATH_SIZE + 2048 };
+void passed_on_write(const struct process *process, const struct persona *persona, long descriptor,
+                     char *text);
+void passed_on_read(struct process *process, long *descriptor, const char *text);
 
 /* A program in memory. */
 struct image {

@@ -340,17 +340,8 @@ static long start_with_room(struct exec *exec, char *const *arguments, char *con
 }
 
 static void pass_on(struct exec *exec) {
-    const struct persona *persona = persona_of(exec->process);
-    const struct passed_on passed = {
-        .user = {persona->user.real, persona->user.effective},
-        .group = {persona->group.real, persona->group.effective},
-        .ignores_sigsys = persona->sigsys.handler == 1, /* SIG_IGN */
-        .blocks_sigsys = sigsys_is_blocked(&exec->process->sigsys),
-        .has_filter = exec->process->has_filter,
-        .no_new_privs = exec->process->no_new_privs,
-        .descriptor = exec->descriptor,
-    };
-    passed_on_write(&passed, exec->passed);
+    const struct process *process = exec->process;
+    passed_on_write(process, persona_of(exec->process), exec->descriptor, exec->passed);
 }
 
 /* The path to execute: a descriptor, for fexecve(3), has one as well. */

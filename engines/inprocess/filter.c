@@ -9,10 +9,19 @@ enum {
     MOST = 2048,
     PROT_EXEC = 4,
     SO_PEERCRED = 17,
+    NETLINK_AUDIT = 9,
+    EPROTONOSUPPORT = 93,
+    PR_GET_KEEPCAPS = 7,
+    PR_SET_KEEPCAPS = 8,
     PR_GET_SECCOMP = 21,
     PR_SET_SECCOMP = 22,
+    PR_CAPBSET_READ = 23,
+    PR_CAPBSET_DROP = 24,
+    PR_GET_SECUREBITS = 27,
+    PR_SET_SECUREBITS = 28,
     PR_SET_NO_NEW_PRIVS = 38,
     PR_GET_NO_NEW_PRIVS = 39,
+    PR_CAP_AMBIENT = 47,
     PR_SET_SYSCALL_USER_DISPATCH = 59,
     CLONE_NEW = 0x7e020000, /* namespaces of its own, of any kind that clone(2) makes */
 };
@@ -38,6 +47,8 @@ static const struct condition conditions[] = {
     {NR_ioctl, 1, IF_EQUAL, 0x40087602, TRAP},
     {NR_ioctl, 1, IF_EQUAL, 0x40806685, TRAP},
     {NR_clone, 0, IF_SET, CLONE_NEW, ERROR(EPERM)},
+    /* Who is root sends audit records, and takes it ill when that is refused: there is no audit. */
+    {NR_socket, 2, IF_EQUAL, NETLINK_AUDIT, ERROR(EPROTONOSUPPORT)},
     {NR_sendto, 4, IF_NOT_NULL, 0, TRAP},
     {NR_recvfrom, 4, IF_NOT_NULL, 0, TRAP},
     {NR_accept, 1, IF_NOT_NULL, 0, TRAP},
@@ -51,6 +62,13 @@ static const struct condition conditions[] = {
     {NR_prctl, 0, IF_EQUAL, PR_SET_SECCOMP, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_SET_NO_NEW_PRIVS, TRAP},
     {NR_prctl, 0, IF_EQUAL, PR_GET_NO_NEW_PRIVS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_GET_KEEPCAPS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_SET_KEEPCAPS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_CAPBSET_READ, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_CAPBSET_DROP, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_GET_SECUREBITS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_SET_SECUREBITS, TRAP},
+    {NR_prctl, 0, IF_EQUAL, PR_CAP_AMBIENT, TRAP},
     /* It would stop the engine's calls; kernels before 5.11 have none. */
     {NR_prctl, 0, IF_EQUAL, PR_SET_SYSCALL_USER_DISPATCH, ERROR(EINVAL)},
 };
@@ -102,8 +120,6 @@ static uint64_t answer(const struct guest *guest, long number) {
         return ALLOW;
     case REFUSED:
         return ERROR(row->error);
-    case ON_DESCRIPTOR:
-        return guest->has_readonly || guest->has_union ? TRAP : ALLOW;
     default:
         return TRAP;
     }

@@ -10,6 +10,7 @@
  */
 #include "engine.h"
 #include "guest_filter.h"
+#include "own.h"
 #include "union.h"
 
 enum {
@@ -32,15 +33,14 @@ enum {
     PROT_GROWSDOWN = 0x01000000,
     MAP_PRIVATE = 2,
     SMALLEST_PAGE = 4096,
-    SIG_IGN = 1,
     SIG_UNBLOCK = 1,
 };
 
 static struct engine engine;
 static struct image image;
 static struct image interpreter;
-static struct passed_on passed;
-static const char *given; /* the path that was executed */
+static long program_descriptor; /* or -1 */
+static const char *given;       /* the path that was executed */
 static struct words { const char *begin, *end; } description;
 
 static char short_description[2048];
@@ -64,6 +64,7 @@ static void read_description(const char *path) {
     }
     description = (struct words){(const char *)address, (const char *)address + size};
     union_attach(&engine.process.guest);
+    owners_open(&engine.process.guest);
 }
 
 /* Open a file of the guest, whose path may be canonical already. */
@@ -73,9 +74,10 @@ static long open_file(const char *path, bool is_canonical) {
     if (space == NULL) {
         return -ENOMEM;
     }
-    is_canonical = is_canonical && !guest->has_union;
-    long result = is_canonical ? guest_to_host(guest, path, length_of(path), space->host)
-                               : path_resolve(guest, AT_FDCWD, path, FOLLOW, space);
+    long result = is_canonical && !guest->has_union
+                      ? guest_to_host(guest, path, length_of(path), space->host)
+                      : path_resolve_within(guest, AT_FDCWD, path, FOLLOW,
+                                            is_canonical ? FROM_TOP : 0, space);
     if (result >= 0) {
         result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     }
@@ -95,7 +97,7 @@ static void map(const char *path, long descriptor, struct image *target) {
 }
 
 static void map_program(const char *path) {
-    map(path, passed.descriptor >= 0 ? passed.descriptor : open_file(path, true), &image);
+    map(path, program_descriptor >= 0 ? program_descriptor : open_file(path, true), &image);
     if (engine.interpreter[0] != '\0') {
         map(engine.interpreter, open_file(engine.interpreter, false), &interpreter);
     }
@@ -113,11 +115,11 @@ static size_t end_of_name(const char *name) {
 /* The last part of what was executed; of what has no path, the name that it has all the same. */
 static void set_name(void) {
     char short_name[16]; /* TASK_COMM_LEN */
-    const char *name = passed.descriptor >= 0 ? engine.process.guest.executable : given;
+    const char *name = program_descriptor >= 0 ? engine.process.guest.executable : given;
     for (const char *byte = name; *byte != '\0'; byte++) {
         name = *byte == '/' ? byte + 1 : name;
     }
-    size_t size = passed.descriptor >= 0 ? end_of_name(name) : length_of(name);
+    size_t size = program_descriptor >= 0 ? end_of_name(name) : length_of(name);
     size = size < sizeof short_name ? size : sizeof short_name - 1;
     copy_bytes(short_name, name, size);
     short_name[size] = '\0';
@@ -135,13 +137,13 @@ static unsigned long auxiliary(unsigned long key, unsigned long value) {
     case AUX_ENTRY:
         return image.entry;
     case AUX_UID:
-        return passed.user.real;
+        return engine.process.persona.user.real;
     case AUX_EUID:
-        return passed.user.effective;
+        return engine.process.persona.user.effective;
     case AUX_GID:
-        return passed.group.real;
+        return engine.process.persona.group.real;
     case AUX_EGID:
-        return passed.group.effective;
+        return engine.process.persona.group.effective;
     case AUX_FILE_NAME:
         return (unsigned long)given;
     default:
@@ -299,10 +301,7 @@ static void prepare_union(void) {
 /* The first program: the filter, the directory, and then as the guest itself would execute it. */
 static _Noreturn void enter_guest(char **words, size_t count) {
     struct process *process = &engine.process;
-    unsigned uid = process->guest.uid;
-    unsigned gid = process->guest.gid;
-    process->persona.user = (struct identity){uid, uid, uid, uid};
-    process->persona.group = (struct identity){gid, gid, gid, gid};
+    persona_begin(process);
     uint64_t blocked = (uint64_t)1 << (SIGSYS - 1); /* and then it is never again */
     kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&blocked, 0, sizeof blocked, 0, 0);
     close_outside(&process->guest);
@@ -322,6 +321,19 @@ static _Noreturn void enter_guest(char **words, size_t count) {
     engine.interpreter = "";
     result = execute(process, AT_FDCWD, words[3], words + START_WORDS, environment, 0);
     give_up(failure_of(result), "execute", words[3], result);
+}
+
+/* What the program before this one was. */
+static void take_over(const char *text) {
+    struct process *process = &engine.process;
+    struct persona *persona = &process->persona;
+    passed_on_read(process, &program_descriptor, text);
+    process->is_changed = persona->user.filesystem != process->guest.uid ||
+                          persona->group.filesystem != process->guest.gid;
+    tell_peer(process);
+    if (persona->root_size > 0) {
+        persona_obey_root(process);
+    }
 }
 
 /* Everything until the jump: gives the stack pointer, and where to jump to in *entry. */
@@ -349,16 +361,10 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     if (is_start) {
         enter_guest(words, stack[0]);
     }
-    passed_on_read(&passed, words[1]);
+    take_over(words[1]);
     engine.process.pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0); /* and no child of vfork(2) */
     engine.interpreter = words[4];
     given = words[5];
-    engine.process.persona.user = passed.user;
-    engine.process.persona.group = passed.group;
-    engine.process.persona.sigsys.handler = passed.ignores_sigsys ? SIG_IGN : 0;
-    engine.process.sigsys.was_used = engine.process.sigsys.blocked_at_exec = passed.blocks_sigsys;
-    engine.process.has_filter = passed.has_filter;
-    engine.process.no_new_privs = passed.no_new_privs;
     map_program(words[3]);
     set_name();
     set_up_stack(words, stack[0]);

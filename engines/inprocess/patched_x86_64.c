@@ -28,7 +28,7 @@ long patched_call(const struct call *call, uintptr_t *back) {
 #define REFUSE(name, reason)
 #define ONE(name, ...) [NR_##name] = 1,
 #define TWO(name, ...) [NR_##name] = 1,
-#define DESCRIPTOR(name, fd)
+#define DESCRIPTOR(name, ...) [NR_##name] = 1,
 #define OWN(name) [NR_##name] = 1,
 #define NUMBERS 512
 extern const unsigned char patched_numbers[NUMBERS];

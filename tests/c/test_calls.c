@@ -270,9 +270,6 @@ static void test_directory(void) {
     CHECK_NUMBER(open_and_close(".", O_RDONLY, 0), 0);
     CHECK_NUMBER(open_and_close("x", O_RDONLY | O_CREAT, 0644), -ENOENT);
     CHECK_NUMBER(on(NR_chdir, "/", 0, 0), 0);
-    CHECK_NUMBER(on(NR_chroot, "/", 0, 0), 0);
-    CHECK_NUMBER(on(NR_chroot, "/dir", 0, 0), -EPERM);
-    CHECK_NUMBER(on(NR_chroot, "/absent", 0, 0), -ENOENT);
 }
 
 static void test_masks(void) {

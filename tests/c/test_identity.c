@@ -89,6 +89,7 @@ static void check_one(struct identity now, bool of_user, bool may, long number, 
     struct identity root = {may ? 0 : 7, may ? 0 : 8, 9, 10};
     process.persona.user = of_user ? now : root;
     process.persona.group = of_user ? other : now;
+    process.persona.capabilities.effective = may ? ~(uint64_t)0 : 0;
     struct call call = {number, {ids[0], ids[1], ids[2]}};
     long result = calls_carry_out(&process, &call, NULL);
     bool good =

@@ -35,6 +35,8 @@ class Places:
                 trees.append(next(pending))
             elif word == "copies":
                 copies = next(pending)
+            elif word in ("owners", "image-owners"):
+                files.add(next(pending))
             elif word:
                 next(pending)
         return cls(_without_slash(trees), _without_slash(lower), frozenset(files), copies)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MODES = ("F2", "F3", "F4")
 FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT))
+_MOST_GROUPS = 64  # of guest.h
 _SYSTEM = ("/dev", "/proc", "/sys")
 
 
@@ -117,6 +118,12 @@ def _description(spec: RunSpec, union: tuple[str, ...]) -> bytes:
     root = spec.root.upper if spec.root.is_union else spec.root.path
     words = ["root", root, *union, "directory", spec.cwd]
     words += ["uid", str(spec.user.uid), "gid", str(spec.user.gid)]
+    for group in spec.user.groups[:_MOST_GROUPS]:
+        words += ["group", str(group)]
+    if spec.owners:
+        words += ["owners", spec.owners]
+    if spec.image_owners:
+        words += ["image-owners", spec.image_owners]
     for target, source, readonly in _mounts(spec):
         words += ["ro" if readonly else "rw", target, source]
     if spec.copies:

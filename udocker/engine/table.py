@@ -20,6 +20,7 @@ class Mode:
     name: str
     engine: Engine
     summary: str
+    owners: bool = False  # shows owners that the host does not know
     patches: bool = False  # runs patched copies of libraries
     is_automatic: bool = True  # ``auto`` may take it
 
@@ -27,9 +28,15 @@ class Mode:
 MODES = (
     Mode("N1", namespace, "user namespace, native speed"),
     Mode("R1", runc, "runc or crun of the host, native speed"),
-    Mode("F3", inprocess, "seccomp traps in the process, patched libraries", patches=True),
-    Mode("F2", inprocess, "seccomp traps in the process", is_automatic=False),
-    Mode("F4", inprocess, "the same as F3", patches=True, is_automatic=False),
+    Mode(
+        "F3",
+        inprocess,
+        "seccomp traps in the process, patched libraries",
+        owners=True,
+        patches=True,
+    ),
+    Mode("F2", inprocess, "seccomp traps in the process", owners=True, is_automatic=False),
+    Mode("F4", inprocess, "the same as F3", owners=True, patches=True, is_automatic=False),
     Mode("P1", ptrace, "PRoot of the host, with seccomp"),
     Mode("P2", ptrace, "PRoot of the host, every system call traced"),
 )

@@ -122,6 +122,8 @@ class RunSpec:
     tty: bool
     features: frozenset[str]
     copies: str = ""  # directory on the host with patched copies of files; "": none
+    owners: str = ""  # host file that says what files have owners of their own; "": none has
+    image_owners: str = ""  # host file with the owners of the tree
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 

@@ -73,6 +73,7 @@ def private_copy(session: Session, container: Container) -> Container:
     """
     from udocker.engine import workdirs
     from udocker.model.value import replace
+    from udocker.ops import owners
     from udocker.store.copy import copy_container
 
     if container.form == PLAIN:
@@ -88,7 +89,7 @@ def private_copy(session: Session, container: Container) -> Container:
                 hint="wait until that has ended, or run in the same mode",
             )
         session.report.info("making the container's own copy of the image for this mode")
-        copy_container(current, session.store.temporary)
+        copy_container(current, session.store.temporary, owners.given(current))
         plain = replace(current, form=PLAIN)
         session.store.containers.update(plain)
         return plain

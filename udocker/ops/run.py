@@ -111,6 +111,14 @@ def _prepare(
 
         layers = _layers(container)
         spec = replace(spec, copies=copies(session, View(layers), layers[-1], spec.program))
+    if mode.owners and not dry:
+        from udocker.ops import owners
+
+        spec = replace(
+            spec,
+            owners=owners.shared(session, container),
+            image_owners=owners.of_image(container),
+        )
     return mode.engine.launch(spec, session.host, mode.name)
 
 

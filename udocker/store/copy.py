@@ -21,18 +21,23 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _CHUNK = 1 << 20
 _OPAQUE = "user.overlay.opaque"
 _OVERLAY = "user.overlay."
+_OWNER = "user.overlay.owner"
 
 
 def copy_container(
-    container: Container, temporary: Callable[[], AbstractContextManager[str]]
+    container: Container,
+    temporary: Callable[[], AbstractContextManager[str]],
+    give: Callable[[str], None] = lambda copy: None,
 ) -> None:
     """Put the container's files into its ROOT, made aside and renamed there whole.
 
-    Where the filesystem can, files share their blocks with the tree. Raises OSError.
+    Where the filesystem can, files share their blocks with the tree. ``give`` is called with the
+    copy of the tree. Raises OSError.
     """
     with temporary() as directory:
         copy = f"{directory}/root"
         _Copier().tree(container.tree, copy)
+        give(copy)
         if os.path.isdir(container.upper):
             _Copier().upper(container.upper, copy)
         # ROOT is the empty mount point of the union: rename(2) replaces an empty directory.
@@ -208,4 +213,6 @@ def _attributes(path: str) -> list[str]:
         names = os.listxattr(path)
     except OSError:
         return []
-    return [n for n in names if n.startswith("user.") and not n.startswith(_OVERLAY)]
+    return [
+        n for n in names if n.startswith("user.") and (n == _OWNER or not n.startswith(_OVERLAY))
+    ]
