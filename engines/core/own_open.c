@@ -31,19 +31,24 @@ static long open_readonly(const struct workspace *space, long flags, long mode) 
 }
 
 /* In a directory of which the kind is known; it is opened to be read only. */
-static long quick_open_in_union(struct process *process, enum folder folder, const char *path,
-                                const struct shape *shape, long flags, char *host) {
+static long quick_open_in_union(struct process *process, enum folder folder, long dirfd,
+                                const char *path, const struct shape *shape, long flags,
+                                char *host) {
     const struct guest *guest = &process->guest;
-    if (!shape->is_absolute || flags & O_PATH) {
+    if (flags & O_PATH) {
         return -ENOSYS;
     }
     long result = -ENOENT;
     if (folder == MERGED) {
-        quick_path(guest, path, shape, UPPER, host);
+        if (quick_path(guest, dirfd, path, shape, UPPER, host) < 0) {
+            return -ENOSYS;
+        }
         result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
     }
     if (result == -ENOENT) {
-        quick_path(guest, path, shape, LOWER, host);
+        if (quick_path(guest, dirfd, path, shape, LOWER, host) < 0) {
+            return -ENOSYS;
+        }
         result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
     }
     /* A link; with O_DIRECTORY it is no directory; or a whiteout. */
@@ -113,7 +118,7 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
         return -ENOSYS;
     }
     if (folder == MERGED || (folder == ONLY_LOWER && shape.is_absolute)) {
-        return quick_open_in_union(process, folder, path, &shape, flags, host);
+        return quick_open_in_union(process, folder, dirfd, path, &shape, flags, host);
     }
     if (shape.is_single && flags & O_NOFOLLOW) {
         return kernel(NR_openat, dirfd, (long)path, flags, mode, 0, 0);

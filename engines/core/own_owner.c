@@ -110,18 +110,19 @@ static long ask_name(struct process *process, const struct question *question, l
 /* An absolute path whose directory is in the lower one; in the upper one, too, if that is merged.
  */
 static long ask_in_union(struct process *process, const struct question *question,
-                         enum folder folder, const char *path, const struct shape *shape,
-                         char *host) {
-    if (!shape->is_absolute) {
-        return -ENOSYS;
-    }
+                         enum folder folder, long dirfd, const char *path,
+                         const struct shape *shape, char *host) {
     long result = -ENOENT;
     if (folder == MERGED) {
-        quick_path(&process->guest, path, shape, UPPER, host);
+        if (quick_path(&process->guest, dirfd, path, shape, UPPER, host) < 0) {
+            return -ENOSYS;
+        }
         result = ask_name(process, question, AT_FDCWD, host);
     }
     if (result == -ENOENT) {
-        quick_path(&process->guest, path, shape, LOWER, host);
+        if (quick_path(&process->guest, dirfd, path, shape, LOWER, host) < 0) {
+            return -ENOSYS;
+        }
         result = ask_name(process, question, AT_FDCWD, host);
     }
     return result == -ENOTDIR ? -ENOSYS : result;
@@ -143,7 +144,7 @@ static long quick_ask(struct process *process, const struct question *question, 
         return -ENOSYS;
     }
     if (folder == MERGED || (folder == ONLY_LOWER && shape.is_absolute)) {
-        return ask_in_union(process, question, folder, path, &shape, host);
+        return ask_in_union(process, question, folder, dirfd, path, &shape, host);
     }
     if (shape.is_single) {
         return ask_name(process, question, dirfd, path);

@@ -90,8 +90,12 @@ enum folder quick_folder(const struct guest *guest, long dirfd, const char *path
     return union_known(guest, path, size - 1);
 }
 
-long quick_path(const struct guest *guest, const char *path, const struct shape *shape,
+long quick_path(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
                 enum layer layer, char *host) {
+    if (!shape->is_absolute) {
+        bool is_name = shape->is_single && !(path[0] == '.' && path[1] == '\0');
+        return is_name ? union_path_in(guest, dirfd, path, shape->size, layer, host) : -ENOSYS;
+    }
     return union_path(guest_mount(guest, path, shape->size), layer, path, shape->size, host);
 }
 

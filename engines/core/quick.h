@@ -26,8 +26,11 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
 enum folder quick_folder(const struct guest *guest, long dirfd, const char *path,
                          const struct shape *shape);
 
-/* The host path of an absolute path in a layer of the mount it lies on; its size or -errno. */
-long quick_path(const struct guest *guest, const char *path, const struct shape *shape,
+/*
+ * The host path in a layer of the union that the path lies in: it is absolute, or a single name in
+ * a merged directory. Its size, or -errno.
+ */
+long quick_path(const struct guest *guest, long dirfd, const char *path, const struct shape *shape,
                 enum layer layer, char *host);
 
 /*

@@ -351,6 +351,69 @@ enum folder union_of_descriptor(const struct guest *guest, long dirfd) {
     return folder;
 }
 
+/* Merged directories that were looked into: as long as the generation lasts none of them moves. */
+enum { REMEMBERED = 16, LONGEST_REMEMBERED = 222 };
+
+struct remembered {
+    bool is_taken;
+    uint8_t size;
+    char path[LONGEST_REMEMBERED];
+    uint64_t device, inode, generation;
+};
+
+static struct remembered remembered[REMEMBERED];
+
+/* What is to be remembered of the directory; its path comes in place of what was there. */
+static bool remember(const struct guest *guest, long dirfd, struct remembered *place,
+                     const struct status *status, uint64_t generation) {
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return false;
+    }
+    long size = path_of_directory(guest, dirfd, space);
+    place->generation = ~0ULL;
+    bool fits = size > 0 && size <= LONGEST_REMEMBERED;
+    if (fits) {
+        copy_bytes(place->path, space->guest, (size_t)size);
+        place->size = size == 1 ? 0 : (uint8_t)size;
+        place->device = status->device;
+        place->inode = status->inode;
+        place->generation = generation;
+    }
+    workspace_give_back(space);
+    return fits;
+}
+
+long union_path_in(const struct guest *guest, long dirfd, const char *name, size_t name_size,
+                   enum layer layer, char *host) {
+    struct status status;
+    uint64_t generation = 0;
+    if (!may_know(guest, &generation) ||
+        kernel(NR_newfstatat, (int)dirfd, (long)"", (long)&status, AT_EMPTY_PATH, 0, 0) != 0) {
+        return -ENOSYS;
+    }
+    struct remembered *place = &remembered[mixed(status.inode) % REMEMBERED];
+    if (__atomic_test_and_set(&place->is_taken, __ATOMIC_ACQUIRE)) {
+        return -ENOSYS;
+    }
+    bool is_it = place->generation == generation && place->inode == status.inode &&
+                 place->device == status.device && place->size > 0;
+    long size = -ENOSYS;
+    if (is_it || remember(guest, dirfd, place, &status, generation)) {
+        const struct mount *mount = guest_mount(guest, place->path, place->size);
+        size = mount->lower == NULL ? -ENOSYS
+                                    : union_path(mount, layer, place->path, place->size, host);
+    }
+    __atomic_clear(&place->is_taken, __ATOMIC_RELEASE);
+    if (size < 0 || (size_t)size + name_size + 2 > PATH_SIZE) {
+        return -ENOSYS;
+    }
+    host[size++] = '/';
+    copy_bytes(host + size, name, name_size);
+    host[(size_t)size + name_size] = '\0';
+    return size + (long)name_size;
+}
+
 /* Locks. */
 
 static long in_work(const struct guest *guest, const char *name, char *host) {

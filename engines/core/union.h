@@ -90,6 +90,13 @@ void union_learn(const struct guest *guest, const struct mount *mount, const cha
 enum folder union_of_descriptor(const struct guest *guest, long dirfd);
 
 /*
+ * The host path, in a layer, of a name in a merged directory that the guest has open. Its size, or
+ * -ENOSYS: it is not to be had so quickly.
+ */
+long union_path_in(const struct guest *guest, long dirfd, const char *name, size_t name_size,
+                   enum layer layer, char *host);
+
+/*
  * Keep others, threads and processes, from changing the union; moves_folders: what a directory is
  * may change meanwhile. No signal handler runs until the end.
  */

@@ -139,6 +139,12 @@ static size_t names_of(struct process *process, const char *path, char **names, 
                 CHECK(status.inode == *(uint64_t *)(void *)(buffer + at));
             }
             CHECK_NUMBER((status.mode & S_IFMT) >> 12, (unsigned char)buffer[at + 18]);
+            struct status opened = status;
+            long file = on(process, NR_openat, folder, (long)name, O_RDONLY | O_NOFOLLOW, 0, 0);
+            on(process, NR_fstat, file, (long)&opened, 0, 0, 0);
+            CHECK(opened.inode == status.inode &&
+                  (file >= 0) == ((status.mode & S_IFMT) != S_IFLNK));
+            on(process, NR_close, file, 0, 0, 0, 0);
         }
     }
     CHECK_NUMBER(size, 0);

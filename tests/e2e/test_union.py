@@ -1,4 +1,4 @@
-"""One container, run in N1 and in the F modes in turn: the union on the disk is the same for all."""
+"""One container, run in N1 and in the F modes in turn: the union on the disk is the same."""
 
 from __future__ import annotations
 
