@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from udocker.model.host import Host
@@ -35,11 +36,23 @@ def probe(environ: Mapping[str, str], proot: str = "", runc: str = "") -> Host:
         == "1",
         ptrace_scope=_number("/proc/sys/kernel/yama/ptrace_scope", 0) or 0,
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
+        confinement=_confinement(),
         cgroup=_cgroup(),
         shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
         inprocess=_inprocess(),
         programs=_programs(environ.get("PATH", os.defpath), proot, runc),
     )
+
+
+def _confinement() -> str:
+    """Filters, privileges and the user namespace: they differ between containers of one host."""
+    found = []
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as stream:
+        fields = ("CapBnd:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:")
+        found = [" ".join(line.split()) for line in stream if line.startswith(fields)]
+    with contextlib.suppress(OSError):
+        found.append(os.readlink("/proc/self/ns/user"))
+    return ", ".join(found)
 
 
 def _inprocess() -> str:

@@ -25,6 +25,7 @@ PLAIN = Host(
     apparmor_restricts_userns=False,
     ptrace_scope=0,
     seccomp=True,
+    confinement="",
     cgroup="v2",
     shared=("/dev/shm", "/dev/mqueue"),
     inprocess="/opt/udocker/inprocess",

@@ -177,7 +177,10 @@ def test_success_does_not_age(session: TestSession) -> None:
     assert examine(session, table.find("N1")).support.ok
 
 
-@pytest.mark.parametrize("name", ["version", "boot", "kernel", "uid", "device", "programs"])
+_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "programs"]
+
+
+@pytest.mark.parametrize("name", _OF_THE_HOST)
 def test_another_host_or_store_is_tried_anew(real: TestSession, name: str) -> None:
     remembered = json.loads(memory(real, "N1").read_bytes())
     change(real, key={**remembered["key"], name: "another"})

@@ -35,6 +35,7 @@ class Host:
     apparmor_restricts_userns: bool
     ptrace_scope: int
     seccomp: bool
+    confinement: str  # what this process may not do here, and others of the user perhaps may
     cgroup: str  # v1, v2, hybrid or none
     shared: tuple[str, ...] = ()  # of /dev/shm and /dev/mqueue, those that are here
     inprocess: str = ""  # the in-process engine of this installation, if it has one

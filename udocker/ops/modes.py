@@ -174,6 +174,7 @@ def _key(session: Session) -> dict[str, object]:
         "boot": host.boot_id,
         "kernel": os.uname().release,
         "uid": host.uid,
+        "confinement": host.confinement,
         "device": device,
         "programs": [[name, path, _changed(path)] for name, path in programs],
     }
