@@ -80,7 +80,7 @@ def runs(
 
 def _trees(shared: Shared) -> dict[str, tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
-    for path in (shared.store / "trees").rglob("*"):
+    for path in (shared.store / "trees").glob("*/*/root/**/*"):
         status = path.lstat()
         times = (status.st_mtime_ns, status.st_ctime_ns)
         found[str(path)] = (status.st_mode, status.st_ino, status.st_nlink, status.st_size, *times)
