@@ -47,10 +47,12 @@ mounted = ("resolv.conf", "hosts")
 for entry in os.scandir("/etc"):
     assert entry.name in mounted or entry.inode() == entry.stat(follow_symlinks=False).st_ino
 """
+# But for what only the F modes remember: owners, and bits that N1 cannot set.
 _SHOW = r"""
 cd /; find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev \) -prune -o \
-    -type d -printf '%p %m %y\n' -o -printf '%p %m %y %s %l %n\n' | sort
-tar cf - --sort=name --numeric-owner etc opt usr/share mnt | sha256sum
+    -type d -printf '%p %m %y\n' -o -printf '%p %m %y %s %l %n\n' |
+    sed 's/ [1-7]\([0-7][0-7][0-7]\) / \1 /' | sort
+tar cf - --sort=name --owner=0 --group=0 --mode=a-st etc opt usr/share mnt | sha256sum
 """
 
 
@@ -80,7 +82,7 @@ def runs(
 
 def _trees(shared: Shared) -> dict[str, tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
-    for path in (shared.store / "trees").rglob("*"):
+    for path in (shared.store / "trees").glob("*/*/root/**/*"):
         status = path.lstat()
         times = (status.st_mtime_ns, status.st_ctime_ns)
         found[str(path)] = (status.st_mode, status.st_ino, status.st_nlink, status.st_size, *times)
