@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders.processes import PATIENCE, environment, is_alive, python, wait_for
-from udocker.engine.execute import exit_code
+from udocker.engine.supervisor import exit_code
 from udocker.model.run import Launch, MakeDirectory, RemoveTree, WriteFile
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from udocker.errors import (
 from udocker.model.reference import Reference
 from udocker.model.run import Bind, EnterRoot, MountUnion, RunRequest, Volume, WriteFile
 from udocker.ops.create import create
-from udocker.ops.run import make_spec, plan, run
+from udocker.ops.run import plan, run
+from udocker.ops.specify import make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from udocker.model.run import Launch
 
-_SIGNALED = 128
-
 
 def execute(
     launch: Launch,
@@ -100,7 +98,7 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
     Used to try an engine: after ``seconds`` it is killed and the code is 124, as timeout(1).
     Raises as ``execute``.
     """
-    from udocker.engine.supervisor import read_until, supervise
+    from udocker.engine.supervisor import exit_code, read_until, supervise
 
     output, output_in = os.pipe()
     receiver, sender = os.pipe()
@@ -135,13 +133,6 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
     if failure is not None:
         raise failure
     return (code if in_time else 124), text
-
-
-def exit_code(status: int) -> int:
-    """What a shell makes of a status of wait(2)."""
-    if os.WIFSIGNALED(status):
-        return _SIGNALED + os.WTERMSIG(status)
-    return os.WEXITSTATUS(status)
 
 
 def _child(

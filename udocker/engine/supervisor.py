@@ -37,6 +37,7 @@ _HARMLESS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)  # end nobody
 _WATCHED = {*_PASSED_ON, signal.SIGCHLD}
 _FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whole group
 _OUTPUT_LIMIT = 1 << 16
+_SIGNALED = 128
 _LOOK_AGAIN = 0.2  # seconds; nothing tells when a tracer's child has ended
 _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 
@@ -106,15 +107,13 @@ def _keep(
 
 def _follow_started(starter: int, pid_file: str, front: int) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
-    from udocker.engine.execute import exit_code
-
     ended: dict[int, int] = {}
     asked: list[int] = []
     while True:
         ended.update(each for each in _changed() if not os.WIFSTOPPED(each[1]))
         if os.getppid() != front:
             _end_all()
-            return 128 + signal.SIGKILL
+            return _SIGNALED + signal.SIGKILL
         if starter in ended:
             break
         number = signal.sigwait(_WATCHED)
@@ -142,20 +141,19 @@ def _follow(
 
     ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
     """
-    from udocker.engine.execute import exit_code
-
     sent = 0
     while True:
         for pid, status in _changed():
             if pid == child and not os.WIFSTOPPED(status):
                 code = exit_code(status)
-                return 128 + sent if is_tracer and sent and code == _TRACER_SAYS_SIGNALED else code
+                is_ours = is_tracer and sent and code == _TRACER_SAYS_SIGNALED
+                return _SIGNALED + sent if is_ours else code
             if pid == child:
                 # The command was stopped (Ctrl-Z): the shell must see its own child stop.
                 os.kill(os.getpid(), signal.SIGSTOP)
         if front and os.getppid() != front:
             _end_all()
-            return 128 + signal.SIGKILL
+            return _SIGNALED + signal.SIGKILL
         if is_tracer:
             _end_left_behind(child)
         info = _next_signal(_LOOK_AGAIN if is_tracer else None)
@@ -218,6 +216,13 @@ def _end_all() -> None:
         _kill(left)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, 0)
+
+
+def exit_code(status: int) -> int:
+    """What a shell makes of a status of wait(2)."""
+    if os.WIFSIGNALED(status):
+        return _SIGNALED + os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
 
 
 def children(parent: int) -> list[int]:

@@ -134,7 +134,7 @@ def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
     """Run the embedded image in ``mode``: exit code and output. Raises UdockerError."""
     from udocker.engine.execute import capture
     from udocker.ops.embedded import NAME, unpack
-    from udocker.ops.run import make_spec
+    from udocker.ops.specify import make_spec
     from udocker.store.copy import copy_container
 
     image = unpack(session)

@@ -6,11 +6,12 @@ import os
 
 from udocker.engine import table
 from udocker.errors import ContainerNotFound, UdockerError, UsageError
-from udocker.model.container import PLAIN, UNION
+from udocker.model.container import UNION
 from udocker.model.reference import Reference
 from udocker.model.run import Root
 from udocker.model.value import replace
-from udocker.spec import build, command, mounts
+from udocker.ops.specify import env_files, layers, make_spec
+from udocker.spec import command, mounts
 from udocker.store.view import View
 
 TYPE_CHECKING = False
@@ -109,8 +110,8 @@ def _prepare(
     if mode.patches and not dry:
         from udocker.ops.patched import copies
 
-        layers = _layers(container)
-        spec = replace(spec, copies=copies(session, View(layers), layers[-1], spec.program))
+        places = layers(container)
+        spec = replace(spec, copies=copies(session, View(places), places[-1], spec.program))
     if mode.owners and not dry:
         from udocker.ops import owners
 
@@ -122,34 +123,9 @@ def _prepare(
     return mode.engine.launch(spec, session.host, mode.name)
 
 
-def make_spec(session: Session, request: RunRequest, container: Container, mode: str) -> RunSpec:
-    """Read what the specification depends on, and build it. Raises UdockerError."""
-    from udocker.files import unique_name
-
-    view = View(_layers(container))
-    accounts = View(["/"]) if request.hostauth else view
-    inputs = build.Inputs(
-        passwd=accounts.read("/etc/passwd"),
-        group=accounts.read("/etc/group"),
-        resolv_conf=View(["/"]).read("/etc/resolv.conf"),
-        hosts=View(["/"]).read("/etc/hosts"),
-        env_files=_env_files(request),
-        environ=session.environ,
-        token=unique_name(),
-        terminal=session.terminal,
-    )
-    return build.build(request, container, session.host, mode, inputs)
-
-
-def _layers(container: Container) -> tuple[str, ...]:
-    if container.form == PLAIN:
-        return (container.root,)
-    return container.upper, container.tree
-
-
 def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
     """The program found, and mounts where the links of the image lead."""
-    view = View(_layers(container))
+    view = View(layers(container))
     led = (replace(mount, target=view.canonical(mount.target)) for mount in spec.mounts)
     files = tuple(replace(file, target=view.canonical(file.target)) for file in spec.files)
     return replace(spec, mounts=mounts.ordered(led), files=files, program=program)
@@ -187,7 +163,7 @@ def _check_mounts(spec: RunSpec, container: Container) -> None:
 def _view(container: Container, mounts: Iterable[Mount]) -> View:
     host_files = (("/dev", "/dev"), ("/proc", "/proc"), ("/sys", "/sys"))
     volumes = ((mount.target, mount.source) for mount in mounts)
-    return View(_layers(container), (*host_files, *volumes))
+    return View(layers(container), (*host_files, *volumes))
 
 
 def _is_directory(view: View, path: str) -> bool | None:
@@ -198,20 +174,6 @@ def _is_directory(view: View, path: str) -> bool | None:
         return False
     except OSError:
         return None
-
-
-def _env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:
-    from udocker.spec.env import parse_file
-
-    found: list[tuple[str, str | None]] = []
-    for path in request.env_files:
-        try:
-            with open(path, "rb") as stream:
-                content = stream.read()
-        except OSError as error:
-            raise UsageError(f"cannot read --env-file {path}: {error.strerror}") from error
-        found += parse_file(content, path)
-    return tuple(found)
 
 
 def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
@@ -251,7 +213,7 @@ def _check_early(session: Session, request: RunRequest) -> None:
         table.find(mode)
     for volume in request.volumes:
         mounts.to_mount(volume)
-    _env_files(request)
+    env_files(request)
 
 
 def _platform(request: RunRequest) -> Platform | None:

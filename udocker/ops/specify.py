@@ -1,0 +1,55 @@
+"""What a run depends on, read from where it is: the request becomes a RunSpec."""
+
+from __future__ import annotations
+
+from udocker.errors import UsageError
+from udocker.model.container import PLAIN
+from udocker.spec import build
+from udocker.store.view import View
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.container import Container
+    from udocker.model.run import RunRequest, RunSpec
+    from udocker.ops.session import Session
+
+
+def make_spec(session: Session, request: RunRequest, container: Container, mode: str) -> RunSpec:
+    """Read what the specification depends on, and build it. Raises UdockerError."""
+    from udocker.files import unique_name
+
+    view = View(layers(container))
+    accounts = View(["/"]) if request.hostauth else view
+    inputs = build.Inputs(
+        passwd=accounts.read("/etc/passwd"),
+        group=accounts.read("/etc/group"),
+        resolv_conf=View(["/"]).read("/etc/resolv.conf"),
+        hosts=View(["/"]).read("/etc/hosts"),
+        env_files=env_files(request),
+        environ=session.environ,
+        token=unique_name(),
+        terminal=session.terminal,
+    )
+    return build.build(request, container, session.host, mode, inputs)
+
+
+def layers(container: Container) -> tuple[str, ...]:
+    """The directories that its files are in: what is in the first one counts."""
+    if container.form == PLAIN:
+        return (container.root,)
+    return container.upper, container.tree
+
+
+def env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:
+    """What the files of --env-file say. Raises UsageError."""
+    from udocker.spec.env import parse_file
+
+    found: list[tuple[str, str | None]] = []
+    for path in request.env_files:
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read()
+        except OSError as error:
+            raise UsageError(f"cannot read --env-file {path}: {error.strerror}") from error
+        found += parse_file(content, path)
+    return tuple(found)
