@@ -22,10 +22,11 @@ enum folder {
  * inode a copied file had. Python makes it (udocker/engine/union.py), all zero but for these.
  */
 enum {
-    SHARED_FORMAT = 1,
+    SHARED_FORMAT = 2,
     SHARED_OPAQUE = 4096,
     SHARED_FACTS = 8192,
     SHARED_COPIED = 65536,
+    SHARED_MARKS = 512,
 };
 
 struct copied {
@@ -47,6 +48,7 @@ struct shared {
     uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
     uint64_t facts[SHARED_FACTS];
     struct copied copied[SHARED_COPIED];
+    uint64_t marks[SHARED_MARKS]; /* a bit is set of each inode in copied: few pages to look at */
 };
 
 /* Map what is shared. Without it everything is looked up each time. */
