@@ -45,10 +45,11 @@ struct shared {
     uint64_t copied_count;
     uint64_t is_local; /* no other host writes there */
     uint64_t rest[8];
-    uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
+    /* What every program looks at lies close together. */
     uint64_t facts[SHARED_FACTS];
+    uint64_t marks[SHARED_MARKS];   /* a bit is set of each inode in copied */
+    uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
     struct copied copied[SHARED_COPIED];
-    uint64_t marks[SHARED_MARKS]; /* a bit is set of each inode in copied: few pages to look at */
 };
 
 /* Map what is shared. Without it everything is looked up each time. */
