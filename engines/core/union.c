@@ -513,6 +513,19 @@ static uint64_t born(long dirfd, const char *path, long flags) {
     return birth.born_seconds * 1000000000ULL + birth.born_nanoseconds;
 }
 
+/* The word of marks that tells of an inode, and the bit in it. Bits are never taken back. */
+static size_t mark_of(uint64_t inode, uint64_t *bit) {
+    size_t place = mixed(inode) % (SHARED_MARKS * 64);
+    *bit = 1ULL << (place % 64);
+    return place / 64;
+}
+
+static bool may_be_copy(const struct shared *shared, uint64_t inode) {
+    uint64_t bit;
+    size_t place = mark_of(inode, &bit);
+    return __atomic_load_n(&shared->marks[place], __ATOMIC_ACQUIRE) & bit;
+}
+
 void union_note_copy(const struct guest *guest, const char *host, const struct status *before) {
     struct shared *shared = guest->shared;
     struct status status;
@@ -531,6 +544,9 @@ void union_note_copy(const struct guest *guest, const char *host, const struct s
         if (copied->inode == 0) { /* nobody else adds one: this is done under the lock */
             copied->before = before->inode;
             copied->born = when;
+            uint64_t bit;
+            size_t place = mark_of(status.inode, &bit);
+            __atomic_fetch_or(&shared->marks[place], bit, __ATOMIC_RELEASE);
             __atomic_store_n(&copied->inode, status.inode, __ATOMIC_RELEASE);
             __atomic_fetch_add(&shared->copied_count, 1, __ATOMIC_RELEASE);
             return;
@@ -542,7 +558,7 @@ uint64_t union_inode(const struct guest *guest, uint64_t device, uint64_t inode,
                      const char *path, long flags) {
     const struct shared *shared = guest->shared;
     if (shared == NULL || __atomic_load_n(&shared->copied_count, __ATOMIC_ACQUIRE) == 0 ||
-        device != shared->upper_device) {
+        device != shared->upper_device || !may_be_copy(shared, inode)) {
         return inode;
     }
     uint64_t when = 0;

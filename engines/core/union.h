@@ -22,10 +22,11 @@ enum folder {
  * inode a copied file had. Python makes it (udocker/engine/union.py), all zero but for these.
  */
 enum {
-    SHARED_FORMAT = 1,
+    SHARED_FORMAT = 2,
     SHARED_OPAQUE = 4096,
     SHARED_FACTS = 8192,
     SHARED_COPIED = 65536,
+    SHARED_MARKS = 512,
 };
 
 struct copied {
@@ -44,8 +45,10 @@ struct shared {
     uint64_t copied_count;
     uint64_t is_local; /* no other host writes there */
     uint64_t rest[8];
-    uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
+    /* What every program looks at lies close together. */
     uint64_t facts[SHARED_FACTS];
+    uint64_t marks[SHARED_MARKS];   /* a bit is set of each inode in copied */
+    uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
     struct copied copied[SHARED_COPIED];
 };
 

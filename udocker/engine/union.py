@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 FOLDER = "inprocess"  # in the work directory
 _OPAQUE = "user.overlay.opaque"
 # struct shared of union.h
-_FORMAT = 1
+_FORMAT = 2
 _HASHES = 4096
-_HASHES_AT = 16 * 8
-_SIZE = _HASHES_AT + 8 * _HASHES + 8 * 8192 + 24 * 65536
+_HASHES_AT = 8 * (16 + 8192 + 512)
+_SIZE = _HASHES_AT + 8 * _HASHES + 24 * 65536
 # Filesystems that no other host writes to: there what was found stays so.
 _LOCAL = frozenset(
     [
