@@ -183,6 +183,14 @@ def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any
         table.find(mode).engine.launch(spec(**changes), HOST, mode)
 
 
+@pytest.mark.parametrize("mode", ["F2", "F3"])
+def test_more_volumes_than_the_in_process_engine_has_room_for(mode: str) -> None:
+    mounts = tuple(Mount("/data", f"/mnt/{number}") for number in range(254))
+    assert table.find(mode).engine.launch(spec(mounts=mounts[:253]), HOST, mode).argv
+    with pytest.raises(UnsupportedFeature, match="254 volumes: the F modes have room for 253"):
+        table.find(mode).engine.launch(spec(mounts=mounts), HOST, mode)
+
+
 def test_two_files_of_one_content_have_two_places() -> None:
     """Their modes may differ."""
     files = (GuestFile("/etc/a", b"x"), GuestFile("/etc/b", b"x", 0o600), GuestFile("/etc/a", b"y"))

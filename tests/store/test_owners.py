@@ -89,7 +89,14 @@ def test_what_was_moved_is_noticed(tmp_path: Path) -> None:
     assert owners.is_of(str(path), str(root))
     shutil.copytree(root, tmp_path / "copy")
     assert not owners.is_of(str(path), str(tmp_path / "copy"))
-    path.write_bytes(owners.table(str(root), []))
-    assert owners.is_of(str(path), str(root))
-    path.write_bytes(path.read_bytes()[:20])
-    assert not owners.is_of(str(path), str(root))
+
+
+def test_what_was_cut_short_is_noticed(tmp_path: Path) -> None:
+    root = grow(tmp_path / "root", {"f": b""})
+    path = tmp_path / "owners"
+    for content in (owners.marks(str(root)), owners.table(str(root), [])):
+        path.write_bytes(content)
+        assert owners.is_of(str(path), str(root))
+        for size in (len(content) - 1, _HEADER.size, 20, 0):
+            path.write_bytes(content[:size])
+            assert not owners.is_of(str(path), str(root))

@@ -11,6 +11,7 @@ import zlib
 
 from udocker.engine.base import guest_file, working_directory
 from udocker.engine.union import FOLDER
+from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MODES = ("F2", "F3", "F4")
 FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT))
 _MOST_GROUPS = 64  # of guest.h
+_MOST_MOUNTS = 256
 _SYSTEM = ("/dev", "/proc", "/sys")
 
 
@@ -110,6 +112,12 @@ def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
     mounts = [(path, path, False) for path in _SYSTEM]
     mounts += [(file.target, guest_file(spec, file), False) for file in spec.files]
     mounts += [(mount.target, mount.source, mount.readonly) for mount in spec.mounts]
+    if len(mounts) > _MOST_MOUNTS:
+        raise UnsupportedFeature(
+            f"{len(spec.mounts)} volumes: the F modes have room for "
+            f"{_MOST_MOUNTS - len(mounts) + len(spec.mounts)}",
+            hint="give a directory above them as one volume, or choose another mode",
+        )
     return mounts
 
 

@@ -82,15 +82,24 @@ def table(root: str, owners: Iterable[Owner]) -> bytes:
 
 
 def is_of(path: str, root: str) -> bool:
-    """Whether marks or a table at ``path`` are those of ``root`` where that lies now."""
+    """Whether marks or a table at ``path`` are whole, and those of ``root`` where that lies now."""
     try:
         with open(path, "rb") as stream:
             found = stream.read(_HEADER.size)
+            size = os.fstat(stream.fileno()).st_size
     except OSError:
         return False
-    known = _HEADER.unpack(found) if len(found) == _HEADER.size else None
+    if len(found) != _HEADER.size:
+        return False
+    magic, _, device, inode, count = _HEADER.unpack(found)
+    content = count * _ENTRY.size if count else len(_PEERS) + _BITS // 8
     status = os.stat(root)
-    return known is not None and known[0] == _MAGIC and known[2:4] == (status.st_dev, status.st_ino)
+    return (magic, device, inode, size) == (
+        _MAGIC,
+        status.st_dev,
+        status.st_ino,
+        _HEADER.size + content,
+    )
 
 
 def _header(root: str, used: bool, count: int = 0) -> bytes:
