@@ -227,7 +227,7 @@ static long on_resolved(struct process *process, const struct row *row, struct c
     }
     long result = 0;
     if (row->access == CHANGE) {
-        bool cuts_off = call->number == NR_truncate && call->argument[1] == 0;
+        bool cuts_off = call->number == NR_truncate && call->argument[1] == 0 && !space->has_end;
         result = union_to_change(guest, space, !cuts_off);
     } else if (call->number == NR_inotify_add_watch) {
         result = prepare_watch(process, space);

@@ -202,7 +202,9 @@ static long prepare_to_write(struct process *process, const struct opening *open
     if (result < 0 && result != -EROFS) {
         return result;
     }
-    return union_to_change(&process->guest, space, !(opening->flags & O_TRUNC));
+    /* Without the data only if nothing can go wrong any more. */
+    bool cuts_off = opening->flags & O_TRUNC && !(opening->flags & O_DIRECTORY) && !space->has_end;
+    return union_to_change(&process->guest, space, !cuts_off);
 }
 
 static uint64_t may_be_missing(long flags) {

@@ -112,6 +112,20 @@ static void test_working_directory(void) {
     CHECK_NUMBER(state_of("upper/dir").status.modified[0], NOT_WRITTEN);
 }
 
+/* A call that fails leaves the content as it was. */
+static void test_failing_truncation(void) {
+    struct status status;
+    make_file("lower/cut", "content");
+    make_file("lower/cut1", "content");
+    CHECK_NUMBER(on(NR_truncate, (long)"/cut/", 0, 0, 0, 0), -ENOTDIR);
+    CHECK_NUMBER(on(NR_newfstatat, AT_FD, (long)"/cut", (long)&status, 0, 0), 0);
+    CHECK_NUMBER(status.size, 7);
+    CHECK_NUMBER(on(NR_openat, AT_FD, (long)"/cut1", O_WRONLY | O_TRUNC | O_DIRECTORY, 0, 0),
+                 -ENOTDIR);
+    CHECK_NUMBER(on(NR_newfstatat, AT_FD, (long)"/cut1", (long)&status, 0, 0), 0);
+    CHECK_NUMBER(status.size, 7);
+}
+
 /* Two containers of an image do not meet in its pipes. */
 static void test_pipe(void) {
     struct state lower = state_of("lower/pipe");
@@ -129,6 +143,7 @@ int main(void) {
     test_open_link();
     test_magic_link();
     test_working_directory();
+    test_failing_truncation();
     test_pipe();
     return harness_end();
 }
