@@ -22,7 +22,8 @@ pytest_plugins = ["e2e.engines"]
 
 _SECONDS = 5
 _PROGRAM = Path(__file__).parent / "programs" / "swap.c"
-_SCRIPT = "gcc -O1 -w -pthread -o /tmp/swap /w/swap.c && mkdir -p {0} && cd {0} && /tmp/swap {1} {2}"
+_COMPILE = "gcc -O1 -w -pthread -o /tmp/swap /w/swap.c"
+_SCRIPT = _COMPILE + " && mkdir -p {0} && cd {0} && /tmp/swap {1} {2}"
 
 
 @pytest.fixture(params=["F2", "F3"])
