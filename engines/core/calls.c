@@ -1,6 +1,7 @@
 #include "calls.h"
 
 #include "own.h"
+#include "pin.h"
 #include "quick.h"
 #include "table.h"
 #include "union.h"
@@ -64,10 +65,18 @@ long may_access(const struct process *process, const struct workspace *space, in
     return exists < 0 ? exists : -EROFS;
 }
 
+static bool is_path_only(long descriptor) {
+    enum { F_GETFL = 3 };
+    return kernel(NR_fcntl, descriptor, F_GETFL, 0, 0, 0, 0) & O_PATH;
+}
+
 /* The kernel's own row for what a descriptor is open on, by its path: that of a copy. */
-static long by_path(struct process *process, const struct call *call, const char *host) {
+static long by_path(struct process *process, const struct call *call, char *host) {
     const long *a = call->argument;
     struct call changed;
+    if (is_path_only(a[0])) {
+        return -EBADF;
+    }
     switch (call->number) {
     case NR_fchmod:
         changed = (struct call){NR_fchmodat, {AT_FDCWD, (long)host, a[1]}};
@@ -81,7 +90,13 @@ static long by_path(struct process *process, const struct call *call, const char
     default:
         return -EROFS;
     }
-    return carry_out_on_host(process, &changed, NULL);
+    long held = pin(host, THE_FILE);
+    if (held < -1) {
+        return held;
+    }
+    long result = carry_out_on_host(process, &changed, NULL);
+    pin_end(held);
+    return result;
 }
 
 long may_change_descriptor(const struct process *process, long descriptor) {
@@ -133,11 +148,26 @@ static long one_descriptor(struct process *process, const struct row *row, struc
     if (result == 0 && row->access != READ) {
         result = union_descriptor_to_change(&process->guest, dirfd, space);
     }
-    if (result > 0) {
-        call->argument[row->path] = (long)space->host;
-        call->argument[row->dirfd] = AT_FDCWD;
+    if (result <= 0) {
+        return result < 0 ? result : carry_out_on_host(process, call, NULL);
     }
-    return result < 0 ? result : carry_out_on_host(process, call, NULL);
+    bool has_path = call->argument[row->path] != 0;
+    if (!has_path && is_path_only(dirfd)) {
+        return -EBADF;
+    }
+    long copy = open_resolved_host(space->host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (copy < 0) {
+        return copy;
+    }
+    call->argument[row->dirfd] = copy;
+    if (!has_path) { /* which the kernel does not take for such a descriptor */
+        copy_bytes(space->host, "/proc/self/fd/", 14);
+        write_number(space->host + 14, (unsigned long)copy);
+        call->argument[row->path] = (long)space->host;
+    }
+    result = carry_out_on_host(process, call, NULL);
+    kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    return result;
 }
 
 /* A watch on a directory is told of what is made there: that will be in the upper one. */
@@ -161,16 +191,33 @@ static bool is_rmdir(const struct call *call) {
     return call->number == NR_unlinkat && call->argument[2] & AT_REMOVEDIR;
 }
 
+/* The call on a host path, which is held meanwhile if it is to be changed. */
+static long on_host(struct process *process, const struct row *row, const struct call *call,
+                    enum last last, struct workspace *space) {
+    if (row->access == READ || space->is_magic) {
+        return carry_out_on_host(process, call, space->mount);
+    }
+    long held = pin(space->host, last == FOLLOW ? THE_FILE : THE_NAME);
+    if (held < -1) {
+        return held;
+    }
+    long result = carry_out_on_host(process, call, space->mount);
+    pin_end(held);
+    return result;
+}
+
 /* The call, whose path has been resolved and may be that of a union. */
 static long on_resolved(struct process *process, const struct row *row, struct call *call,
-                        struct workspace *space) {
+                        enum last last, struct workspace *space) {
     const struct guest *guest = &process->guest;
     if (space->is_entry && row->access == CREATE) {
         unsigned taken = 0;
         long result = make_begin(process, call, space->mount, &taken);
         result = result < 0 ? result : union_create(guest, call, row->path, space);
-        if (result == 0) {
+        long held = result == 0 ? pin(space->host, THE_NAME) : result;
+        if (held >= -1 && result == 0) {
             make_end(process, AT_FDCWD, space->host, taken);
+            pin_end(held);
         }
         return result;
     }
@@ -180,12 +227,12 @@ static long on_resolved(struct process *process, const struct row *row, struct c
     }
     long result = 0;
     if (row->access == CHANGE) {
-        bool cuts_off = call->number == NR_truncate && call->argument[1] == 0;
+        bool cuts_off = call->number == NR_truncate && call->argument[1] == 0 && !space->has_end;
         result = union_to_change(guest, space, !cuts_off);
     } else if (call->number == NR_inotify_add_watch) {
         result = prepare_watch(process, space);
     }
-    return result < 0 ? result : carry_out_on_host(process, call, space->mount);
+    return result < 0 ? result : on_host(process, row, call, last, space);
 }
 
 static long one_path(struct process *process, const struct row *row, const struct call *call,
@@ -212,7 +259,7 @@ static long one_path(struct process *process, const struct row *row, const struc
     if (row->dirfd != NONE) {
         argument[row->dirfd] = AT_FDCWD;
     }
-    return on_resolved(process, row, &changed, space);
+    return on_resolved(process, row, &changed, last, space);
 }
 
 /* Put the answer in place of a path and its descriptor. */
@@ -226,6 +273,7 @@ static void replace(long *argument, int dirfd, int path, const char *host) {
 /* Where the first of two paths leads. */
 struct first {
     const struct mount *mount; /* NULL: a descriptor stands for it */
+    bool is_magic;
     bool is_entry;
     bool has_end;
 };
@@ -242,6 +290,7 @@ static long resolve_first(struct process *process, const struct row *row, struct
         if (result <= 0) {
             return result;
         }
+        argument[row->flags] &= ~(long)AT_SYMLINK_FOLLOW; /* what is open is meant, even a link */
     } else {
         result = path_resolve(&process->guest, dirfd, (const char *)argument[row->path],
                               last_by(row, argument), space);
@@ -257,6 +306,7 @@ static long resolve_first(struct process *process, const struct row *row, struct
             return result;
         }
     }
+    first->is_magic = space->is_magic;
     first->is_entry = space->is_entry;
     first->has_end = space->has_end;
     const char *kept = space->is_entry ? space->guest : space->host;
@@ -297,8 +347,16 @@ static long two_paths(struct process *process, const struct row *row, const stru
     if (first.is_entry) {
         return -EBUSY; /* the second one ends in dots */
     }
-    return !moves && space->is_entry ? union_create(&process->guest, &changed, row->path2, space)
-                                     : pass(&changed);
+    bool follows = !moves && last_by(row, argument) == FOLLOW;
+    bool has_first = first.mount != NULL && !first.is_magic;
+    long held = has_first ? pin(space->kept, follows ? THE_FILE : THE_NAME) : -1;
+    if (held < -1) {
+        return held;
+    }
+    result = !moves && space->is_entry ? union_create(&process->guest, &changed, row->path2, space)
+                                       : pass_held(&changed, space->host);
+    pin_end(held);
+    return result;
 }
 
 static long on_descriptor(struct process *process, const struct row *row, const struct call *call) {

@@ -144,7 +144,8 @@ static long call_ioctl(struct process *process, const struct call *call, struct 
     if (result <= 0) {
         return result < 0 ? result : pass(call);
     }
-    result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    result = kernel(NR_openat, AT_FDCWD, (long)space->host,
+                    O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
     if (result >= 0) {
         changed.argument[0] = result;
         result = pass(&changed);

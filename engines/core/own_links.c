@@ -1,5 +1,6 @@
 /* readlink(2) and symlink(2). */
 #include "own.h"
+#include "pin.h"
 #include "proc.h"
 #include "table.h"
 #include "union.h"
@@ -69,7 +70,8 @@ static long symlink_at(struct process *process, const char *text, long dirfd, co
         return result;
     }
     const struct call call = {NR_symlinkat, {(long)text, AT_FDCWD, (long)space->host}};
-    return space->is_entry ? union_create(&process->guest, &call, 2, space) : pass(&call);
+    return space->is_entry ? union_create(&process->guest, &call, 2, space)
+                           : pass_held(&call, space->host);
 }
 
 long own_link_call(struct process *process, const struct call *call, struct workspace *space) {

@@ -1,10 +1,17 @@
 /* open(2) in all its forms. */
 #include "own.h"
+#include "pin.h"
 #include "proc_files.h"
 #include "proc_status.h"
 #include "quick.h"
 
 enum { W_OK = 2, TRIES = 8, OWNER_RIGHTS = 0600 };
+
+/* What has been resolved. */
+static long open_host(const struct workspace *space, long flags, long mode) {
+    return space->is_magic ? kernel(NR_openat, AT_FDCWD, (long)space->host, flags, mode, 0, 0)
+                           : open_resolved_host(space->host, flags, mode);
+}
 
 /* What is at host, of a mount that is read-only: devices and pipes may be written to all the same.
  */
@@ -13,7 +20,7 @@ static long open_readonly(const struct workspace *space, long flags, long mode) 
     struct status status;
     bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_TRUNC | O_TMPFILE_BIT);
     if (flags & O_PATH || !(writes || flags & O_CREAT)) {
-        return kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0);
+        return open_host(space, flags, mode);
     }
     long result = kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status,
                          space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW, 0, 0);
@@ -27,7 +34,15 @@ static long open_readonly(const struct workspace *space, long flags, long mode) 
     if (writes && (kind == S_IFREG || flags & O_TMPFILE_BIT)) {
         return kind == S_IFDIR || !(flags & O_TMPFILE_BIT) ? -EROFS : -ENOTDIR;
     }
-    return kernel(NR_openat, AT_FDCWD, (long)host, flags & ~(long)O_CREAT, mode, 0, 0);
+    return open_host(space, flags & ~(long)O_CREAT, mode);
+}
+
+/* Of an image: its containers are not to meet in it. */
+static bool is_pipe(const char *host) {
+    struct status status;
+    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0) ==
+               0 &&
+           (status.mode & S_IFMT) == S_IFIFO;
 }
 
 /* In a directory of which the kind is known; it is opened to be read only. */
@@ -46,7 +61,7 @@ static long quick_open_in_union(struct process *process, enum folder folder, lon
         result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
     }
     if (result == -ENOENT) {
-        if (quick_path(guest, dirfd, path, shape, LOWER, host) < 0) {
+        if (quick_path(guest, dirfd, path, shape, LOWER, host) < 0 || is_pipe(host)) {
             return -ENOSYS;
         }
         result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
@@ -68,8 +83,7 @@ static bool take_rights(struct process *process, struct workspace *space) {
         (process->guest.has_union && union_to_change(&process->guest, space, true) < 0)) {
         return false;
     }
-    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host,
-                             O_PATH | O_CLOEXEC | (space->is_magic ? 0 : O_NOFOLLOW), 0, 0, 0);
+    long descriptor = open_host(space, O_PATH | O_CLOEXEC | (space->is_magic ? 0 : O_NOFOLLOW), 0);
     if (descriptor < 0) {
         return false;
     }
@@ -85,10 +99,11 @@ static bool take_rights(struct process *process, struct workspace *space) {
 }
 
 /* Open what may not be there yet: if it is made, it belongs to the caller. */
-static long open_for_others(struct process *process, const char *host, long flags, long mode) {
+static long open_for_others(struct process *process, const struct workspace *space, long flags,
+                            long mode) {
     bool is_nameless = flags & O_TMPFILE_BIT;
     long only = is_nameless ? flags : flags | O_CREAT | O_EXCL;
-    long result = kernel(NR_openat, AT_FDCWD, (long)host, only, mode, 0, 0);
+    long result = open_host(space, only, mode);
     if (result >= 0) {
         give_new(process, result);
         return result;
@@ -96,7 +111,7 @@ static long open_for_others(struct process *process, const char *host, long flag
     if (result != -EEXIST || flags & O_EXCL) {
         return result;
     }
-    return kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0);
+    return open_host(space, flags, mode);
 }
 
 /* Whether what is opened may be made, for somebody whom the host does not know. */
@@ -149,6 +164,15 @@ static struct call opening_call(const struct opening *opening, const char *host)
                : (struct call){NR_openat, {AT_FDCWD, (long)host, opening->flags, opening->mode}};
 }
 
+static long open_as_told(const struct opening *opening, const struct workspace *space) {
+    if (opening->how == NULL) {
+        return open_host(space, opening->flags, opening->mode);
+    }
+    struct open_how how = *opening->how;
+    how.resolve |= space->is_magic ? 0 : RESOLVE_NO_SYMLINKS;
+    return kernel(NR_openat2, AT_FDCWD, (long)space->host, (long)&how, sizeof how, 0, 0);
+}
+
 static bool is_written(long flags) {
     return !(flags & O_PATH) &&
            ((flags & O_ACCMODE) != O_RDONLY || flags & (O_TRUNC | O_TMPFILE_BIT));
@@ -166,8 +190,11 @@ static long prepare_to_write(struct process *process, const struct opening *open
         return result;
     }
     unsigned kind = status.mode & S_IFMT;
+    if (kind == S_IFIFO) {
+        return union_to_change(&process->guest, space, false);
+    }
     if (kind != S_IFREG && !(kind == S_IFDIR && is_temporary)) {
-        return kind == S_IFDIR ? -EISDIR : 0; /* a pipe holds nothing on the disk */
+        return kind == S_IFDIR ? -EISDIR : 0; /* a device holds nothing on the disk */
     }
     if (!is_temporary) {
         result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, W_OK, 0, 0, 0);
@@ -175,11 +202,28 @@ static long prepare_to_write(struct process *process, const struct opening *open
     if (result < 0 && result != -EROFS) {
         return result;
     }
-    return union_to_change(&process->guest, space, !(opening->flags & O_TRUNC));
+    /* Without the data only if nothing can go wrong any more. */
+    bool cuts_off = opening->flags & O_TRUNC && !(opening->flags & O_DIRECTORY) && !space->has_end;
+    return union_to_change(&process->guest, space, !cuts_off);
 }
 
 static uint64_t may_be_missing(long flags) {
     return flags & O_CREAT && !(flags & (O_PATH | O_TMPFILE_BIT)) ? MAY_BE_MISSING : 0;
+}
+
+/* A link that somebody else makes there meanwhile is not for the kernel to follow: -ELOOP. */
+static long make_in_union(struct process *process, const struct opening *opening,
+                          struct workspace *space) {
+    struct open_how how;
+    struct opening only = *opening;
+    only.flags |= O_NOFOLLOW;
+    if (opening->how != NULL) {
+        how = *opening->how;
+        how.flags |= O_NOFOLLOW;
+        only.how = &how;
+    }
+    const struct call call = opening_call(&only, space->host);
+    return union_create(&process->guest, &call, 1, space);
 }
 
 /* Open what has been resolved in a union. -EAGAIN: it is no more what it was then. */
@@ -190,12 +234,12 @@ static long open_in_union(struct process *process, struct opening *opening,
         return -EISDIR;
     }
     if (may_create && space->layer == NOWHERE && !space->is_magic) {
-        const struct call call = opening_call(opening, space->host);
-        long result = union_create(&process->guest, &call, 1, space);
+        long result = make_in_union(process, opening, space);
         if (result >= 0 && makes_others(process, opening->flags)) {
             give_new(process, result);
         }
-        return result == -EEXIST && !(opening->flags & O_EXCL) ? -EAGAIN : result;
+        bool is_there = result == -EEXIST || result == -ELOOP;
+        return is_there && !(opening->flags & O_EXCL) ? -EAGAIN : result;
     }
     bool is_lower = space->layer == LOWER || (space->is_magic && space->is_lower);
     if (is_lower && may_create) {
@@ -209,7 +253,9 @@ static long open_in_union(struct process *process, struct opening *opening,
             return -EISDIR;
         }
     }
-    if (is_lower && is_written(opening->flags)) {
+    bool is_copied = is_written(opening->flags) ||
+                     (!(opening->flags & O_PATH) && !space->is_magic && is_pipe(space->host));
+    if (is_lower && is_copied) {
         long result = prepare_to_write(process, opening, space);
         if (result < 0) {
             return result == -ENOENT ? -EAGAIN : result;
@@ -224,8 +270,7 @@ static long open_in_union(struct process *process, struct opening *opening,
         how.flags &= ~(uint64_t)O_CREAT;
         opening->how = &how;
     }
-    const struct call call = opening_call(opening, space->host);
-    long result = pass(&call);
+    long result = open_as_told(opening, space);
     if (result >= 0 && opening->flags & O_TMPFILE_BIT && makes_others(process, opening->flags)) {
         give_new(process, result);
     }
@@ -249,10 +294,9 @@ static long open_resolved(struct process *process, struct opening *opening,
         return open_in_union(process, opening, space);
     }
     if (opening->how == NULL && makes_others(process, opening->flags)) {
-        return open_for_others(process, space->host, opening->flags, opening->mode);
+        return open_for_others(process, space, opening->flags, opening->mode);
     }
-    const struct call call = opening_call(opening, space->host);
-    return pass(&call);
+    return open_as_told(opening, space);
 }
 
 static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
@@ -275,6 +319,10 @@ static long open_at(struct process *process, long dirfd, const char *path, long 
             if (result == -EACCES && take_rights(process, space)) {
                 opening = (struct opening){.flags = flags, .mode = mode};
                 result = open_resolved(process, &opening, space);
+            }
+            if (result == -ELOOP && last_of(flags) == FOLLOW) {
+                result = -EAGAIN; /* a link came into the path just now */
+                continue;
             }
             if (result == -ENOSYS || (result == -EAGAIN && !process->guest.has_union)) {
                 return result;

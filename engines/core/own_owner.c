@@ -1,5 +1,6 @@
 /* stat(2) and chown(2) in all their forms: owners are the guest's own. */
 #include "own.h"
+#include "pin.h"
 #include "proc_owner.h"
 #include "quick.h"
 #include "table.h"
@@ -300,7 +301,9 @@ static long give_descriptor(struct process *process, long descriptor, const long
 }
 
 static long give_host(struct process *process, const char *host, long flags, const long *ids) {
-    long descriptor = kernel(NR_openat, AT_FDCWD, (long)host, O_PATH | O_CLOEXEC | flags, 0, 0, 0);
+    long descriptor = flags & O_NOFOLLOW
+                          ? open_resolved_host(host, O_PATH | O_CLOEXEC | flags, 0)
+                          : kernel(NR_openat, AT_FDCWD, (long)host, O_PATH | O_CLOEXEC, 0, 0, 0);
     if (descriptor < 0) {
         return descriptor;
     }

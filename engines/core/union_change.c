@@ -1,6 +1,8 @@
 /* Making, removing and renaming entries of a union. */
 #include "union.h"
 
+#include "pin.h"
+
 enum {
     RENAME_NOREPLACE = 1,
     RENAME_EXCHANGE = 2,
@@ -91,7 +93,11 @@ static long create_over(const struct guest *guest, const struct call *call, int 
     if (result < 0) {
         return result;
     }
-    result = ONCE_MORE;
+    long held = pin(space->host, THE_NAME);
+    if (held < -1) {
+        union_unlock(guest, &lock);
+        return held;
+    }
     if (status_of(space->host, &status) == 0 && union_is_whiteout(&status)) {
         changed.argument[position] = (long)space->link;
         result = pass(&changed);
@@ -103,11 +109,12 @@ static long create_over(const struct guest *guest, const struct call *call, int 
             remove_host(space->link, status_of(space->link, &status) == 0 && is_folder(&status));
             result = placed;
         }
-        union_unlock(guest, &lock);
-        return result;
+    } else {
+        result = -EAGAIN;
     }
+    pin_end(held);
     union_unlock(guest, &lock);
-    return -EAGAIN;
+    return result;
 }
 
 /* Nothing is to be there, and its directory in the upper one. 0, ONCE_MORE: a whiteout is there. */
@@ -127,6 +134,13 @@ static long prepare(const struct guest *guest, struct workspace *space) {
         return union_is_whiteout(&status) ? ONCE_MORE : -EEXIST;
     }
     return result == -ENOENT ? 0 : result;
+}
+
+/* What space->link is used for is over then. */
+static long create_in_place(struct call *call, int position, struct workspace *space) {
+    copy_bytes(space->link, space->host, length_of(space->host) + 1);
+    call->argument[position] = (long)space->link;
+    return pass_held(call, space->link);
 }
 
 long union_create(const struct guest *guest, const struct call *call, int position,
@@ -150,8 +164,7 @@ long union_create(const struct guest *guest, const struct call *call, int positi
         if (result == ONCE_MORE) {
             result = create_over(guest, call, position, space);
         } else {
-            changed.argument[position] = (long)space->host;
-            result = pass(&changed);
+            result = create_in_place(&changed, position, space);
         }
         /* Somebody was faster: it is there now, or is a whiteout, which nobody may open. */
         if (result != -EEXIST && result != -EAGAIN && result != -ENXIO && result != -EACCES) {
@@ -173,7 +186,9 @@ long union_clear(const struct guest *guest, struct workspace *space) {
         return result;
     }
     if (status_of(space->host, &status) == 0 && union_is_whiteout(&status)) {
-        result = kernel(NR_unlinkat, AT_FDCWD, (long)space->host, 0, 0, 0, 0);
+        copy_bytes(space->link, space->host, length_of(space->host) + 1);
+        const struct call call = {NR_unlinkat, {AT_FDCWD, (long)space->link, 0}};
+        result = pass_held(&call, space->link);
     }
     union_unlock(guest, &lock);
     return result;
@@ -252,7 +267,10 @@ static long try_to_remove(const struct guest *guest, struct workspace *space, bo
     struct status status;
     struct status lower;
     size_t size = length_of(space->guest);
-    long layer = union_locate(guest, space->mount, space->guest, size, space->host, &status);
+    union_path(space->mount, UPPER, space->guest, size, space->host);
+    long layer = pin_check(space->host);
+    layer = layer < 0 ? layer
+                      : union_locate(guest, space->mount, space->guest, size, space->host, &status);
     if (layer <= NOWHERE) {
         return layer == NOWHERE ? -ENOENT : layer;
     }
@@ -263,15 +281,22 @@ static long try_to_remove(const struct guest *guest, struct workspace *space, bo
     bool has_lower = union_has_lower(guest, space->mount, space->guest, size, space->host, &lower);
     union_path(space->mount, UPPER, space->guest, size, space->host);
     if (layer == UPPER) {
+        long held = pin(space->host, THE_NAME);
+        if (held < -1) {
+            return held;
+        }
         bool needs_lock = has_lower || is_directory;
-        return needs_lock && !is_locked ? ONCE_MORE
-                                        : remove_upper(guest, &status, has_lower, space);
+        result =
+            needs_lock && !is_locked ? ONCE_MORE : remove_upper(guest, &status, has_lower, space);
+        pin_end(held);
+        return result;
     }
     if (!is_locked) {
         result = union_copy_parent(guest, space->mount, space->guest, size);
         return result < 0 ? result : ONCE_MORE;
     }
-    result = make_whiteout(space->host);
+    const struct call call = {NR_mknodat, {AT_FDCWD, (long)space->host, S_IFCHR, 0}};
+    result = pass_held(&call, space->host);
     return result == -EEXIST || result == -ENOENT ? ONCE_MORE : result;
 }
 
@@ -468,14 +493,10 @@ static long move(const struct renaming *renaming) {
     return result;
 }
 
-/* Under the lock. ONCE_MORE: something has to be copied before. */
-static long rename_sides(struct renaming *renaming) {
+static long rename_held(struct renaming *renaming) {
     struct side *from = &renaming->from;
     struct side *to = &renaming->to;
     bool exchanges = renaming->flags & RENAME_EXCHANGE;
-    if (from->layer == LOWER || (exchanges && to->layer == LOWER)) {
-        return ONCE_MORE;
-    }
     long result = hide(renaming, from, to);
     if (result < 0) {
         return result;
@@ -492,6 +513,23 @@ static long rename_sides(struct renaming *renaming) {
         }
     }
     return move(renaming);
+}
+
+/* Under the lock. ONCE_MORE: something has to be copied before. */
+static long rename_sides(struct renaming *renaming) {
+    bool exchanges = renaming->flags & RENAME_EXCHANGE;
+    if (renaming->from.layer == LOWER || (exchanges && renaming->to.layer == LOWER)) {
+        return ONCE_MORE;
+    }
+    long from = pin(renaming->from.host, THE_NAME);
+    if (from < -1) {
+        return from;
+    }
+    long to = pin(renaming->to.host, THE_NAME);
+    long result = to < -1 ? to : rename_held(renaming);
+    pin_end(to);
+    pin_end(from);
+    return result;
 }
 
 static long try_to_rename(struct renaming *renaming) {

@@ -1,5 +1,6 @@
 /* Copying up: before anything of the lower directory is changed, the upper one is given a copy. */
 #include "calls.h"
+#include "pin.h"
 #include "text.h"
 #include "union.h"
 
@@ -242,10 +243,13 @@ static long install(struct copying *copying) {
     if (result < 0) {
         return result;
     }
+    union_path(copying->mount, UPPER, space->guest, copying->size, space->host);
     union_path(copying->mount, UPPER, space->guest, parent, space->kept);
-    result = kernel(NR_newfstatat, AT_FDCWD, (long)space->kept, (long)&above, 0, 0, 0);
+    long above_held = pin(space->kept, THE_FILE);
+    long held = above_held < -1 ? above_held : pin(space->host, THE_NAME);
+    result = held < -1 ? held
+                       : kernel(NR_newfstatat, AT_FDCWD, (long)space->kept, (long)&above, 0, 0, 0);
     if (result == 0) {
-        union_path(copying->mount, UPPER, space->guest, copying->size, space->host);
         result = place(space->link, space->host, is_directory);
     }
     if (result == 0) {
@@ -257,6 +261,8 @@ static long install(struct copying *copying) {
                    0);
         }
     }
+    pin_end(held);
+    pin_end(above_held);
     union_unlock(copying->guest, &lock);
     return result;
 }
@@ -399,10 +405,15 @@ long union_to_change(const struct guest *guest, struct workspace *space, bool wi
 long union_descriptor_to_change(const struct guest *guest, long descriptor,
                                 struct workspace *space) {
     char name[48] = "/proc/self/fd/";
-    if (!guest->has_union || (int)descriptor < 0) {
+    bool is_working = (int)descriptor == AT_FDCWD;
+    if (!guest->has_union || ((int)descriptor < 0 && !is_working)) {
         return 0;
     }
-    write_number(name + 14, (unsigned)descriptor);
+    if (is_working) {
+        copy_bytes(name, "/proc/self/cwd", 15);
+    } else {
+        write_number(name + 14, (unsigned)descriptor);
+    }
     long size = kernel(NR_readlinkat, AT_FDCWD, (long)name, (long)space->link, PATH_SIZE - 1, 0, 0);
     if (size <= 0 || !guest_is_lower(guest, space->link, (size_t)size)) {
         return 0;

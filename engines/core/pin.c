@@ -1,0 +1,95 @@
+#include "pin.h"
+
+enum { MODE_BITS = 07777, NONE_LEFT = -1 };
+
+static const char BY_DESCRIPTOR[] = "/proc/self/fd/";
+
+long open_resolved_host(const char *host, long flags, long mode) {
+    struct open_how how = {.flags = (uint32_t)flags, .resolve = RESOLVE_NO_SYMLINKS};
+    if (flags & (O_CREAT | O_TMPFILE_BIT)) {
+        how.mode = (uint64_t)mode & MODE_BITS;
+    }
+    long result = kernel(NR_openat2, AT_FDCWD, (long)host, (long)&how, sizeof how, 0, 0);
+    /* openat2 minds flags that openat ignores. */
+    return result == -EINVAL || result == -ENOSYS
+               ? kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0)
+               : result;
+}
+
+/* Where the last part begins, whatever slashes follow it. */
+static size_t last_part(const char *host) {
+    size_t at = length_of(host);
+    while (at > 1 && host[at - 1] == '/') {
+        at--;
+    }
+    while (at > 0 && host[at - 1] != '/') {
+        at--;
+    }
+    return at;
+}
+
+/* The directory of the first size bytes. */
+static long open_above(char *host, size_t size) {
+    char kept = host[size];
+    host[size] = '\0';
+    long result = open_resolved_host(host, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    host[size] = kept;
+    return result;
+}
+
+static bool is_link(const char *host) {
+    char byte;
+    return kernel(NR_readlinkat, AT_FDCWD, (long)host, (long)&byte, 1, 0, 0) >= 0;
+}
+
+long pin(char *host, enum pinned pinned) {
+    size_t at = pinned == THE_FILE ? length_of(host) : last_part(host);
+    size_t left = length_of(host) - at;
+    long descriptor = pinned == THE_FILE
+                          ? open_resolved_host(host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
+                      : at == 0 ? NONE_LEFT
+                                : open_above(host, at);
+    if (descriptor == -EMFILE || descriptor == -ENFILE) {
+        return pinned == THE_FILE && is_link(host) ? -ELOOP : NONE_LEFT;
+    }
+    if (descriptor < 0) {
+        return descriptor;
+    }
+    char path[48];
+    copy_bytes(path, BY_DESCRIPTOR, sizeof BY_DESCRIPTOR - 1);
+    size_t size = sizeof BY_DESCRIPTOR - 1;
+    size += write_number(path + size, (unsigned long)descriptor);
+    if (left > 0) {
+        path[size++] = '/';
+    }
+    if (size + left + 1 > PATH_SIZE) {
+        pin_end(descriptor);
+        return -ENAMETOOLONG;
+    }
+    move_bytes(host + size, host + at, left + 1);
+    copy_bytes(host, path, size);
+    return descriptor;
+}
+
+void pin_end(long descriptor) {
+    if (descriptor >= 0) {
+        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    }
+}
+
+long pass_held(const struct call *call, char *host) {
+    long held = pin(host, THE_NAME);
+    if (held < NONE_LEFT) {
+        return held;
+    }
+    long result = pass(call);
+    pin_end(held);
+    return result;
+}
+
+long pin_check(char *host) {
+    size_t at = last_part(host);
+    long descriptor = at == 0 ? NONE_LEFT : open_above(host, at);
+    pin_end(descriptor);
+    return descriptor == -ELOOP ? -ELOOP : 0;
+}
