@@ -577,3 +577,23 @@ def test_a_library_that_is_replaced_works_at_once(mode: str, container: Containe
     first = container(mode, script).out
     assert first.endswith("/etc/passwd\nroot:x:0:0:root:/root:/bin/bash\n")
     assert container(mode, script).out == first
+
+
+def test_copies_that_were_cut_off_are_not_used(
+    container: Container, works: tuple[str, ...]
+) -> None:
+    if "F3" not in works:
+        pytest.skip("host: mode F3 does not work here")
+    run = ("F3", "ls -d /etc/passwd; python3 -c 'print(1)'")
+    first = container(*run).out
+    copies = [p for p in (container.shared.store / "patched").rglob("*") if p.is_file()]
+    assert copies
+    kept = {path: path.read_bytes() for path in copies if not path.is_symlink()}
+    try:
+        for path, content in kept.items():
+            path.chmod(0o700)
+            path.write_bytes(content[: len(content) // 2])
+        assert container(*run).out == first
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
