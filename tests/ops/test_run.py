@@ -23,6 +23,7 @@ from udocker.errors import (
     ImageNotFound,
     NameInUse,
     NotExecutable,
+    StoreError,
     UdockerError,
     UnsupportedFeature,
     UsageError,
@@ -251,6 +252,15 @@ def test_a_union_that_does_not_work_here_is_a_copy(runs: Runs) -> None:
     trust(runs.session, "N1", union=False)
     runs.launch(mode="N1")
     assert runs.containers()[0].form == "plain"
+
+
+def test_a_tree_that_somebody_removed_is_no_missing_command(runs: Runs) -> None:
+    runs.launch(name="box")
+    [box] = runs.containers()
+    Path(box.tree).rename(f"{box.tree}.gone")
+    with pytest.raises(StoreError, match="are gone from the store") as raised:
+        runs.launch("box")
+    assert raised.value.hint == f"udocker pull {box.image}"
 
 
 def test_a_mode_that_does_not_work_leaves_nothing(runs: Runs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from udocker.engine import table
-from udocker.errors import ContainerNotFound, UdockerError, UsageError
+from udocker.errors import ContainerNotFound, StoreError, UdockerError, UsageError
 from udocker.model.container import UNION
 from udocker.model.reference import Reference
 from udocker.model.run import Root
@@ -90,6 +90,11 @@ def _prepare(
 ) -> Launch:
     from udocker.ops.modes import choose
 
+    if container.form == UNION and not os.path.isdir(container.tree):
+        raise StoreError(
+            f"the files of {container.image} are gone from the store: {container.tree}",
+            hint=f"udocker pull {container.image}",
+        )
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
     verdict = choose(session, wanted, features)
