@@ -103,6 +103,13 @@ def native(refusals: dict[str, str]) -> str:
     return "N1"
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="host: the engine runs on x86_64")
+def test_the_engine_works_where_there_are_seccomp_filters(refusals: dict[str, str]) -> None:
+    """Or else all that follows would be skipped when it is broken."""
+    assert Path("/proc/sys/kernel/seccomp/actions_avail").exists()
+    assert {mode: refusals[mode] for mode in _MODES} == dict.fromkeys(_MODES, "")
+
+
 # Nothing of the host
 
 
