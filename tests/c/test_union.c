@@ -613,6 +613,39 @@ static void test_open_files(void) {
     on(&one, NR_close, before, 0, 0, 0, 0);
 }
 
+/*
+ * A directory of the upper one becomes a link between what is known of it and the call: here behind
+ * the engine's back, so that what is known stays wrong.
+ */
+static void test_known_directory_becomes_a_link(void) {
+    static const long flags[] = {O_RDONLY, O_RDONLY | O_NOFOLLOW, 1L << 30, O_PATH};
+    make_guests("swapped", TRUSTED);
+    make_directory("outside");
+    make_file("outside/d", "of the host");
+    CHECK_NUMBER(write_file(&one, "/a/d", O_WRONLY | O_TRUNC, 5), 1);
+    CHECK_NUMBER(write_file(&one, "/b/a/d", O_CREAT | O_WRONLY, 5), 1);
+    long folder = on(&one, NR_openat, AT_FD, (long)"/a", O_RDONLY | O_DIRECTORY, 0, 0);
+    for (int times = 0; times < 2; times++) { /* it is known then */
+        on(&one, NR_close, on(&one, NR_openat, AT_FD, (long)"/a/d", O_RDONLY, 0, 0), 0, 0, 0, 0);
+        on(&one, NR_close, on(&one, NR_openat, folder, (long)"d", O_RDONLY, 0, 0), 0, 0, 0, 0);
+    }
+    CHECK_NUMBER(union_known(&one.guest, "/a", 2), MERGED);
+    CHECK_NUMBER(kernel(NR_renameat, AT_FD, (long)"upper/a", AT_FD, (long)"upper/was", 0, 0), 0);
+    make_link("upper/a", "../outside");
+    for (size_t index = 0; index < sizeof flags / sizeof flags[0]; index++) {
+        for (int is_name = 0; is_name < 2; is_name++) {
+            long dirfd = is_name ? folder : AT_FD;
+            long found =
+                on(&one, NR_openat, dirfd, (long)(is_name ? "d" : "/a/d"), flags[index], 0, 0);
+            if (found >= 0) {
+                CHECK(strcmp(identity_of_descriptor((int)found), identity_of("outside/d")) != 0);
+            }
+            on(&one, NR_close, found, 0, 0, 0, 0);
+        }
+    }
+    on(&one, NR_close, folder, 0, 0, 0, 0);
+}
+
 /* Where no union can be, the front is told before a program runs. */
 static void test_no_union(void) {
     static struct workspace space;
@@ -643,6 +676,7 @@ int main(void) {
     test_places();
     test_open_directories();
     test_open_files();
+    test_known_directory_becomes_a_link();
     test_no_union();
     return harness_end();
 }
