@@ -613,6 +613,81 @@ static void test_open_files(void) {
     on(&one, NR_close, before, 0, 0, 0, 0);
 }
 
+/* A child has come to an end within some seconds; its status, or -1. */
+static int ends_soon(long pid) {
+    enum { WNOHANG = 1, SIGKILL = 9 };
+    const long pause[2] = {0, 10000000};
+    int status = -1;
+    for (int count = 0; count < 500; count++) {
+        if (kernel(NR_wait4, pid, (long)&status, WNOHANG, 0, 0, 0) == pid) {
+            return status;
+        }
+        kernel(NR_nanosleep, (long)pause, 0, 0, 0, 0, 0);
+    }
+    kernel(NR_kill, pid, SIGKILL, 0, 0, 0, 0);
+    kernel(NR_wait4, pid, (long)&status, 0, 0, 0, 0);
+    return -1;
+}
+
+static long start_to_remove(const char *path) {
+    long pid;
+    if (!is_parent(&pid)) {
+        end(on(&one, NR_unlinkat, AT_FD, (long)path, 0, 0, 0) != 0);
+    }
+    return pid;
+}
+
+/* A child that takes the lock and is killed or stopped, by itself: it has it at once. */
+static long start_to_hold(int signal) {
+    enum { WUNTRACED = 2 };
+    long pid;
+    if (!is_parent(&pid)) {
+        struct union_lock lock;
+        union_lock(&one.guest, &lock, true);
+        kernel(NR_kill, kernel(NR_getpid, 0, 0, 0, 0, 0, 0), signal, 0, 0, 0, 0);
+        union_unlock(&one.guest, &lock);
+        end(0);
+    }
+    int status;
+    CHECK_NUMBER(kernel(NR_wait4, pid, (long)&status, WUNTRACED, 0, 0, 0), pid);
+    return pid;
+}
+
+/*
+ * Who has the lock keeps nobody waiting when he is dead, or has let go and has a child; nor from
+ * signals when he is stopped.
+ */
+static void test_holders(void) {
+    enum { SIGKILL = 9, SIGTERM = 15, SIGCONT = 18, SIGSTOP = 19, LONG = 60 };
+    const long pause[2] = {LONG, 0};
+    const long moment[2] = {0, 300000000};
+    struct union_lock lock;
+    long holder;
+    make_guests("holders", TRUSTED);
+    start_to_hold(SIGKILL);
+    CHECK_NUMBER(ends_soon(start_to_remove("/a/d")), 0);
+
+    CHECK_NUMBER(union_lock(&one.guest, &lock, true), 0);
+    if (!is_parent(&holder)) { /* as a thread would that knows nothing of the lock */
+        kernel(NR_nanosleep, (long)pause, 0, 0, 0, 0, 0);
+        end(0);
+    }
+    union_unlock(&one.guest, &lock);
+    CHECK_NUMBER(ends_soon(start_to_remove("/a/f")), 0);
+    kernel(NR_kill, holder, SIGKILL, 0, 0, 0, 0);
+    status_of_child(holder);
+
+    holder = start_to_hold(SIGSTOP);
+    long waiter = start_to_remove("/a/g");
+    kernel(NR_nanosleep, (long)moment, 0, 0, 0, 0, 0); /* it waits now */
+    kernel(NR_kill, waiter, SIGTERM, 0, 0, 0, 0);
+    CHECK_NUMBER(ends_soon(waiter), SIGTERM);
+    waiter = start_to_remove("/a/g");
+    kernel(NR_kill, holder, SIGCONT, 0, 0, 0, 0);
+    CHECK_NUMBER(ends_soon(waiter), 0);
+    CHECK_NUMBER(status_of_child(holder), 0);
+}
+
 /*
  * A directory of the upper one becomes a link between what is known of it and the call: here behind
  * the engine's back, so that what is known stays wrong.
@@ -676,6 +751,7 @@ int main(void) {
     test_places();
     test_open_directories();
     test_open_files();
+    test_holders();
     test_known_directory_becomes_a_link();
     test_no_union();
     return harness_end();
