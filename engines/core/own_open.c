@@ -58,7 +58,8 @@ static long quick_open_in_union(struct process *process, enum folder folder, lon
         if (quick_path(guest, dirfd, path, shape, UPPER, host) < 0) {
             return -ENOSYS;
         }
-        result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
+        /* What is known may have changed just now, and any part of the path be a link. */
+        result = open_resolved_host(host, flags | O_NOFOLLOW, 0);
     }
     if (result == -ENOENT) {
         if (quick_path(guest, dirfd, path, shape, LOWER, host) < 0 || is_pipe(host)) {

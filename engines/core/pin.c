@@ -1,19 +1,25 @@
 #include "pin.h"
 
-enum { MODE_BITS = 07777, NONE_LEFT = -1 };
+enum { MODE_BITS = 07777, NONE_LEFT = -1, KNOWN_FLAGS = 037777703 };
 
 static const char BY_DESCRIPTOR[] = "/proc/self/fd/";
 
+/*
+ * openat2 minds what openat ignores: flags that nobody knows, and others beside O_PATH. Without
+ * these it says what openat would, and no guest gets around RESOLVE_NO_SYMLINKS with them.
+ */
+static uint64_t flags_that_count(long flags) {
+    const long with_path = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    return (uint64_t)(flags & (flags & O_PATH ? with_path : KNOWN_FLAGS));
+}
+
 long open_resolved_host(const char *host, long flags, long mode) {
-    struct open_how how = {.flags = (uint32_t)flags, .resolve = RESOLVE_NO_SYMLINKS};
-    if (flags & (O_CREAT | O_TMPFILE_BIT)) {
+    struct open_how how = {.flags = flags_that_count(flags), .resolve = RESOLVE_NO_SYMLINKS};
+    if (how.flags & (O_CREAT | O_TMPFILE_BIT)) {
         how.mode = (uint64_t)mode & MODE_BITS;
     }
     long result = kernel(NR_openat2, AT_FDCWD, (long)host, (long)&how, sizeof how, 0, 0);
-    /* openat2 minds flags that openat ignores. */
-    return result == -EINVAL || result == -ENOSYS
-               ? kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0)
-               : result;
+    return result == -ENOSYS ? kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0) : result;
 }
 
 /* Where the last part begins, whatever slashes follow it. */

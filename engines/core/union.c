@@ -4,6 +4,10 @@ enum {
     PROT_READ_WRITE = 3,
     MAP_SHARED = 1,
     LOCK_EX = 2,
+    LOCK_NB = 4,
+    LOCK_UN = 8,
+    FIRST_PAUSE = 50000, /* nanoseconds */
+    LONGEST_PAUSE = 4000000,
     SIG_SETMASK = 2,
     SET_SIZE = 8,
     STATX_BTIME = 0x800,
@@ -432,8 +436,26 @@ static void mask_signals(const uint64_t *set, uint64_t *old) {
     kernel(NR_rt_sigprocmask, SIG_SETMASK, (long)set, (long)old, SET_SIZE, 0, 0);
 }
 
+/*
+ * Whoever has the lock may have been stopped, or be debugged: then waiting lasts, and what signals
+ * the caller lets through must get through, or nothing but SIGKILL would end it. Not while flock(2)
+ * waits: a handler that ran with the lock taken would wait for itself.
+ */
+static long wait_for_lock(long descriptor, const uint64_t *signals) {
+    long pause[2] = {0, FIRST_PAUSE};
+    for (;;) {
+        long result = kernel(NR_flock, descriptor, LOCK_EX | LOCK_NB, 0, 0, 0, 0);
+        if (result != -EAGAIN && result != -EINTR) {
+            return result;
+        }
+        long left[2] = {pause[0], pause[1]}; /* the kernel writes there */
+        kernel(NR_ppoll, 0, 0, (long)left, (long)signals, SET_SIZE, 0);
+        pause[1] = pause[1] * 2 < LONGEST_PAUSE ? pause[1] * 2 : LONGEST_PAUSE;
+    }
+}
+
 /* The lock is of the file that is shared, or where that is not, of the work directory. */
-static long take_lock(const struct guest *guest, long operation) {
+static long take_lock(const struct guest *guest, const uint64_t *signals) {
     const char *place = guest->state != NULL ? guest->state : guest->work;
     long descriptor = kernel(NR_openat, AT_FDCWD, (long)place, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (descriptor == -ENOENT) {
@@ -443,7 +465,7 @@ static long take_lock(const struct guest *guest, long operation) {
     if (descriptor < 0) {
         return descriptor;
     }
-    long result = kernel(NR_flock, descriptor, operation, 0, 0, 0, 0);
+    long result = wait_for_lock(descriptor, signals);
     if (result < 0 && result != -ENOSYS && result != -95 /* EOPNOTSUPP: there are no locks */) {
         kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
         return result;
@@ -455,7 +477,7 @@ long union_lock(const struct guest *guest, struct union_lock *lock, bool moves_f
     const uint64_t all = ~0ULL;
     mask_signals(&all, &lock->signals);
     lock->moves_folders = moves_folders;
-    lock->descriptor = take_lock(guest, LOCK_EX);
+    lock->descriptor = take_lock(guest, &lock->signals);
     if (lock->descriptor < 0) {
         mask_signals(&lock->signals, NULL);
         return lock->descriptor;
@@ -475,6 +497,8 @@ void union_unlock(const struct guest *guest, struct union_lock *lock) {
         __atomic_fetch_add(&guest->shared->generation, 1, __ATOMIC_SEQ_CST);
         __atomic_store_n(&guest->shared->changing, 0, __ATOMIC_SEQ_CST);
     }
+    /* A child that another thread has made meanwhile has the open file, too. */
+    kernel(NR_flock, lock->descriptor, LOCK_UN, 0, 0, 0, 0);
     kernel(NR_close, lock->descriptor, 0, 0, 0, 0, 0);
     mask_signals(&lock->signals, NULL);
 }

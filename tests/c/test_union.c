@@ -613,6 +613,114 @@ static void test_open_files(void) {
     on(&one, NR_close, before, 0, 0, 0, 0);
 }
 
+/* A child has come to an end within some seconds; its status, or -1. */
+static int ends_soon(long pid) {
+    enum { WNOHANG = 1, SIGKILL = 9 };
+    const long pause[2] = {0, 10000000};
+    int status = -1;
+    for (int count = 0; count < 500; count++) {
+        if (kernel(NR_wait4, pid, (long)&status, WNOHANG, 0, 0, 0) == pid) {
+            return status;
+        }
+        kernel(NR_nanosleep, (long)pause, 0, 0, 0, 0, 0);
+    }
+    kernel(NR_kill, pid, SIGKILL, 0, 0, 0, 0);
+    kernel(NR_wait4, pid, (long)&status, 0, 0, 0, 0);
+    return -1;
+}
+
+static long start_to_remove(const char *path) {
+    long pid;
+    if (!is_parent(&pid)) {
+        end(on(&one, NR_unlinkat, AT_FD, (long)path, 0, 0, 0) != 0);
+    }
+    return pid;
+}
+
+/* A child that takes the lock and is killed or stopped, by itself: it has it at once. */
+static long start_to_hold(int signal) {
+    enum { WUNTRACED = 2 };
+    long pid;
+    if (!is_parent(&pid)) {
+        struct union_lock lock;
+        union_lock(&one.guest, &lock, true);
+        kernel(NR_kill, kernel(NR_getpid, 0, 0, 0, 0, 0, 0), signal, 0, 0, 0, 0);
+        union_unlock(&one.guest, &lock);
+        end(0);
+    }
+    int status;
+    CHECK_NUMBER(kernel(NR_wait4, pid, (long)&status, WUNTRACED, 0, 0, 0), pid);
+    return pid;
+}
+
+/*
+ * Who has the lock keeps nobody waiting when he is dead, or has let go and has a child; nor from
+ * signals when he is stopped.
+ */
+static void test_holders(void) {
+    enum { SIGKILL = 9, SIGTERM = 15, SIGCONT = 18, SIGSTOP = 19, LONG = 60 };
+    const long pause[2] = {LONG, 0};
+    const long moment[2] = {0, 300000000};
+    struct union_lock lock;
+    long holder;
+    make_guests("holders", TRUSTED);
+    start_to_hold(SIGKILL);
+    CHECK_NUMBER(ends_soon(start_to_remove("/a/d")), 0);
+
+    CHECK_NUMBER(union_lock(&one.guest, &lock, true), 0);
+    if (!is_parent(&holder)) { /* as a thread would that knows nothing of the lock */
+        kernel(NR_nanosleep, (long)pause, 0, 0, 0, 0, 0);
+        end(0);
+    }
+    union_unlock(&one.guest, &lock);
+    CHECK_NUMBER(ends_soon(start_to_remove("/a/f")), 0);
+    kernel(NR_kill, holder, SIGKILL, 0, 0, 0, 0);
+    status_of_child(holder);
+
+    holder = start_to_hold(SIGSTOP);
+    long waiter = start_to_remove("/a/g");
+    kernel(NR_nanosleep, (long)moment, 0, 0, 0, 0, 0); /* it waits now */
+    kernel(NR_kill, waiter, SIGTERM, 0, 0, 0, 0);
+    CHECK_NUMBER(ends_soon(waiter), SIGTERM);
+    waiter = start_to_remove("/a/g");
+    kernel(NR_kill, holder, SIGCONT, 0, 0, 0, 0);
+    CHECK_NUMBER(ends_soon(waiter), 0);
+    CHECK_NUMBER(status_of_child(holder), 0);
+}
+
+/*
+ * A directory of the upper one becomes a link between what is known of it and the call: here behind
+ * the engine's back, so that what is known stays wrong.
+ */
+static void test_known_directory_becomes_a_link(void) {
+    static const long flags[] = {O_RDONLY, O_RDONLY | O_NOFOLLOW, 1L << 30, O_PATH};
+    make_guests("swapped", TRUSTED);
+    make_directory("outside");
+    make_file("outside/d", "of the host");
+    CHECK_NUMBER(write_file(&one, "/a/d", O_WRONLY | O_TRUNC, 5), 1);
+    CHECK_NUMBER(write_file(&one, "/b/a/d", O_CREAT | O_WRONLY, 5), 1);
+    long folder = on(&one, NR_openat, AT_FD, (long)"/a", O_RDONLY | O_DIRECTORY, 0, 0);
+    for (int times = 0; times < 2; times++) { /* it is known then */
+        on(&one, NR_close, on(&one, NR_openat, AT_FD, (long)"/a/d", O_RDONLY, 0, 0), 0, 0, 0, 0);
+        on(&one, NR_close, on(&one, NR_openat, folder, (long)"d", O_RDONLY, 0, 0), 0, 0, 0, 0);
+    }
+    CHECK_NUMBER(union_known(&one.guest, "/a", 2), MERGED);
+    CHECK_NUMBER(kernel(NR_renameat, AT_FD, (long)"upper/a", AT_FD, (long)"upper/was", 0, 0), 0);
+    make_link("upper/a", "../outside");
+    for (size_t index = 0; index < sizeof flags / sizeof flags[0]; index++) {
+        for (int is_name = 0; is_name < 2; is_name++) {
+            long dirfd = is_name ? folder : AT_FD;
+            long found =
+                on(&one, NR_openat, dirfd, (long)(is_name ? "d" : "/a/d"), flags[index], 0, 0);
+            if (found >= 0) {
+                CHECK(strcmp(identity_of_descriptor((int)found), identity_of("outside/d")) != 0);
+            }
+            on(&one, NR_close, found, 0, 0, 0, 0);
+        }
+    }
+    on(&one, NR_close, folder, 0, 0, 0, 0);
+}
+
 /* Where no union can be, the front is told before a program runs. */
 static void test_no_union(void) {
     static struct workspace space;
@@ -643,6 +751,8 @@ int main(void) {
     test_places();
     test_open_directories();
     test_open_files();
+    test_holders();
+    test_known_directory_becomes_a_link();
     test_no_union();
     return harness_end();
 }
