@@ -216,7 +216,7 @@ static long on_resolved(struct process *process, const struct row *row, struct c
         result = result < 0 ? result : union_create(guest, call, row->path, space);
         long held = result == 0 ? pin(space->host, THE_NAME) : result;
         if (held >= -1 && result == 0) {
-            make_end(process, AT_FDCWD, space->host, taken);
+            make_end(process, space->mount, AT_FDCWD, space->host, taken);
             pin_end(held);
         }
         return result;

@@ -37,7 +37,8 @@ void give_new(struct process *process, long descriptor);
  */
 long make_begin(struct process *process, struct call *call, const struct mount *mount,
                 unsigned *taken);
-void make_end(struct process *process, long dirfd, const char *path, unsigned taken);
+void make_end(struct process *process, const struct mount *mount, long dirfd, const char *path,
+              unsigned taken);
 
 /* From own_mappings.c: mmap(2) of a file, executable, or of its patched copy. */
 long map_file(const struct guest *guest, const long *argument);

@@ -8,6 +8,7 @@ enum {
     GIVES_RIGHTS = 06000,
     USUAL = 0600, /* such a mode is the same on the host */
     DIRECTORY_RIGHTS = 0700,
+    ROOTS_DIRECTORY = 0x10000, /* beside taken rights: the umask may take some, too */
     EOPNOTSUPP = 95,
     HIDDEN_SIZE = 14,
     LONGEST_LIST = 1 << 16, /* XATTR_LIST_MAX, xattr(7) */
@@ -40,7 +41,7 @@ static void give_made(struct process *process, long descriptor, unsigned taken) 
     struct file file;
     if (owners_look(descriptor, &file) == 0 && owners_can_be_kept(&file)) {
         struct owner owner = {persona->user.filesystem, persona->group.filesystem, AS_THE_FILE};
-        if (taken != 0) {
+        if (taken != 0) { /* it shows the mode that it was made with, and has more */
             owner.mode = (int)(file.mode & PERMISSIONS & ~taken);
         }
         owners_set(&process->guest, descriptor, &file, owner, taken != 0, taken != 0);
@@ -74,6 +75,11 @@ static int mode_position(const struct call *call, bool *is_directory) {
     }
 }
 
+/* mount: where it lies; NULL: where dirfd does. */
+static bool is_of_container(const struct process *process, const struct mount *mount, long dirfd) {
+    return mount != NULL ? mount->target_size == 0 : descriptor_is_inside(process, dirfd);
+}
+
 /*
  * Root gets into its directories always. A character device with the number 0 is a whiteout of
  * overlayfs, which needs no privilege.
@@ -92,16 +98,28 @@ long make_begin(struct process *process, struct call *call, const struct mount *
         return is_whiteout ? -EPERM : 0;
     }
     long dirfd = position == 2 ? call->argument[0] : AT_FDCWD;
-    if ((mode & DIRECTORY_RIGHTS) != DIRECTORY_RIGHTS && is_root(process) &&
-        (mount != NULL ? mount->target_size == 0 : descriptor_is_inside(process, dirfd))) {
-        *taken = DIRECTORY_RIGHTS & ~mode;
-        call->argument[position] = (long)(mode | *taken);
+    unsigned lacking = DIRECTORY_RIGHTS & ~mode;
+    if (is_root(process) && (lacking == 0 || is_of_container(process, mount, dirfd))) {
+        *taken = lacking | ROOTS_DIRECTORY;
+        call->argument[position] = (long)(mode | lacking);
     }
     return 0;
 }
 
+static bool lets_root_in(long dirfd, const char *path) {
+    struct status status;
+    return kernel(NR_newfstatat, dirfd, (long)path, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0) ==
+               0 &&
+           (status.mode & DIRECTORY_RIGHTS) == DIRECTORY_RIGHTS;
+}
+
 /* What was made is the caller's. */
-void make_end(struct process *process, long dirfd, const char *path, unsigned taken) {
+void make_end(struct process *process, const struct mount *mount, long dirfd, const char *path,
+              unsigned taken) {
+    if (taken == ROOTS_DIRECTORY &&
+        (lets_root_in(dirfd, path) || !is_of_container(process, mount, dirfd))) {
+        taken = 0;
+    }
     if (taken == 0 && !makes_for_others(process)) {
         return;
     }
@@ -119,7 +137,7 @@ static long make(struct process *process, const struct call *call, const struct 
     long result = make_begin(process, &changed, mount, &taken);
     result = result < 0 ? result : pass(&changed);
     if (result == 0) {
-        make_end(process, place->dirfd, place->path, taken);
+        make_end(process, mount, place->dirfd, place->path, taken);
     }
     return result;
 }
@@ -134,8 +152,7 @@ static long set_mode(struct process *process, long descriptor, unsigned mode,
     }
     struct owner owner = owners_find(&process->guest, &file, descriptor, NULL);
     owner.mode = (int)(mode & PERMISSIONS);
-    bool is_inside =
-        mount != NULL ? mount->target_size == 0 : descriptor_is_inside(process, descriptor);
+    bool is_inside = is_of_container(process, mount, descriptor);
     /* Files get rights when root opens them. */
     bool takes_rights = (file.mode & S_IFMT) == S_IFDIR && is_root(process);
     return owners_set(&process->guest, descriptor, &file, owner, is_inside, takes_rights);

@@ -107,6 +107,17 @@ def test_root_passes_over_modes(inside: Run) -> None:
     assert _lines(inside(script)) == ["a", "b", "0", "555"]
 
 
+def test_root_enters_what_its_umask_closes(inside: Run, tmp_path: Path) -> None:
+    script = """
+    rm -rf /tmp/n; mkdir /tmp/n; cd /tmp/n; umask 777; mkdir a a/b; mkdir -m 711 c; echo d >a/b/d
+    cat a/b/d; stat -c %a a a/b c a/b/d
+    """
+    assert _lines(inside(script)) == ["d", "0", "0", "711", "0"]
+    # On a volume modes are real.
+    inside(f"umask 777; mkdir {tmp_path}/d", "-v", str(tmp_path))
+    assert (tmp_path / "d").stat().st_mode & 0o7777 == 0
+
+
 def test_accounts_and_becoming_others(inside: Run) -> None:
     script = """
     userdel -r ann 2>/dev/null || true; groupadd -f extra
