@@ -51,6 +51,8 @@ VALUES = [
     ("proot", "use_proot_executable", "/opt/proot", "/opt/proot"),
     ("runc", "use_runc_executable", "/opt/crun", "/opt/crun"),
     ("max_unpacked_bytes", "max_unpacked_bytes", "1000", 1000),
+    ("max_unpacked_entries", "max_unpacked_entries", "1000", 1000),
+    ("max_unpack_ratio", "max_unpack_ratio", "1000", 1000),
 ]
 # What 1.3 ships: comments, quotes, no section header, and values that are Python.
 OF_1_3 = """
@@ -258,6 +260,8 @@ VARIABLES = [
     ("UDOCKER_USE_PROOT_EXECUTABLE", "/p", "proot", "/p"),
     ("UDOCKER_USE_RUNC_EXECUTABLE", "/r", "runc", "/r"),
     ("UDOCKER_MAX_UNPACKED_BYTES", "9", "max_unpacked_bytes", 9),
+    ("UDOCKER_MAX_UNPACKED_ENTRIES", "9", "max_unpacked_entries", 9),
+    ("UDOCKER_MAX_UNPACK_RATIO", "9", "max_unpack_ratio", 9),
 ]
 
 

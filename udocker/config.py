@@ -152,6 +152,14 @@ SETTINGS = (
         "max_unpacked_bytes", ("max_unpacked_bytes",), ("UDOCKER_MAX_UNPACKED_BYTES",), _positive,
         "the most bytes one image may unpack to",
     ),
+    Setting(
+        "max_unpacked_entries", ("max_unpacked_entries",), ("UDOCKER_MAX_UNPACKED_ENTRIES",),
+        _positive, "the most archive entries one image may have",
+    ),
+    Setting(
+        "max_unpack_ratio", ("max_unpack_ratio",), ("UDOCKER_MAX_UNPACK_RATIO",), _positive,
+        "how many times its compressed size an image beyond 4 GiB may unpack to",
+    ),
 )  # fmt: skip
 
 # Keys of udocker 1.3 that mean nothing here: accepted, so that its files can stay as they are.

@@ -21,3 +21,5 @@ class Config:
     proot: str = ""
     runc: str = ""
     max_unpacked_bytes: int = 1 << 40
+    max_unpacked_entries: int = 20_000_000
+    max_unpack_ratio: int = 250  # of bytes unpacked to bytes fetched

@@ -140,11 +140,12 @@ def ensure_tree(
 
 
 def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter) -> None:
-    from udocker.unpack.tree import Limits, build_tree
+    from udocker.ops.limits import unpack_limits
+    from udocker.unpack.tree import build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
     task = report.task("unpacking", total)
-    limits = Limits(max_bytes=session.config.max_unpacked_bytes)
+    limits = unpack_limits(session.config, total)
     with store_errors("unpacking the image"), session.store.temporary() as directory:
         build_tree(layers, directory, limits, task.advance)
         session.store.trees.publish(directory, chain_id)

@@ -17,7 +17,7 @@ from udocker.unpack import header
 from udocker.unpack.index import Index, Record
 from udocker.unpack.names import checked_path, components, join, show, split
 from udocker.unpack.plan import HIDE, HIDE_CHILDREN, MAKE, plan
-from udocker.unpack.root import Root
+from udocker.unpack.root import Root, set_mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class LayerWriter:
         self._fresh(path, lambda parent, name: os.mkfifo(name, 0o600, dir_fd=parent))
         parent, name = split(path)
         mode = member.mode & _IN_TREE | 0o400
-        os.chmod(name, mode, dir_fd=self._root.directory(parent))
+        set_mode(name, self._root.directory(parent), mode)
         self._set_time(path, member.mtime)
         self._index.entry(path, _record(member, mode, member.xattrs))
 

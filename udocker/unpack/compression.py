@@ -83,10 +83,10 @@ class Source:
 class LayerStream:
     """The uncompressed bytes of a layer, with the digest of those that were read."""
 
-    def __init__(self, source: Source, algorithm: str) -> None:
+    def __init__(self, source: Source, algorithm: str, max_bytes: int = 1 << 63) -> None:
         import hashlib
 
-        self._chunks = decompress(source)
+        self._chunks = _limited(decompress(source), max_bytes)
         self._hash = hashlib.new(algorithm)
         self._chunk = b""
         self._at = 0
@@ -135,6 +135,18 @@ class LayerStream:
         self._chunk = next(self._chunks, b"")
         self._hash.update(self._chunk)
         return bool(self._chunk)
+
+
+def _limited(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        max_bytes -= len(chunk)
+        if max_bytes < 0:
+            raise ArchiveLimitError(
+                "its archive is much longer than what the image may unpack to",
+                hint="if you trust the image, raise the limit max_unpacked_bytes or "
+                "max_unpack_ratio",
+            )
+        yield chunk
 
 
 def decompress(source: Source) -> Iterator[bytes]:

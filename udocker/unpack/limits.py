@@ -6,6 +6,8 @@ from udocker.errors import ArchiveLimitError
 from udocker.model.value import value
 from udocker.unpack.names import show
 
+_HEADERS = 1 << 30  # bytes that headers may take besides
+
 
 @value
 class Limits:
@@ -19,6 +21,12 @@ class Limits:
     max_index_bytes: int = 1 << 30
     # Tools that walk a tree hold a descriptor per level, and 1024 is the usual limit of a process.
     max_depth: int = 256
+    hint: str = "if you trust the image, raise the limit max_unpacked_bytes"  # of max_bytes
+
+    @property
+    def max_archive_bytes(self) -> int:
+        """Of one layer: what lies in its archive without reaching the disk is read all the same."""
+        return 2 * self.max_bytes + _HEADERS
 
 
 class Budget:
@@ -34,7 +42,8 @@ class Budget:
         self._entries += 1
         if self._entries > self.limits.max_entries:
             raise ArchiveLimitError(
-                f"the image has more than {self.limits.max_entries} archive entries"
+                f"the image has more than {self.limits.max_entries} archive entries",
+                hint="if you trust the image, raise the limit max_unpacked_entries",
             )
 
     def spend(self, size: int, name: bytes) -> None:
@@ -43,5 +52,5 @@ class Budget:
         if self._bytes > self.limits.max_bytes:
             raise ArchiveLimitError(
                 f"the image unpacks to more than {self.limits.max_bytes} bytes, at {show(name)}",
-                hint="if you trust the image, raise the limit max_unpacked_bytes",
+                hint=self.limits.hint,
             )

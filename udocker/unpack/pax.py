@@ -28,13 +28,9 @@ def parse(data: bytes) -> dict[bytes, bytes]:
     return records
 
 
-def merge(records: dict[bytes, bytes], later: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """``records`` changed by ``later``, where an empty value removes a record.
-
-    An extended attribute may be empty.
-    """
-    merged = {**records, **later}
-    return {key: value for key, value in merged.items() if value or key.startswith(_XATTR)}
+def effective(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """``records`` without those that an empty value removes. An extended attribute may be empty."""
+    return {key: value for key, value in records.items() if value or key.startswith(_XATTR)}
 
 
 def integer(value: bytes, what: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 
 from udocker.unpack.names import join, split
 
@@ -57,7 +58,7 @@ class Root:
         parent, name = split(path)
         descriptor = self.directory(parent)
         os.mkdir(name, 0o700, dir_fd=descriptor)
-        os.chmod(name, 0o755, dir_fd=descriptor)
+        set_mode(name, descriptor, 0o755)
 
     def make(self, path: bytes) -> int:
         """As ``directory``, after adding it and its parents where they are missing."""
@@ -153,6 +154,17 @@ class Root:
         descriptor = self._open.pop(path, None)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def set_mode(name: bytes, parent: int, mode: int) -> None:
+    """chmod(2) that follows no link, be it one that was put there just now. Raises OSError."""
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    finally:
+        os.close(descriptor)
 
 
 def _open_directory(name: bytes, parent: int) -> int:

@@ -67,7 +67,6 @@ class Archive:
     def __init__(self, stream: LayerStream, max_header_bytes: int) -> None:
         self._stream = stream
         self._max_header = max_header_bytes
-        self._common: dict[bytes, bytes] = {}  # of global headers
         self._left = 0  # data of the current member that was not read
         self._padding = 0
         self._where = 0  # offset of the current header
@@ -131,9 +130,7 @@ class Archive:
         if kind == b"x":
             extensions.records.update(pax.parse(data))
         elif kind == b"g":
-            self._common = pax.merge(self._common, pax.parse(data))
-            if sum(len(k) + len(v) for k, v in self._common.items()) > self._max_header:
-                raise self._too_long()
+            pax.parse(data)  # and ignored, as Docker ignores it: the tree must be the same
         elif kind == b"L":
             extensions.name = header.string(data)
         else:
@@ -141,8 +138,8 @@ class Archive:
         return True
 
     def _member(self, block: bytes, extensions: _Extensions) -> Member:
-        if self._common or extensions.records:
-            extensions.records = pax.merge(self._common, extensions.records)
+        if extensions.records:
+            extensions.records = pax.effective(extensions.records)
         kind = header.kind_of(block)
         name = extensions.path(block)
         if block[156] == 0 and name.endswith(b"/"):

@@ -80,7 +80,7 @@ def _unpack(
     """Write all that ``layer`` has, then compare its bytes with its diffID."""
     with contextlib.closing(layer.open()) as stream:
         source = Source(stream, advance, f"layer {layer.descriptor.digest}")
-        data = LayerStream(source, layer.diff_id.algorithm)
+        data = LayerStream(source, layer.diff_id.algorithm, limits.max_archive_bytes)
         writer.write(Archive(data, limits.max_header_bytes))
         data.drain(limits.max_bytes)
     if data.hexdigest() != layer.diff_id.hex:
