@@ -22,13 +22,18 @@ def test_a_real_image(images: Path, tmp_path: Path, image: str, peers: tuple[str
     check(images / "oci", [image], tmp_path, peers)
 
 
-@pytest.mark.parametrize("suite", ["bullseye"] if LONG else [])
-def test_an_older_debian(tmp_path: Path, suite: str) -> None:
+# Not skipped but absent: the long form is another set of tests, not something this host lacks.
+def _an_older_debian(tmp_path: Path) -> None:
+    suite = "bullseye"
     (tar,) = debian.snapshots(suite, [], tmp_path)
     layout = Layout(tmp_path / "oci")
     layout.tag(f"{suite}:latest", layout.image([layout.layer(tar)], "amd64", {}))
     layout.finish()
     check(tmp_path / "oci", [f"{suite}:latest"], tmp_path)
+
+
+if LONG:
+    test_an_older_debian = _an_older_debian
 
 
 def test_what_a_limit_says(udocker: Udocker, registry: str) -> None:
