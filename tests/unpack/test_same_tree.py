@@ -122,7 +122,7 @@ def check(images: Path, names: list[str], place: Path, peers: tuple[str, ...] = 
     wrong: dict[str, Any] = {}
     for name in names:
         tree = ours(stored(images, name), place / name)
-        for peer in PEERS:
+        for peer in peers:
             for what, facts in _undecided(name, peer, tree, found[name][peer]).items():
                 wrong[f"{name}, {peer}: {what!r}"] = facts
     assert wrong == {}

@@ -115,7 +115,7 @@ def kind_of(block: bytes) -> str:
 def name_of(block: bytes) -> bytes:
     """The name in a header; only ustar has a prefix, GNU keeps other things there."""
     name = string(block[:100])
-    if block[257:263] == _USTAR and block[345]:
+    if block[257:263] == _USTAR and block[345] and not is_old_sparse(block):
         return string(block[345:500]) + b"/" + name
     return name
 
