@@ -55,6 +55,22 @@ cd /; find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev \) -prune -o \
 tar cf - --sort=name --owner=0 --group=0 --mode=a-st etc opt usr/share mnt | sha256sum
 """
 
+_LAST_DESCRIPTOR = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+taken = []
+while len(taken) == 0 or taken[-1] < 29:
+    taken.append(os.dup(0))
+for path in ("/tmp/last", "/var/tmp/last"):
+    os.close(taken.pop())
+    taken.append(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    print("made")
+try:
+    os.open("/tmp/more", os.O_CREAT | os.O_WRONLY)
+except OSError as error:
+    print(str(error)[:10])
+"""
+
 
 class Runs:
     """Runs scripts in one container."""
@@ -162,6 +178,11 @@ def test_what_the_host_reads_is_what_is_inside(mode: str, runs: Runs, tmp_path: 
     script = "cat /usr/share/info/v/file /mnt/a/b/file; ls /usr/share/info /mnt /mnt/a"
     out = runs.shared(*words, "sh", "-c", script).out
     assert out == "host\nhost\n/mnt:\na\n\n/mnt/a:\nb\n\n/usr/share/info:\nv\n"
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_one_descriptor_is_enough_to_make_a_file(mode: str, runs: Runs) -> None:
+    assert runs(mode, "python3", "-c", _LAST_DESCRIPTOR) == "made\nmade\n[Errno 24]\n"
 
 
 def test_nothing_is_left_in_the_work_directory(runs: Runs) -> None:
