@@ -71,6 +71,15 @@ except OSError as error:
     print(str(error)[:10])
 """
 
+_ATTRIBUTES = """
+import os
+closed = os.open("/tmp/x", os.O_CREAT | os.O_RDONLY, 0)
+os.setxattr(closed, "user.a", b"1")
+os.setxattr("/tmp/x", "user.b", b"2")
+os.removexattr(closed, "user.a")
+print(os.listxattr("/tmp/x"), os.getxattr("/tmp/x", "user.b"), oct(os.stat("/tmp/x").st_mode))
+"""
+
 
 class Runs:
     """Runs scripts in one container."""
@@ -183,6 +192,11 @@ def test_what_the_host_reads_is_what_is_inside(mode: str, runs: Runs, tmp_path: 
 @pytest.mark.parametrize("mode", _MODES)
 def test_one_descriptor_is_enough_to_make_a_file(mode: str, runs: Runs) -> None:
     assert runs(mode, "python3", "-c", _LAST_DESCRIPTOR) == "made\nmade\n[Errno 24]\n"
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_root_gives_attributes_to_what_its_mode_closes(mode: str, runs: Runs) -> None:
+    assert runs(mode, "python3", "-c", _ATTRIBUTES) == "['user.b'] b'2' 0o100000\n"
 
 
 def test_nothing_is_left_in_the_work_directory(runs: Runs) -> None:
