@@ -32,6 +32,12 @@ bool makes_for_others(struct process *process);
 void give_new(struct process *process, long descriptor);
 
 /*
+ * A file of the container's whose mode keeps its owner out gets one on the host that does not, if
+ * the caller is root; its own is remembered. Whether it has.
+ */
+bool let_root_in(struct process *process, long descriptor);
+
+/*
  * Before and after a call that makes an entry; others are left as they are. taken: rights that it
  * has on the host only. 0 or -errno.
  */

@@ -5,7 +5,7 @@
 #include "proc_status.h"
 #include "quick.h"
 
-enum { W_OK = 2, TRIES = 8, OWNER_RIGHTS = 0600 };
+enum { W_OK = 2, TRIES = 8 };
 
 /* What has been resolved. */
 static long open_host(const struct workspace *space, long flags, long mode) {
@@ -73,14 +73,9 @@ static long quick_open_in_union(struct process *process, enum folder folder, lon
     return is_no_answer ? -ENOSYS : result;
 }
 
-/*
- * Root opens what the mode does not let the owner open: the file gets such a mode on the host, and
- * its own is remembered.
- */
+/* Root opens what the mode does not let the owner open. */
 static bool take_rights(struct process *process, struct workspace *space) {
-    const struct persona *persona = persona_of(process);
-    struct file file;
-    if (!persona_can(persona, CAP_DAC_OVERRIDE) || space->mount->target_size != 0 ||
+    if (!persona_can(persona_of(process), CAP_DAC_OVERRIDE) || space->mount->target_size != 0 ||
         (process->guest.has_union && union_to_change(&process->guest, space, true) < 0)) {
         return false;
     }
@@ -88,13 +83,7 @@ static bool take_rights(struct process *process, struct workspace *space) {
     if (descriptor < 0) {
         return false;
     }
-    bool is_taken = owners_look(descriptor, &file) == 0 && (file.mode & S_IFMT) == S_IFREG &&
-                    (file.mode & OWNER_RIGHTS) != OWNER_RIGHTS &&
-                    file.uid == process->guest.host_uid;
-    if (is_taken) {
-        struct owner owner = owners_find(&process->guest, &file, descriptor, NULL);
-        is_taken = owners_set(&process->guest, descriptor, &file, owner, true, true) == 0;
-    }
+    bool is_taken = let_root_in(process, descriptor);
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     return is_taken;
 }

@@ -136,8 +136,22 @@ static long prepare(const struct guest *guest, struct workspace *space) {
     return result == -ENOENT ? 0 : result;
 }
 
+/* As a call, but it follows no link, and takes one descriptor only: there may be no other left. */
+static long open_in_place(const struct call *call, const char *host) {
+    enum { KNOWN = 037777703 }; /* the kernel minds others only in openat2(2) */
+    if (call->number == NR_openat) {
+        return open_resolved_host(host, call->argument[2] & KNOWN, call->argument[3]);
+    }
+    struct open_how how = *(const struct open_how *)call->argument[2];
+    how.resolve |= RESOLVE_NO_SYMLINKS;
+    return kernel(NR_openat2, AT_FDCWD, (long)host, (long)&how, sizeof how, 0, 0);
+}
+
 /* What space->link is used for is over then. */
 static long create_in_place(struct call *call, int position, struct workspace *space) {
+    if (opens(call)) {
+        return open_in_place(call, space->host);
+    }
     copy_bytes(space->link, space->host, length_of(space->host) + 1);
     call->argument[position] = (long)space->link;
     return pass_held(call, space->link);

@@ -55,6 +55,31 @@ cd /; find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev \) -prune -o \
 tar cf - --sort=name --owner=0 --group=0 --mode=a-st etc opt usr/share mnt | sha256sum
 """
 
+_LAST_DESCRIPTOR = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+taken = []
+while len(taken) == 0 or taken[-1] < 29:
+    taken.append(os.dup(0))
+for path in ("/tmp/last", "/var/tmp/last"):
+    os.close(taken.pop())
+    taken.append(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    print("made")
+try:
+    os.open("/tmp/more", os.O_CREAT | os.O_WRONLY)
+except OSError as error:
+    print(str(error)[:10])
+"""
+
+_ATTRIBUTES = """
+import os
+closed = os.open("/tmp/x", os.O_CREAT | os.O_RDONLY, 0)
+os.setxattr(closed, "user.a", b"1")
+os.setxattr("/tmp/x", "user.b", b"2")
+os.removexattr(closed, "user.a")
+print(os.listxattr("/tmp/x"), os.getxattr("/tmp/x", "user.b"), oct(os.stat("/tmp/x").st_mode))
+"""
+
 
 class Runs:
     """Runs scripts in one container."""
@@ -162,6 +187,16 @@ def test_what_the_host_reads_is_what_is_inside(mode: str, runs: Runs, tmp_path: 
     script = "cat /usr/share/info/v/file /mnt/a/b/file; ls /usr/share/info /mnt /mnt/a"
     out = runs.shared(*words, "sh", "-c", script).out
     assert out == "host\nhost\n/mnt:\na\n\n/mnt/a:\nb\n\n/usr/share/info:\nv\n"
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_one_descriptor_is_enough_to_make_a_file(mode: str, runs: Runs) -> None:
+    assert runs(mode, "python3", "-c", _LAST_DESCRIPTOR) == "made\nmade\n[Errno 24]\n"
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_root_gives_attributes_to_what_its_mode_closes(mode: str, runs: Runs) -> None:
+    assert runs(mode, "python3", "-c", _ATTRIBUTES) == "['user.b'] b'2' 0o100000\n"
 
 
 def test_nothing_is_left_in_the_work_directory(runs: Runs) -> None:
