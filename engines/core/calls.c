@@ -191,10 +191,10 @@ static bool is_rmdir(const struct call *call) {
     return call->number == NR_unlinkat && call->argument[2] & AT_REMOVEDIR;
 }
 
-/* The call on a host path, which is held meanwhile if it is to be changed. */
-static long on_host(struct process *process, const struct row *row, const struct call *call,
-                    enum last last, struct workspace *space) {
-    if (row->access == READ || space->is_magic) {
+/* The call on a host path, which is held meanwhile. */
+static long on_host(struct process *process, const struct call *call, enum last last,
+                    struct workspace *space) {
+    if (space->is_magic) {
         return carry_out_on_host(process, call, space->mount);
     }
     long held = pin(space->host, last == FOLLOW ? THE_FILE : THE_NAME);
@@ -232,7 +232,7 @@ static long on_resolved(struct process *process, const struct row *row, struct c
     } else if (call->number == NR_inotify_add_watch) {
         result = prepare_watch(process, space);
     }
-    return result < 0 ? result : on_host(process, row, call, last, space);
+    return result < 0 ? result : on_host(process, call, last, space);
 }
 
 static long one_path(struct process *process, const struct row *row, const struct call *call,

@@ -16,7 +16,7 @@ struct name {
 /* The oldest one makes place for the newest. */
 struct names {
     struct name names[MAX_NAMES];
-    unsigned next;
+    unsigned next, next_peer; /* peers have the second half */
 };
 
 #endif

@@ -1,4 +1,5 @@
 #include "own.h"
+#include "pin.h"
 #include "union.h"
 
 enum {
@@ -144,8 +145,7 @@ static long call_ioctl(struct process *process, const struct call *call, struct 
     if (result <= 0) {
         return result < 0 ? result : pass(call);
     }
-    result = kernel(NR_openat, AT_FDCWD, (long)space->host,
-                    O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+    result = open_resolved_host(space->host, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0);
     if (result >= 0) {
         changed.argument[0] = result;
         result = pass(&changed);

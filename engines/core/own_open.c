@@ -289,6 +289,25 @@ static long open_resolved(struct process *process, struct opening *opening,
     return open_as_told(opening, space);
 }
 
+/* The same, and what /proc says of the guest, and what only root may open. */
+static long open_as_guest(struct process *process, long flags, long mode,
+                          const struct open_how *how, struct workspace *space) {
+    long result = proc_open(&process->guest, space->host, flags);
+    if (result == -ENOSYS) {
+        result = proc_status_open(process, space->host, flags);
+    }
+    if (result != -ENOSYS) {
+        return result;
+    }
+    struct opening opening = {flags, mode, how};
+    result = open_resolved(process, &opening, space);
+    if (result == -EACCES && take_rights(process, space)) {
+        opening = (struct opening){flags, mode, how};
+        result = open_resolved(process, &opening, space);
+    }
+    return result;
+}
+
 static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
                     struct workspace *space) {
     long result = quick_open_at(process, dirfd, path, flags, mode, space->host);
@@ -299,24 +318,13 @@ static long open_at(struct process *process, long dirfd, const char *path, long 
         if (result < 0) {
             return result;
         }
-        result = proc_open(&process->guest, space->host, flags);
-        if (result == -ENOSYS) {
-            result = proc_status_open(process, space->host, flags);
+        result = open_as_guest(process, flags, mode, NULL, space);
+        if (result == -ELOOP && last_of(flags) == FOLLOW) {
+            result = -EAGAIN; /* a link came into the path just now */
+            continue;
         }
-        if (result == -ENOSYS) {
-            struct opening opening = {.flags = flags, .mode = mode};
-            result = open_resolved(process, &opening, space);
-            if (result == -EACCES && take_rights(process, space)) {
-                opening = (struct opening){.flags = flags, .mode = mode};
-                result = open_resolved(process, &opening, space);
-            }
-            if (result == -ELOOP && last_of(flags) == FOLLOW) {
-                result = -EAGAIN; /* a link came into the path just now */
-                continue;
-            }
-            if (result == -ENOSYS || (result == -EAGAIN && !process->guest.has_union)) {
-                return result;
-            }
+        if (result == -ENOSYS || (result == -EAGAIN && !process->guest.has_union)) {
+            return result;
         }
     }
     return result;
@@ -362,10 +370,9 @@ static long call_openat2(struct process *process, const struct call *call,
     /* The path will have no links any more, but from the root of the host it crosses mounts. */
     how.resolve &= unknown | RESOLVE_NO_MAGICLINKS;
     for (int count = 0; count < TRIES; count++) {
-        struct opening opening = {.flags = flags, .mode = (long)how.mode, .how = &how};
         result = path_resolve_within(&process->guest, a[0], (const char *)a[1], last_of(flags),
                                      limits, space);
-        result = result < 0 ? result : open_resolved(process, &opening, space);
+        result = result < 0 ? result : open_as_guest(process, flags, (long)how.mode, &how, space);
         if (result != -EAGAIN || !process->guest.has_union) {
             break;
         }

@@ -242,8 +242,7 @@ static long copied_up(struct process *process, long descriptor) {
     }
     long result = union_descriptor_to_change(&process->guest, descriptor, space);
     if (result > 0) {
-        result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
-                        0, 0);
+        result = open_resolved_host(space->host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
     } else if (result == 0) {
         result = NONE_COPIED;
     }
@@ -312,13 +311,18 @@ static long give_host(struct process *process, const char *host, long flags, con
     return result;
 }
 
+static long give_working_directory(struct process *process, const long *ids) {
+    long result = may_change_descriptor(process, AT_FDCWD);
+    return result < 0 ? result : give_host(process, ".", 0, ids);
+}
+
 static long chown_at(struct process *process, long dirfd, const char *path, const long *ids,
                      long flags, struct workspace *space) {
     if (flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) {
         return -EINVAL;
     }
     if (flags & AT_EMPTY_PATH && path_is_empty(path)) {
-        return (int)dirfd == AT_FDCWD ? give_host(process, ".", 0, ids)
+        return (int)dirfd == AT_FDCWD ? give_working_directory(process, ids)
                                       : give_descriptor(process, dirfd, ids);
     }
     bool keeps = flags & AT_SYMLINK_NOFOLLOW;

@@ -1,5 +1,6 @@
 /* Addresses of AF_UNIX sockets are paths (unix(7)); other families name no files. */
 #include "own.h"
+#include "pin.h"
 #include "table.h"
 #include "union.h"
 
@@ -30,7 +31,7 @@ struct message {
     int flags;
 };
 
-/* An address for the kernel, and the directory that is open while it is in use. */
+/* An address for the kernel, and what is held while it is in use. */
 struct translated {
     struct unix_address address;
     long size;
@@ -44,35 +45,32 @@ static bool is_path(long address, long size) {
            given->path[0] != '\0';
 }
 
-/* A host path too long for an address: its directory by descriptor, in /proc/self/fd. */
-static long shorten(struct workspace *space, struct translated *result) {
-    size_t size = length_of(space->host);
-    size_t slash = size;
-    while (space->host[slash - 1] != '/') {
-        slash--;
-    }
-    space->host[slash - 1] = '\0';
-    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host, O_PATH | O_CLOEXEC, 0, 0, 0);
-    space->host[slash - 1] = '/';
-    if (descriptor < 0) {
-        return descriptor;
-    }
-    char *path = result->address.path;
-    size_t used = sizeof BY_DESCRIPTOR - 1;
-    copy_bytes(path, BY_DESCRIPTOR, used);
-    used += write_number(path + used, (unsigned long)descriptor);
-    if (used + 1 + size - slash + 1 > UNIX_PATH_SIZE) {
-        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
-        return -ENAMETOOLONG;
-    }
-    path[used++] = '/';
-    copy_bytes(path + used, space->host + slash, size - slash + 1);
-    result->size = FAMILY_SIZE + (long)(used + size - slash) + 1;
-    result->directory = descriptor;
-    return 0;
+enum { SO_TYPE = 3, SOCK_DGRAM = 2, NOT_HELD = -1 };
+
+/*
+ * Whether other processes will send to the address that a socket is bound to: they must be able to
+ * understand it, which nobody else's descriptor can be.
+ */
+static bool is_answered(long socket) {
+    int type = 0;
+    int size = sizeof type;
+    return kernel(NR_getsockopt, socket, SOL_SOCKET, SO_TYPE, (long)&type, (long)&size, 0) == 0 &&
+           type == SOCK_DGRAM;
 }
 
-static long translate(struct process *process, long address, long size, bool binds,
+/* The host path becomes one that is held, and so is short; or stays the same. */
+static long hold(long socket, bool binds, struct workspace *space) {
+    if (!binds) {
+        return space->is_magic ? NOT_HELD : pin(space->host, THE_FILE);
+    }
+    if (length_of(space->host) >= UNIX_PATH_SIZE || !is_answered(socket)) {
+        return pin(space->host, THE_NAME);
+    }
+    long result = pin_check(space->host);
+    return result < 0 ? result : NOT_HELD;
+}
+
+static long translate(struct process *process, long socket, long address, long size, bool binds,
                       struct workspace *space, struct translated *result) {
     const struct unix_address *given = (const struct unix_address *)address;
     size_t length = (size_t)size - FAMILY_SIZE;
@@ -86,24 +84,19 @@ static long translate(struct process *process, long address, long size, bool bin
             error = union_clear(&process->guest, space);
         }
     }
-    if (error < 0) {
-        return error == -EEXIST ? -EADDRINUSE : error;
+    result->directory = error < 0 ? error : hold(socket, binds, space);
+    if (result->directory < NOT_HELD) {
+        return result->directory == -EEXIST ? -EADDRINUSE : result->directory;
     }
-    result->directory = -1;
-    result->address.family = AF_UNIX;
     length = length_of(space->host);
     if (length >= UNIX_PATH_SIZE) {
-        return shorten(space, result);
+        pin_end(result->directory);
+        return -ENAMETOOLONG;
     }
+    result->address.family = AF_UNIX;
     copy_bytes(result->address.path, space->host, length + 1);
     result->size = FAMILY_SIZE + (long)length + 1;
     return 0;
-}
-
-static void finish(const struct translated *result) {
-    if (result->directory >= 0) {
-        kernel(NR_close, result->directory, 0, 0, 0, 0, 0);
-    }
 }
 
 static uint64_t inode_of(long socket) {
@@ -114,8 +107,10 @@ static uint64_t inode_of(long socket) {
 /* getsockname(2) asks for it again, as it was given; and the short form does not even tell it. */
 static void remember(struct names *names, long socket, bool is_peer, const char *path,
                      const char *shown) {
-    unsigned index = __atomic_fetch_add(&names->next, 1, __ATOMIC_RELAXED) % MAX_NAMES;
-    struct name *name = &names->names[index];
+    enum { HALF = MAX_NAMES / 2 }; /* who connects often still knows what it has bound */
+    unsigned *next = is_peer ? &names->next_peer : &names->next;
+    unsigned index = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED) % HALF;
+    struct name *name = &names->names[is_peer ? HALF + index : index];
     name->inode = 0;
     name->is_peer = is_peer;
     copy_bytes(name->path, path, length_of(path) + 1);
@@ -134,14 +129,14 @@ static long with_address(struct process *process, const struct call *call, int p
         return pass(call);
     }
     struct translated result;
-    long error = translate(process, address, size, binds, space, &result);
+    long error = translate(process, call->argument[0], address, size, binds, space, &result);
     if (error < 0) {
         return error;
     }
     changed.argument[position] = (long)&result.address;
     changed.argument[position + 1] = result.size;
     long done = pass(&changed);
-    finish(&result);
+    pin_end(result.directory);
     bool is_peer = call->number == NR_connect && result.directory >= 0;
     if ((done == 0 || done == -EINPROGRESS) && (binds || is_peer)) {
         remember(&process->sockets, call->argument[0], is_peer, space->kept, result.address.path);
@@ -160,14 +155,15 @@ static long send_translated(struct process *process, long socket, long address, 
         return kernel(NR_sendmsg, socket, address, flags, 0, 0, 0);
     }
     struct translated result;
-    long error = translate(process, (long)message.name, message.name_size, false, space, &result);
+    long error =
+        translate(process, socket, (long)message.name, message.name_size, false, space, &result);
     if (error < 0) {
         return error;
     }
     message.name = &result.address;
     message.name_size = (int)result.size;
     long done = kernel(NR_sendmsg, socket, (long)&message, flags, 0, 0, 0);
-    finish(&result);
+    pin_end(result.directory);
     return done;
 }
 

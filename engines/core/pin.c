@@ -1,6 +1,6 @@
 #include "pin.h"
 
-enum { MODE_BITS = 07777, NONE_LEFT = -1, KNOWN_FLAGS = 037777703 };
+enum { MODE_BITS = 07777, NAME_SIZE = 255, NONE_LEFT = -1, KNOWN_FLAGS = 037777703 };
 
 static const char BY_DESCRIPTOR[] = "/proc/self/fd/";
 
@@ -13,13 +13,68 @@ static uint64_t flags_that_count(long flags) {
     return (uint64_t)(flags & (flags & O_PATH ? with_path : KNOWN_FLAGS));
 }
 
+static bool is_link_at(long dirfd, const char *name) {
+    char byte;
+    return kernel(NR_readlinkat, dirfd, (long)name, (long)&byte, 1, 0, 0) >= 0;
+}
+
+/* The last part of a path in its directory, and no link there. */
+static long open_last(long dirfd, const char *name, long flags, long mode) {
+    long result = kernel(NR_openat, dirfd, (long)name, flags | O_NOFOLLOW, mode, 0, 0);
+    if (result >= 0 && flags & O_PATH && !(flags & O_NOFOLLOW) && is_link_at(result, "")) {
+        pin_end(result);
+        return -ELOOP;
+    }
+    return result;
+}
+
+/* The directory of that name in another one, which is closed. */
+static long go_down(long dirfd, const char *name) {
+    long result = kernel(NR_openat, dirfd, (long)name,
+                         O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+    if (result == -ENOTDIR && is_link_at(dirfd, name)) {
+        result = -ELOOP;
+    }
+    pin_end(dirfd);
+    return result;
+}
+
+/* As openat2(2) with RESOLVE_NO_SYMLINKS, part by part, where it is not to be had. */
+static long open_by_parts(const char *host, long flags, long mode) {
+    char name[NAME_SIZE + 1];
+    long dirfd = host[0] == '/' ? kernel(NR_openat, AT_FDCWD, (long)"/",
+                                         O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0, 0)
+                                : AT_FDCWD;
+    while (dirfd >= 0 || dirfd == AT_FDCWD) {
+        size_t size = 0;
+        while (*host == '/') {
+            host++;
+        }
+        while (host[size] != '\0' && host[size] != '/') {
+            size++;
+        }
+        if (host[size] == '\0' || size > NAME_SIZE) {
+            const char *last = size == 0 ? "." : host;
+            long result = size > NAME_SIZE ? -ENAMETOOLONG : open_last(dirfd, last, flags, mode);
+            pin_end(dirfd);
+            return result;
+        }
+        copy_bytes(name, host, size);
+        name[size] = '\0';
+        host += size;
+        dirfd = go_down(dirfd, name);
+    }
+    return dirfd;
+}
+
 long open_resolved_host(const char *host, long flags, long mode) {
     struct open_how how = {.flags = flags_that_count(flags), .resolve = RESOLVE_NO_SYMLINKS};
     if (how.flags & (O_CREAT | O_TMPFILE_BIT)) {
         how.mode = (uint64_t)mode & MODE_BITS;
     }
     long result = kernel(NR_openat2, AT_FDCWD, (long)host, (long)&how, sizeof how, 0, 0);
-    return result == -ENOSYS ? kernel(NR_openat, AT_FDCWD, (long)host, flags, mode, 0, 0) : result;
+    /* Some filters answer EPERM for what they do not know. */
+    return result == -ENOSYS || result == -EPERM ? open_by_parts(host, flags, mode) : result;
 }
 
 /* Where the last part begins, whatever slashes follow it. */
@@ -43,11 +98,6 @@ static long open_above(char *host, size_t size) {
     return result;
 }
 
-static bool is_link(const char *host) {
-    char byte;
-    return kernel(NR_readlinkat, AT_FDCWD, (long)host, (long)&byte, 1, 0, 0) >= 0;
-}
-
 long pin(char *host, enum pinned pinned) {
     size_t at = pinned == THE_FILE ? length_of(host) : last_part(host);
     size_t left = length_of(host) - at;
@@ -56,7 +106,7 @@ long pin(char *host, enum pinned pinned) {
                       : at == 0 ? NONE_LEFT
                                 : open_above(host, at);
     if (descriptor == -EMFILE || descriptor == -ENFILE) {
-        return pinned == THE_FILE && is_link(host) ? -ELOOP : NONE_LEFT;
+        return pinned == THE_FILE && is_link_at(AT_FDCWD, host) ? -ELOOP : NONE_LEFT;
     }
     if (descriptor < 0) {
         return descriptor;

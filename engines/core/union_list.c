@@ -5,6 +5,7 @@
  * is kept where the kernel keeps it, at the open file.
  */
 #include "memory.h"
+#include "pin.h"
 #include "text.h"
 #include "union.h"
 
@@ -104,8 +105,7 @@ static long add_layer(const struct guest *guest, struct snapshot *snapshot, cons
                       enum layer layer) {
     struct status status;
     struct text buffer;
-    long folder = kernel(NR_openat, AT_FDCWD, (long)host,
-                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+    long folder = open_resolved_host(host, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (folder < 0) {
         return folder;
     }
@@ -389,8 +389,7 @@ static long go_on(const struct guest *guest, const struct call *call, struct wor
     const struct mount *mount = guest_mount(guest, space->guest, size);
     long upper = union_path(mount, UPPER, space->guest, size, space->host);
     if (upper >= 0) {
-        upper = kernel(NR_openat, AT_FDCWD, (long)space->host,
-                       O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+        upper = open_resolved_host(space->host, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     }
     if (upper < 0) {
         return upper;

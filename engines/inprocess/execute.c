@@ -2,6 +2,7 @@
 #include "elf.h"
 #include "engine.h"
 #include "own.h"
+#include "pin.h"
 
 enum {
     X_OK = 1,
@@ -115,7 +116,9 @@ static long open_executable(struct exec *exec) {
     }
     /* A pipe would wait for its writer. */
     long flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
-    long descriptor = kernel(NR_openat, AT_FDCWD, (long)space->host, flags, 0, 0, 0);
+    long descriptor = space->is_magic
+                          ? kernel(NR_openat, AT_FDCWD, (long)space->host, flags, 0, 0, 0)
+                          : open_resolved_host(space->host, flags, 0);
     if (descriptor < 0) {
         return descriptor == -ENXIO ? -EACCES : descriptor; /* a socket, a device with no driver */
     }

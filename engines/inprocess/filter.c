@@ -22,6 +22,7 @@ enum {
     PR_SET_NO_NEW_PRIVS = 38,
     PR_GET_NO_NEW_PRIVS = 39,
     PR_CAP_AMBIENT = 47,
+    ENOTTY = 25,
     PR_SET_SYSCALL_USER_DISPATCH = 59,
     CLONE_NEW = 0x7e020000, /* namespaces of its own, of any kind that clone(2) makes */
 };
@@ -46,6 +47,21 @@ static const struct condition conditions[] = {
     {NR_ioctl, 1, IF_EQUAL, 0x401c5820, TRAP},
     {NR_ioctl, 1, IF_EQUAL, 0x40087602, TRAP},
     {NR_ioctl, 1, IF_EQUAL, 0x40806685, TRAP},
+    /* Of btrfs: what names subvolumes or devices knows no union, and no read-only volume. */
+    {NR_ioctl, 1, IF_EQUAL, 0x50009401, ERROR(ENOTTY)}, /* SNAP_CREATE */
+    {NR_ioctl, 1, IF_EQUAL, 0x50009403, ERROR(ENOTTY)}, /* RESIZE */
+    {NR_ioctl, 1, IF_EQUAL, 0x50009404, ERROR(ENOTTY)}, /* SCAN_DEV */
+    {NR_ioctl, 1, IF_EQUAL, 0x50009405, ERROR(ENOTTY)}, /* FORGET_DEV */
+    {NR_ioctl, 1, IF_EQUAL, 0x5000940a, ERROR(ENOTTY)}, /* ADD_DEV */
+    {NR_ioctl, 1, IF_EQUAL, 0x5000940b, ERROR(ENOTTY)}, /* RM_DEV */
+    {NR_ioctl, 1, IF_EQUAL, 0x5000940e, ERROR(ENOTTY)}, /* SUBVOL_CREATE */
+    {NR_ioctl, 1, IF_EQUAL, 0x5000940f, ERROR(ENOTTY)}, /* SNAP_DESTROY */
+    {NR_ioctl, 1, IF_EQUAL, 0x50009417, ERROR(ENOTTY)}, /* SNAP_CREATE_V2 */
+    {NR_ioctl, 1, IF_EQUAL, 0x50009418, ERROR(ENOTTY)}, /* SUBVOL_CREATE_V2 */
+    {NR_ioctl, 1, IF_EQUAL, 0x90009427, ERROR(ENOTTY)}, /* DEVICES_READY */
+    {NR_ioctl, 1, IF_EQUAL, 0xca289435, ERROR(ENOTTY)}, /* DEV_REPLACE */
+    {NR_ioctl, 1, IF_EQUAL, 0x5000943a, ERROR(ENOTTY)}, /* RM_DEV_V2 */
+    {NR_ioctl, 1, IF_EQUAL, 0x5000943f, ERROR(ENOTTY)}, /* SNAP_DESTROY_V2 */
     {NR_clone, 0, IF_SET, CLONE_NEW, ERROR(EPERM)},
     /* Who is root sends audit records, and takes it ill when that is refused: there is no audit. */
     {NR_socket, 2, IF_EQUAL, NETLINK_AUDIT, ERROR(EPROTONOSUPPORT)},

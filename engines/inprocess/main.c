@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "guest_filter.h"
 #include "own.h"
+#include "pin.h"
 #include "union.h"
 
 enum {
@@ -79,7 +80,9 @@ static long open_file(const char *path, bool is_canonical) {
                       : path_resolve_within(guest, AT_FDCWD, path, FOLLOW,
                                             is_canonical ? FROM_TOP : 0, space);
     if (result >= 0) {
-        result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+        result = is_canonical || space->is_magic
+                     ? kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0)
+                     : open_resolved_host(space->host, O_RDONLY | O_CLOEXEC, 0);
     }
     workspace_give_back(space);
     return result;

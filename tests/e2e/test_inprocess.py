@@ -490,6 +490,19 @@ def test_new_namespaces_are_refused(mode: str, container: Container) -> None:
     assert result.err.count("Operation not permitted") == 2
 
 
+def test_ioctls_of_btrfs_that_name_subvolumes_are_refused(mode: str, container: Container) -> None:
+    """Outside of btrfs, too: the descriptor is bad, and the kernel would say EBADF."""
+    program = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for request in (0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x5000943f, 0x5413):
+    libc.ioctl(-1, ctypes.c_ulong(request), 0)
+    print(os.strerror(ctypes.get_errno()))
+"""
+    shown = container(mode, f"python3 -c '{program}'").out.splitlines()
+    assert shown == ["Inappropriate ioctl for device"] * 6 + ["Bad file descriptor"]
+
+
 def test_a_program_with_a_filter_of_its_own_runs(compiled: Callable[..., Result]) -> None:
     source = """
         #include <errno.h>

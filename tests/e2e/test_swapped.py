@@ -6,7 +6,9 @@ it meanwhile must not lead there.
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,17 +53,29 @@ def _state(folder: Path) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("place", ["/srv/new", "/w/new"])
 def test_links_that_come_into_a_path(
-    mode: str, place: str, shared: Shared, container: str, tmp_path: Path
+    mode: str,
+    place: str,
+    shared: Shared,
+    container: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sentinel = tmp_path / "sentinel"
     sentinel.mkdir()
     for number in range(3):
         (sentinel / f"f{number}").write_text("of the host")
+        os.setxattr(sentinel / f"f{number}", "user.of", b"host")
     work = tmp_path / "work"
     work.mkdir()
     shutil.copy(_PROGRAM, work)
+    listener = socket.socket(socket.AF_UNIX)
+    monkeypatch.chdir(sentinel)  # the path may be too long for an address
+    listener.bind("s")
+    listener.listen(1)
     before = _state(sentinel)
     script = _SCRIPT.format(place, sentinel, _SECONDS)
     volume = f"{work}:/w"
-    shared("run", "-q", f"--execmode={mode}", "-v", volume, container, "sh", "-c", script)
+    ran = shared("run", "-q", f"--execmode={mode}", "-v", volume, container, "sh", "-c", script)
+    listener.close()
+    assert ran.out == ""
     assert _state(sentinel) == before

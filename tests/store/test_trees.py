@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_of_two_the_first_stays(trees: Trees, tmp_path: Path) -> None:
     trees.publish(loser, CHAIN)
     assert Path(trees.root(CHAIN), "etc/word").read_bytes() == b"1"
     assert os.path.isdir(loser)  # for its maker to remove
+
+
+def test_what_lost_its_root_is_put_back(trees: Trees, tmp_path: Path) -> None:
+    trees.publish(made(tmp_path, "one", b"1"), CHAIN)
+    shutil.rmtree(trees.root(CHAIN))
+    trees.publish(made(tmp_path, "two", b"2"), CHAIN)
+    assert Path(trees.root(CHAIN), "etc/word").read_bytes() == b"2"
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("one", "two.aside")] == []
 
 
 def test_many_publishers_at_once(trees: Trees, tmp_path: Path, store_path: Path) -> None:

@@ -55,8 +55,9 @@ def test_what_is_below_follows_at_once() -> None:
 def test_what_is_no_index(tmp_path: Path, text: str) -> None:
     path = tmp_path / "index"
     path.write_text(text)
-    with pytest.raises(UnpackError, match="not an index of an image"):
+    with pytest.raises(UnpackError, match="not an index of an image") as raised:
         list(read(str(path)))
+    assert raised.value.hint == f"remove {tmp_path}, and pull the image again"
 
 
 def test_an_entry_replaces_all_below() -> None:

@@ -276,13 +276,22 @@ def _brief(step: Step) -> str:
     return describe(step)
 
 
+def _program(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip()
+    except OSError:
+        return "it has ended since"
+
+
 def _take_from_inprocess(work: str) -> None:
     """To be called before unshare(2): afterwards other user namespaces cannot be looked into."""
-    if union.is_used(work):
+    pid = union.user(work)
+    if pid:
         raise EngineError(
-            "the container is running in an F mode, and kernel overlayfs may not be mounted "
-            "over what that writes",
-            hint="wait until that has ended, or run in the same mode: --execmode=F3",
+            f"process {pid} ({_program(pid)}) runs in the container in an F mode, and kernel "
+            "overlayfs may not be mounted over what that writes",
+            hint="wait until it has ended, or run in the same mode: --execmode=F3",
         )
     union.forget(work)
 

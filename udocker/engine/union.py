@@ -50,7 +50,7 @@ def share(state: str, upper: str, tree: str) -> None:
         return
     os.makedirs(os.path.dirname(state), mode=0o700, exist_ok=True)
     for old in _states(os.path.dirname(os.path.dirname(state))):
-        if not _is_mapped(old):  # of an earlier boot
+        if _user_of(old) == 0:  # of an earlier boot
             _remove(old)
     hidden = [_hash(path) for path in _hiding(upper, tree)]
     temporary = f"{state}.{files.unique_name()}"
@@ -67,7 +67,12 @@ def share(state: str, upper: str, tree: str) -> None:
 
 def is_used(work: str) -> bool:
     """Whether a process of this host runs in an F mode over that work directory."""
-    return any(_is_mapped(state) for state in _states(work))
+    return user(work) != 0
+
+
+def user(work: str) -> int:
+    """Such a process; 0: there is none."""
+    return next((pid for pid in map(_user_of, _states(work)) if pid), 0)
 
 
 def forget(work: str) -> None:
@@ -89,19 +94,19 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _is_mapped(path: str) -> bool:
-    """Whether a process has the file in memory, as all of the engine have."""
+def _user_of(path: str) -> int:
+    """A process that has the file in memory, as all of the engine have; 0: there is none."""
     try:
         status = os.stat(path)
     except OSError:
-        return False
+        return 0
     inode = f" {status.st_ino} "
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/maps", "rb") as stream:
                 if any(inode.encode() in line and b"/inprocess/" in line for line in stream):
-                    return True
-    return False
+                    return int(name)
+    return 0
 
 
 def _hiding(upper: str, tree: str, path: str = "") -> Iterator[str]:

@@ -37,15 +37,17 @@ class Trees:
     def publish(self, directory: str, chain_id: Digest) -> None:
         """Rename the finished ``directory`` into place; a tree already there wins.
 
-        Raises OSError.
+        What is left of one that lost its root goes. Raises OSError.
         """
         path = self.path(chain_id)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            os.rename(directory, path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        if not _renamed(directory, path) and not self.has(chain_id):
+            aside = f"{directory}.aside"
+            os.rename(path, aside)
+            # Somebody else may have put it back just now.
+            _renamed(aside if os.path.isdir(f"{aside}/root") else directory, path)
+            if os.path.isdir(aside):
+                files.remove_tree(aside)
 
     def all(self) -> Iterator[Digest]:
         """Every tree in the store."""
@@ -67,3 +69,14 @@ class Trees:
         with store_errors("removing the image"):
             os.rename(self.path(chain_id), aside)
             files.remove_tree(aside)
+
+
+def _renamed(directory: str, path: str) -> bool:
+    """False when something is at ``path`` already. Raises OSError."""
+    try:
+        os.rename(directory, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True

@@ -177,7 +177,10 @@ def read(path: str) -> Iterator[tuple[bytes, Record]]:
             for line in stream:
                 yield _decode(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UnpackError(f"not an index of an image: {path}") from error
+            raise UnpackError(
+                f"not an index of an image: {path}",
+                hint=f"remove {os.path.dirname(path)}, and pull the image again",
+            ) from error
 
 
 def _weight(node: Node) -> int:

@@ -6,9 +6,15 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -40,6 +46,58 @@ static void *make_anew(void *nothing) {
         rmdir("e2");
     }
     return nothing;
+}
+
+/* What is read there is never the host's. */
+static void check(int descriptor, const char *how) {
+    char text[32];
+    ssize_t size = descriptor < 0 ? 0 : read(descriptor, text, sizeof text - 1);
+    text[size < 0 ? 0 : size] = '\0';
+    if (strstr(text, "host") != NULL) {
+        fprintf(stderr, "%s reached the host\n", how);
+        _exit(3);
+    }
+    if (descriptor >= 0) {
+        close(descriptor);
+    }
+}
+
+static void enter(const char *folder) {
+    pid_t child = fork();
+    if (child == 0) {
+        for (int count = 0; count < 50; count++) {
+            if (syscall(SYS_chdir, here) == 0 && syscall(SYS_chdir, folder) == 0) {
+                check(open("f0", O_RDONLY), "chdir");
+            }
+        }
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 3) {
+        exit(3);
+    }
+}
+
+static void name_socket(const char *path, bool binds) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int socket_ = socket(AF_UNIX, SOCK_STREAM, 0);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    if (binds) {
+        bind(socket_, (struct sockaddr *)&address, sizeof address);
+    } else if (connect(socket_, (struct sockaddr *)&address, sizeof address) == 0) {
+        fprintf(stderr, "connect reached the host\n");
+        _exit(3);
+    }
+    close(socket_);
+}
+
+static void ask_attribute(const char *path) {
+    char text[32] = "";
+    if (getxattr(path, "user.of", text, sizeof text) > 0 && strcmp(text, "host") == 0) {
+        fprintf(stderr, "getxattr reached the host\n");
+        _exit(3);
+    }
 }
 
 static void work(unsigned what, const char *path, const char *to) {
@@ -81,6 +139,15 @@ static void work(unsigned what, const char *path, const char *to) {
         close(open("h", O_CREAT | O_WRONLY | O_TRUNC, 0600));
         unlink("h");
         break;
+    case 12:
+        name_socket(to, true);
+        break;
+    case 13:
+        check(open(path, O_RDONLY), "open");
+        break;
+    case 14:
+        ask_attribute(path);
+        break;
     }
 }
 
@@ -93,7 +160,15 @@ static void *work_below(void *first) {
         const char *top = rand_r(&seed) % 2 ? here : ".";
         snprintf(path, sizeof path, "%s/%s/f%d", top, folder, rand_r(&seed) % 3);
         snprintf(to, sizeof to, "%s/%s/g%d", top, folder, rand_r(&seed) % 3);
-        work(rand_r(&seed) % 12, path, to);
+        unsigned what = rand_r(&seed) % 17;
+        work(what, path, to);
+        snprintf(path, sizeof path, "%s/%s", top, folder);
+        if (what == 15) {
+            enter(path);
+        } else if (what == 16) {
+            snprintf(to, sizeof to, "%s/s", path);
+            name_socket(to, false);
+        }
     }
     return NULL;
 }
