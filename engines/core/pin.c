@@ -39,6 +39,13 @@ static long go_down(long dirfd, const char *name) {
     return result;
 }
 
+static bool is_slashes(const char *text) {
+    while (*text == '/') {
+        text++;
+    }
+    return *text == '\0';
+}
+
 /* As openat2(2) with RESOLVE_NO_SYMLINKS, part by part, where it is not to be had. */
 static long open_by_parts(const char *host, long flags, long mode) {
     char name[NAME_SIZE + 1];
@@ -58,6 +65,10 @@ static long open_by_parts(const char *host, long flags, long mode) {
             long result = size > NAME_SIZE ? -ENAMETOOLONG : open_last(dirfd, last, flags, mode);
             pin_end(dirfd);
             return result;
+        }
+        if (flags & O_CREAT && is_slashes(host + size)) {
+            pin_end(dirfd);
+            return -EISDIR;
         }
         copy_bytes(name, host, size);
         name[size] = '\0';

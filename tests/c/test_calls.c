@@ -224,6 +224,10 @@ static void test_made_up(void) {
         long size = read_descriptor((int)descriptor, one, sizeof one);
         close_descriptor((int)descriptor);
         descriptor = at(NR_openat2, AT_FDCWD, paths[index], (long)&how, sizeof how);
+        if (descriptor == -ENOSYS &&
+            at(NR_openat2, AT_FDCWD, "/", (long)&how, sizeof how) == -ENOSYS) {
+            continue; /* the kernel has none */
+        }
         read_descriptor((int)descriptor, other, sizeof other);
         close_descriptor((int)descriptor);
         /* Of the sizes in status only those at its beginning stay as they are. */

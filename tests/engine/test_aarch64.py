@@ -17,6 +17,9 @@ import pytest
 _TOP = Path(__file__).resolve().parents[2]
 _COMPILER = "aarch64-linux-gnu-gcc"
 _SYSROOT = "/usr/aarch64-linux-gnu"
+# No system call of the program is taken here: it looks for its libraries on the host. Not with
+# -L, for then an emulated program has another root directory than its paths.
+_LIBRARIES = ("-E", f"LD_LIBRARY_PATH={_SYSROOT}/lib")
 _INTERPRETER = "/lib/ld-linux-aarch64.so.1"
 _PROGRAM = r"""
 #include <stdio.h>
@@ -64,7 +67,7 @@ def emulate(
     engine: Path, *words: str, page: int = 4096, options: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["qemu-aarch64", *options, "-p", str(page), "-L", _SYSROOT, str(engine), *words],
+        ["qemu-aarch64", *options, "-p", str(page), *_LIBRARIES, str(engine), *words],
         capture_output=True,
         text=True,
         check=False,

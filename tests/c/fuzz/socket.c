@@ -14,13 +14,13 @@ static void check_there(const struct unix_address *address, long size, bool bind
     if (!is_path((long)address, size)) {
         return;
     }
-    long error = translate(&process, (long)address, size, binds, &space, &result);
+    long error = translate(&process, -1, (long)address, size, binds, &space, &result);
     if (error == 0) {
         size_t length = strlen(result.address.path);
         DEMAND(result.size == FAMILY_SIZE + (long)length + 1 && length < UNIX_PATH_SIZE);
         DEMAND(result.directory >= 0 ||
                strncmp(result.address.path, scratch(), strlen(scratch())) == 0);
-        finish(&result);
+        pin_end(result.directory);
     }
 }
 
