@@ -28,6 +28,7 @@ struct capabilities {
 
 /* What a process believes to be and to have set, and the kernel does not know. */
 struct persona {
+    char root[PATH_SIZE]; /* first: what hardly any program needs is not among what each does */
     struct identity user;
     struct identity group;
     unsigned groups[MAX_GROUPS]; /* supplementary ones */
@@ -37,7 +38,6 @@ struct persona {
     bool traced_at_exec; /* it has asked for that in a place where it cannot be */
     uint64_t masked;     /* signals whose handlers were to run with SIGSYS blocked */
     size_t root_size;    /* 0: the guest's own root; see chroot(2) */
-    char root[PATH_SIZE];
 };
 
 /* A child of vfork(2) has one of its own, though its memory is its parent's. */
@@ -53,25 +53,26 @@ struct tracee {
     int pid, request;
 };
 
-/* Once per process, shared by its threads. */
+/* Once per process, shared by its threads. What every program needs lies close together. */
 struct process {
-    struct guest guest;
-    int pid; /* whose persona the first one is; 0: not known yet */
     struct persona persona;
-    struct borrower borrowers[BORROWERS];
-    unsigned next_borrower;
-    struct tracee tracees[TRACEES]; /* each at the place that its number says */
+    int pid;                /* whose persona the first one is; 0: not known yet */
     uintptr_t entry, leave; /* the engine's first instruction, and its last before a program */
     bool has_filter;        /* whether the guest has installed a seccomp filter */
     bool no_new_privs;      /* and that it gains no privileges */
     struct sigsys sigsys;   /* that is blocked, or pending */
     bool is_changed;        /* a persona may not be the first one any more */
-    struct names sockets;   /* whose addresses had to be shortened */
+    bool has_borrowers;     /* or have had */
     /* A filter of the guest's own, or strict mode where program is 0. */
     long (*restrict_calls)(long flags, long program);
     /* execve(2) as the front does it. path is the guest's, as given. */
     long (*execute)(struct process *process, long dirfd, const char *path, char *const *arguments,
                     char *const *environment, long flags);
+    struct guest guest;
+    struct borrower borrowers[BORROWERS];
+    unsigned next_borrower;
+    struct tracee tracees[TRACEES]; /* each at the place that its number says */
+    struct names sockets;           /* whose addresses had to be shortened */
 };
 
 /*

@@ -1,11 +1,18 @@
 #include "elf.h"
 
+/* A part of the file that is among its first bytes; else NULL. */
+static const char *at_hand(const struct elf_file *file, size_t size, uint64_t offset) {
+    bool is_there = offset <= file->head_size && size <= file->head_size - offset;
+    return is_there ? file->head + offset : NULL;
+}
+
 static long read_at(const struct elf_file *file, void *target, size_t size, uint64_t offset) {
     if (offset > INT64_MAX) {
         return -ENOEXEC;
     }
-    if (offset <= file->head_size && size <= file->head_size - offset) {
-        copy_bytes(target, file->head + offset, size);
+    const char *found = at_hand(file, size, offset);
+    if (found != NULL) {
+        copy_bytes(target, found, size);
         return 0;
     }
     long result =
@@ -25,8 +32,8 @@ static bool is_program(const struct elf_header *header) {
            header->segment_count <= ELF_MOST_SEGMENTS;
 }
 
-long elf_read(const struct elf_file *file, struct elf_header *header, struct elf_segment *segments,
-              size_t room) {
+long elf_read(const struct elf_file *file, struct elf_header *header,
+              const struct elf_segment **segments, struct elf_segment *room, size_t most) {
     long result = read_at(file, header, sizeof *header, 0);
     if (result < 0) {
         return result;
@@ -34,13 +41,19 @@ long elf_read(const struct elf_file *file, struct elf_header *header, struct elf
     if (!is_program(header)) {
         return -ENOEXEC;
     }
-    if (header->segment_count > room) {
+    if (header->segment_count > most) {
         return -E2BIG;
     }
-    result = read_at(file, segments, header->segment_count * sizeof(struct elf_segment),
-                     header->segment_offset);
+    size_t size = header->segment_count * sizeof(struct elf_segment);
+    const char *found = at_hand(file, size, header->segment_offset);
+    if (found != NULL && (uintptr_t)found % _Alignof(struct elf_segment) == 0) {
+        *segments = (const struct elf_segment *)(const void *)found;
+    } else {
+        *segments = room;
+        result = read_at(file, room, size, header->segment_offset);
+    }
     struct elf_extent extent;
-    return result == 0 && !elf_measure(header, segments, file->page, &extent) ? -ENOEXEC : result;
+    return result == 0 && !elf_measure(header, *segments, file->page, &extent) ? -ENOEXEC : result;
 }
 
 bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
@@ -85,8 +98,8 @@ bool elf_measure(const struct elf_header *header, const struct elf_segment *segm
 }
 
 long elf_interpreter(const struct elf_file *file, const struct elf_header *header,
-                     const struct elf_segment *segments, char *path) {
-    path[0] = '\0';
+                     const struct elf_segment *segments, const char **path, char *room) {
+    *path = "";
     for (size_t index = 0; index < header->segment_count; index++) {
         const struct elf_segment *segment = &segments[index];
         if (segment->type != ELF_INTERPRETER) {
@@ -95,8 +108,13 @@ long elf_interpreter(const struct elf_file *file, const struct elf_header *heade
         if (segment->file_size < 2 || segment->file_size > PATH_SIZE) {
             return -ENOEXEC;
         }
-        long result = read_at(file, path, segment->file_size, segment->offset);
-        return result == 0 && path[segment->file_size - 1] != '\0' ? -ENOEXEC : result;
+        *path = at_hand(file, segment->file_size, segment->offset);
+        long result = 0;
+        if (*path == NULL) {
+            *path = room;
+            result = read_at(file, room, segment->file_size, segment->offset);
+        }
+        return result == 0 && (*path)[segment->file_size - 1] != '\0' ? -ENOEXEC : result;
     }
     return 0;
 }

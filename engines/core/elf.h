@@ -52,12 +52,12 @@ struct elf_file {
 };
 
 /*
- * Read the headers of the program that a file is, of which room segments fit. 0, -ENOEXEC when it
- * is no program of this machine that can be loaded, -E2BIG when there are more segments, or another
- * -errno.
+ * Read the headers of the program that a file is. *segments is where they are among the first bytes
+ * of the file, or room, which most of them fit in. 0, -ENOEXEC when it is no program of this
+ * machine that can be loaded, -E2BIG when there are more segments, or another -errno.
  */
-long elf_read(const struct elf_file *file, struct elf_header *header, struct elf_segment *segments,
-              size_t room);
+long elf_read(const struct elf_file *file, struct elf_header *header,
+              const struct elf_segment **segments, struct elf_segment *room, size_t most);
 
 /* Whether a file of that size has all that is to be loaded: to touch the rest is a SIGBUS. */
 bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
@@ -67,9 +67,12 @@ bool elf_is_whole(const struct elf_header *header, const struct elf_segment *seg
 bool elf_measure(const struct elf_header *header, const struct elf_segment *segments, size_t page,
                  struct elf_extent *extent);
 
-/* The interpreter that it names, in path (PATH_SIZE bytes); "" when there is none. 0 or -errno. */
+/*
+ * The interpreter that it names: *path is where that is among the first bytes of the file, or room,
+ * of PATH_SIZE bytes; "" when there is none. 0 or -errno.
+ */
 long elf_interpreter(const struct elf_file *file, const struct elf_header *header,
-                     const struct elf_segment *segments, char *path);
+                     const struct elf_segment *segments, const char **path, char *room);
 
 /*
  * The interpreter of a script, from the first bytes of the file: head has size bytes, a NUL behind

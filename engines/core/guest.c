@@ -76,11 +76,12 @@ static bool add_mount(struct guest *guest, const char *target, const char *sourc
 static void add_origin(struct guest *guest, const char *path, size_t size,
                        const struct mount *mount) {
     size_t place = guest->origin_count++;
-    while (place > 0 && guest->origins[place - 1].size < size) {
-        guest->origins[place] = guest->origins[place - 1];
+    struct mount *mounts = guest->mounts;
+    while (place > 0 && mounts[place - 1].origin.size < size) {
+        mounts[place].origin = mounts[place - 1].origin;
         place--;
     }
-    guest->origins[place] = (struct origin){path, size, mount};
+    mounts[place].origin = (struct origin){path, size, mount};
 }
 
 static void sort_origins(struct guest *guest) {
@@ -275,7 +276,7 @@ long guest_from_host(const struct guest *guest, const char *host, size_t size, c
         size = 0;
     }
     for (size_t index = 0; index < guest->origin_count; index++) {
-        const struct origin *origin = &guest->origins[index];
+        const struct origin *origin = &guest->mounts[index].origin;
         const struct mount *mount = origin->mount;
         if (!is_below(host, size, origin->path, origin->size)) {
             continue;

@@ -8,6 +8,13 @@
 
 enum { MAX_MOUNTS = 256, MAX_GROUPS = 64 };
 
+/* Where on the host something of the guest may lie: mounts have one of them, unions two. */
+struct origin {
+    const char *path;
+    size_t size;
+    const struct mount *mount;
+};
+
 /*
  * A host file or directory that the guest sees at target. With a lower directory it is a union:
  * source is the upper one of overlayfs, see union.h.
@@ -20,13 +27,7 @@ struct mount {
     size_t source_size;
     size_t lower_size;
     bool readonly;
-};
-
-/* Where on the host something of the guest may lie: mounts have one of them, unions two. */
-struct origin {
-    const char *path;
-    size_t size;
-    const struct mount *mount;
+    struct origin origin; /* of some mount: see struct guest */
 };
 
 /* Of a process, after chroot(2): a guest path; empty when it is the guest's own. */
@@ -36,8 +37,6 @@ struct root {
 };
 
 struct guest {
-    struct mount mounts[MAX_MOUNTS];       /* longest target first; the last one is the root */
-    struct origin origins[MAX_MOUNTS + 1]; /* their sources, and the lower; longest first */
     size_t mount_count;
     size_t origin_count;
     bool has_readonly;      /* one of the mounts is */
@@ -56,6 +55,11 @@ struct guest {
     const char *directory; /* guest path to start in */
     struct owners owners;
     struct root (*find_root)(struct guest *guest); /* of the caller; NULL: nobody has one */
+    /*
+     * Longest target first; the last one is the root. Of each also an origin: these are sources and
+     * the lower, longest first, and lie here so that a program touches few pages.
+     */
+    struct mount mounts[MAX_MOUNTS + 1];
 };
 
 /*

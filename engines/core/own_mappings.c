@@ -3,6 +3,7 @@
  * file reads the file; only its code comes from the copy, whose places are the same.
  */
 #include "own.h"
+#include "union.h"
 
 enum { PROT_EXEC = 4, MAP_ANONYMOUS = 0x20, ROOM_FOR_NAME = 96 };
 static const uint64_t NANOSECONDS = 1000000000;
@@ -30,9 +31,19 @@ static bool is_whole(long copy, const struct status *original) {
     return kernel(NR_fstat, copy, (long)&status, 0, 0, 0, 0) == 0 && status.size >= original->size;
 }
 
+/* What copies are named by, as one number. */
+static uint64_t identity_of(const struct status *status) {
+    const uint64_t factor = 0x9e3779b97f4a7c15U;
+    uint64_t number = status->device;
+    number = number * factor + status->inode;
+    number = number * factor + status->size;
+    return (number * factor + status->modified[0]) * factor + status->modified[1];
+}
+
 static long open_copy(const struct guest *guest, long descriptor) {
     struct status status;
-    if (guest->copies == NULL || kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0) != 0) {
+    if (guest->copies == NULL || kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0) != 0 ||
+        union_knows_no_copy(guest, identity_of(&status))) {
         return -ENOENT;
     }
     struct workspace *space = workspace_take();
@@ -44,6 +55,9 @@ static long open_copy(const struct guest *guest, long descriptor) {
         result = kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     }
     workspace_give_back(space);
+    if (result == -ENOENT) {
+        union_learn_no_copy(guest, identity_of(&status));
+    }
     if (result >= 0 && !is_whole(result, &status)) {
         kernel(NR_close, result, 0, 0, 0, 0, 0);
         result = -ENOENT;

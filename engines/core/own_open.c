@@ -310,7 +310,10 @@ static long open_as_guest(struct process *process, long flags, long mode,
 
 static long open_at(struct process *process, long dirfd, const char *path, long flags, long mode,
                     struct workspace *space) {
-    long result = quick_open_at(process, dirfd, path, flags, mode, space->host);
+    bool follows = last_of(flags) == FOLLOW;
+    const char *straight =
+        follows && quick_past_links(&process->guest, path, space->kept) ? space->kept : path;
+    long result = quick_open_at(process, dirfd, straight, flags, mode, space->host);
     result = result == -EACCES ? -ENOSYS : result;
     for (int count = 0; count < TRIES && (result == -ENOSYS || result == -EAGAIN); count++) {
         result = path_resolve_within(&process->guest, dirfd, path, last_of(flags),

@@ -99,6 +99,70 @@ void owners_open(struct guest *guest) {
     }
 }
 
+void owners_open_later(struct guest *guest, struct owner_hints *hints) {
+    if (hints == NULL || !__atomic_load_n(&hints->of[ARE_MADE], __ATOMIC_ACQUIRE)) {
+        owners_open(guest);
+        return;
+    }
+    guest->owners.hints = hints;
+    guest->owners.are_unmapped = true;
+}
+
+/* Of two threads that come here at once both may map: no harm is in that. */
+__attribute__((noinline)) static void open_now(const struct guest *guest) {
+    struct guest *changed = (struct guest *)(uintptr_t)guest;
+    owners_open(changed);
+    __atomic_store_n(&changed->owners.are_unmapped, false, __ATOMIC_RELEASE);
+}
+
+static struct marks *marks_of(const struct guest *guest) {
+    if (__atomic_load_n(&guest->owners.are_unmapped, __ATOMIC_ACQUIRE)) {
+        open_now(guest);
+    }
+    return guest->owners.marks;
+}
+
+static const struct image_owners *image_of(const struct guest *guest) {
+    marks_of(guest);
+    return guest->owners.image;
+}
+
+/* Whether a hint says that there is nothing of that kind. */
+static bool is_nothing(const struct guest *guest, enum hint hint) {
+    const struct owner_hints *hints = guest->owners.hints;
+    return hints != NULL && __atomic_load_n(&hints->of[hint], __ATOMIC_ACQUIRE) == 0;
+}
+
+static void set_hint(const struct guest *guest, enum hint hint) {
+    if (guest->owners.hints != NULL) {
+        __atomic_store_n(&guest->owners.hints->of[hint], 1, __ATOMIC_RELEASE);
+    }
+}
+
+static uint64_t inode_bit(uint64_t inode, size_t *word) {
+    uint64_t number = owners_scatter(inode) % HINT_INODES;
+    *word = number / WORD_BITS;
+    return (uint64_t)1 << number % WORD_BITS;
+}
+
+void owners_make_hints(const struct guest *guest, struct owner_hints *hints) {
+    const struct marks *marks = guest->owners.marks;
+    const struct image_owners *image = guest->owners.image;
+    for (uint64_t index = 0; image != NULL && index < image->count; index++) {
+        size_t word;
+        uint64_t bit = inode_bit(image->owners[index].inode, &word);
+        if (image->owners[index].inode != 0) {
+            __atomic_fetch_or(&hints->inodes[word], bit, __ATOMIC_RELAXED);
+        }
+    }
+    __atomic_fetch_or(&hints->of[HAVE_IMAGE], image != NULL, __ATOMIC_RELAXED);
+    if (marks != NULL) {
+        __atomic_fetch_or(&hints->of[ARE_USED], marks->is_used != 0, __ATOMIC_RELAXED);
+        __atomic_fetch_or(&hints->of[HAVE_PEERS], marks->has_peers != 0, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&hints->of[ARE_MADE], 1, __ATOMIC_RELEASE);
+}
+
 /* The bit of a file, in *word. */
 static uint64_t bit_of(const struct file *file, size_t *word) {
     uint64_t number = owners_scatter(file->inode ^ file->device << 40) % BITS;
@@ -106,8 +170,12 @@ static uint64_t bit_of(const struct file *file, size_t *word) {
     return (uint64_t)1 << number % WORD_BITS;
 }
 
-static bool is_marked(const struct marks *marks, const struct file *file) {
+static bool is_marked(const struct guest *guest, const struct file *file) {
     size_t word;
+    if (is_nothing(guest, ARE_USED)) {
+        return false;
+    }
+    const struct marks *marks = marks_of(guest);
     if (marks == NULL || !__atomic_load_n(&marks->is_used, __ATOMIC_RELAXED)) {
         return false;
     }
@@ -115,15 +183,23 @@ static bool is_marked(const struct marks *marks, const struct file *file) {
     return __atomic_load_n(&marks->bits[word], __ATOMIC_RELAXED) & bit;
 }
 
-static void mark(struct marks *marks, const struct file *file) {
+static void mark(const struct guest *guest, const struct file *file) {
+    struct marks *marks = marks_of(guest);
     size_t word;
     uint64_t bit = bit_of(file, &word);
     __atomic_fetch_or(&marks->bits[word], bit, __ATOMIC_RELAXED);
     __atomic_store_n(&marks->is_used, 1, __ATOMIC_RELAXED);
+    set_hint(guest, ARE_USED);
 }
 
-static const struct image_owner *of_image(const struct image_owners *image,
-                                          const struct file *file) {
+static const struct image_owner *of_image(const struct guest *guest, const struct file *file) {
+    const struct owner_hints *hints = guest->owners.hints;
+    size_t word;
+    uint64_t bit = inode_bit(file->inode, &word);
+    if (hints != NULL && !(__atomic_load_n(&hints->inodes[word], __ATOMIC_RELAXED) & bit)) {
+        return NULL;
+    }
+    const struct image_owners *image = image_of(guest);
     if (image == NULL || image->device != file->device) {
         return NULL;
     }
@@ -250,20 +326,26 @@ struct owner owners_find(const struct guest *guest, const struct file *file, lon
     if (file->uid != guest->host_uid) {
         return owner;
     }
-    const struct image_owner *known = of_image(guest->owners.image, file);
+    const struct image_owner *known = of_image(guest, file);
     if (known != NULL) {
         return (struct owner){known->uid, known->gid, known->mode};
     }
-    if (owners_can_be_kept(file) && is_marked(guest->owners.marks, file)) {
+    if (owners_can_be_kept(file) && is_marked(guest, file)) {
         find_remembered(dirfd, path, &owner);
     }
     return owner;
 }
 
 bool owners_are_known(const struct guest *guest) {
-    const struct marks *marks = guest->owners.marks;
-    return guest->owners.image != NULL ||
-           (marks != NULL && __atomic_load_n(&marks->is_used, __ATOMIC_RELAXED));
+    if (owners_are_of_image(guest)) {
+        return true;
+    }
+    const struct marks *marks = is_nothing(guest, ARE_USED) ? NULL : marks_of(guest);
+    return marks != NULL && __atomic_load_n(&marks->is_used, __ATOMIC_RELAXED);
+}
+
+bool owners_are_of_image(const struct guest *guest) {
+    return !is_nothing(guest, HAVE_IMAGE) && image_of(guest) != NULL;
 }
 
 bool owners_can_be_kept(const struct file *file) {
@@ -313,14 +395,14 @@ long owners_set(const struct guest *guest, long descriptor, const struct file *f
     struct owner host = owner_on_host(guest, file);
     unsigned before = file->mode & PERMISSIONS;
     unsigned wanted = owner.mode == AS_THE_FILE ? before : (unsigned)owner.mode;
-    bool can_keep = guest->owners.marks != NULL && file->uid == guest->host_uid;
+    bool can_keep = file->uid == guest->host_uid && marks_of(guest) != NULL;
     bool is_other = owner.uid != host.uid || owner.gid != host.gid;
     unsigned mode =
         can_keep ? mode_on_host(file, wanted, is_inside, takes_rights, is_other) : wanted;
     char place[PLACE_SIZE];
     name_descriptor(descriptor, place);
     bool keeps = can_keep && (is_other || mode != wanted);
-    bool had = can_keep && is_marked(guest->owners.marks, file);
+    bool had = can_keep && is_marked(guest, file);
     owner.mode = mode == wanted ? AS_THE_FILE : (int)wanted;
     long result = mode == before ? 0 : change_mode(place, mode);
     if (result < 0 || !(keeps || had)) {
@@ -328,7 +410,7 @@ long owners_set(const struct guest *guest, long descriptor, const struct file *f
     }
     result = write_attribute(place, mode, keeps ? &owner : NULL);
     if (keeps) {
-        mark(guest->owners.marks, file);
+        mark(guest, file);
     }
     return result;
 }
@@ -341,7 +423,7 @@ long owners_look(long descriptor, struct file *file) {
 }
 
 long owners_copy(const struct guest *guest, const struct file *original, long descriptor) {
-    const struct image_owner *known = of_image(guest->owners.image, original);
+    const struct image_owner *known = of_image(guest, original);
     struct file file;
     long result = known == NULL ? 0 : owners_look(descriptor, &file);
     if (known == NULL || result < 0 || !owners_can_be_kept(&file)) {
@@ -356,12 +438,15 @@ bool owners_hide(const char *name) {
 }
 
 void owners_tell_peer(const struct guest *guest, unsigned pid, unsigned uid, unsigned gid) {
-    struct marks *marks = guest->owners.marks;
+    bool is_default = uid == guest->uid && gid == guest->gid;
+    if (is_default && is_nothing(guest, HAVE_PEERS)) {
+        return;
+    }
+    struct marks *marks = marks_of(guest);
     if (marks == NULL) {
         return;
     }
     struct peer *peer = &marks->peers[pid % PEERS];
-    bool is_default = uid == guest->uid && gid == guest->gid;
     if (is_default && __atomic_load_n(&peer->pid, __ATOMIC_RELAXED) != pid) {
         return;
     }
@@ -370,16 +455,20 @@ void owners_tell_peer(const struct guest *guest, unsigned pid, unsigned uid, uns
     peer->gid = gid;
     __atomic_store_n(&peer->pid, pid, __ATOMIC_RELEASE);
     __atomic_store_n(&marks->has_peers, 1, __ATOMIC_RELEASE);
+    set_hint(guest, HAVE_PEERS);
 }
 
 bool owners_have_peers(const struct guest *guest) {
-    const struct marks *marks = guest->owners.marks;
+    const struct marks *marks = is_nothing(guest, HAVE_PEERS) ? NULL : marks_of(guest);
     return marks != NULL && __atomic_load_n(&marks->has_peers, __ATOMIC_RELAXED);
 }
 
 bool owners_find_peer(const struct guest *guest, unsigned pid, unsigned *uid, unsigned *gid) {
-    const struct marks *marks = guest->owners.marks;
-    if (marks == NULL || pid == 0) {
+    if (pid == 0 || is_nothing(guest, HAVE_PEERS)) {
+        return false;
+    }
+    const struct marks *marks = marks_of(guest);
+    if (marks == NULL) {
         return false;
     }
     const struct peer *peer = &marks->peers[pid % PEERS];

@@ -23,6 +23,19 @@ struct owners {
     const char *image_path; /* of the owners in the image's tree, which is never changed, or NULL */
     struct marks *marks;
     const struct image_owners *image;
+    struct owner_hints *hints; /* NULL: both are mapped from the beginning */
+    bool are_unmapped;
+};
+
+/*
+ * What processes that share it know without mapping these files: hardly a program needs them. Bits
+ * are never taken back, so that what they do not have is nowhere.
+ */
+enum { HINT_INODES = 64 * 64 };
+enum hint { ARE_MADE, ARE_USED, HAVE_PEERS, HAVE_IMAGE, HINTS };
+struct owner_hints {
+    uint64_t of[HINTS];
+    uint64_t inodes[HINT_INODES / 64]; /* of the image's files that have an owner */
 };
 
 enum { AS_THE_FILE = -1 };
@@ -43,6 +56,10 @@ struct file {
 /* Map the files that the description names. Without them owners are as the host's. */
 void owners_open(struct guest *guest);
 
+/* The same when they are needed first, where hints tell; these are the first program's to make. */
+void owners_open_later(struct guest *guest, struct owner_hints *hints);
+void owners_make_hints(const struct guest *guest, struct owner_hints *hints);
+
 /* What the guest is to be shown of a file, that is at path (as of openat(2), may be NULL or ""). */
 struct owner owners_find(const struct guest *guest, const struct file *file, long dirfd,
                          const char *path);
@@ -52,6 +69,9 @@ uint64_t owners_scatter(uint64_t number);
 
 /* Whether anything has ever been remembered, or the image has something. */
 bool owners_are_known(const struct guest *guest);
+
+/* Whether the image has something. */
+bool owners_are_of_image(const struct guest *guest);
 
 /* Whether files of this kind can be remembered. */
 bool owners_can_be_kept(const struct file *file);

@@ -187,6 +187,13 @@ static long locate(struct walk *walk, const struct mount *mount, struct status *
 /* As read_link, in a union. */
 static long read_link_in_union(struct walk *walk, const struct mount *mount, bool is_last) {
     struct workspace *space = walk->space;
+    uint64_t fact = 0;
+    long known = union_known_link(walk->guest, space->guest, walk->size, space->link);
+    if (known >= 0) {
+        space->host[0] = '\0';
+        return known;
+    }
+    union_fact(walk->guest, space->guest, walk->size, &fact);
     enum folder folder = union_known(walk->guest, space->guest, walk->size);
     if (folder == ONLY_LOWER || folder == MERGED) { /* a directory, and it stays one */
         found(walk, folder == MERGED ? UPPER : LOWER);
@@ -200,6 +207,9 @@ static long read_link_in_union(struct walk *walk, const struct mount *mount, boo
         if (size >= 0 || size == -EINVAL) {
             found(walk, LOWER);
         }
+        if (size > 0 && fact != 0) {
+            union_learn_link(walk->guest, fact, space->link, (size_t)size);
+        }
         if (size == -EINVAL && !is_last) {
             union_learn(walk->guest, mount, space->guest, walk->size, space->host);
         }
@@ -211,7 +221,12 @@ static long read_link_in_union(struct walk *walk, const struct mount *mount, boo
         return layer == NOWHERE ? -ENOENT : layer;
     }
     if ((status.mode & S_IFMT) == S_IFLNK) {
-        return read_link(space->host, space->link);
+        long size = read_link(space->host, space->link);
+        bool is_kept = layer == LOWER && union_is_in_root(space->guest, walk->size);
+        if (is_kept && size > 0 && fact != 0) {
+            union_learn_link(walk->guest, fact, space->link, (size_t)size);
+        }
+        return size;
     }
     if (!is_last && (status.mode & S_IFMT) == S_IFDIR) {
         union_learn(walk->guest, mount, space->guest, walk->size, space->host);

@@ -10,17 +10,19 @@ enum layer { NOWHERE, UPPER, LOWER };
 
 /* Room for the work; too much for the small stacks that some programs give a thread. */
 struct workspace {
-    char guest[PATH_SIZE]; /* the canonical guest path so far; at the end the whole one */
-    char rest[2 * PATH_SIZE];
-    char link[PATH_SIZE];
-    char host[PATH_SIZE];      /* the answer */
-    char kept[PATH_SIZE];      /* the callers': the first of two answers */
+    /* First, so that they lie in one page with the beginning of a path. */
     const struct mount *mount; /* that the answer lies on; of an ENTRY, that its directory does */
     bool is_magic; /* a link of /proc that the kernel is to follow, to what its text may not name */
     bool is_lower; /* and it is open on what is in the lower directory of the union */
     bool is_entry; /* of a union: host is the place in the upper one, whatever is there */
     bool has_end;  /* host ends in a slash, or in dots, that are not in guest */
     enum layer layer; /* of a union, if it is no entry */
+
+    char guest[PATH_SIZE]; /* the canonical guest path so far; at the end the whole one */
+    char rest[2 * PATH_SIZE];
+    char link[PATH_SIZE];
+    char host[PATH_SIZE]; /* the answer */
+    char kept[PATH_SIZE]; /* the callers': the first of two answers */
 };
 
 /* What the last part of a path means. */

@@ -13,7 +13,7 @@ static struct persona *find(struct process *process, int pid) {
     if (process->pid == pid) {
         return &process->persona;
     }
-    for (size_t index = 0; index < BORROWERS; index++) {
+    for (size_t index = 0; process->has_borrowers && index < BORROWERS; index++) {
         if (process->borrowers[index].pid == pid) {
             return &process->borrowers[index].persona;
         }
@@ -25,13 +25,17 @@ static struct persona *find(struct process *process, int pid) {
         return NULL;
     }
     process->pid = pid;
-    for (size_t index = 0; index < BORROWERS; index++) {
+    for (size_t index = 0; process->has_borrowers && index < BORROWERS; index++) {
         process->borrowers[index].pid = 0;
     }
+    process->has_borrowers = false;
     return &process->persona;
 }
 
 const struct persona *persona_of(struct process *process) {
+    if (!process->has_borrowers) {
+        return &process->persona; /* whoever asks, there is no other */
+    }
     const struct persona *found = find(process, (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0));
     return found == NULL ? &process->persona : found;
 }
@@ -49,9 +53,10 @@ void persona_begin(struct process *process) {
     capabilities_of_program(persona);
 }
 
-/* The guest is the first part of its process. */
+/* A guest is part of its process. */
 static struct root root_of(struct guest *guest) {
-    const struct persona *persona = persona_of((struct process *)guest);
+    char *process = (char *)guest - offsetof(struct process, guest);
+    const struct persona *persona = persona_of((struct process *)(void *)process);
     return (struct root){persona->root, persona->root_size};
 }
 
@@ -70,6 +75,7 @@ struct persona *persona_to_change(struct process *process) {
     struct borrower *borrower = &process->borrowers[next % BORROWERS];
     borrower->persona = process->persona;
     borrower->pid = pid;
+    process->has_borrowers = true;
     return &borrower->persona;
 }
 

@@ -126,3 +126,76 @@ long quick_open(const struct guest *guest, long dirfd, const char *path, const s
     bool is_no_answer = result == -EINVAL || result == -EXDEV || result == -EAGAIN;
     return is_no_answer ? -ENOSYS : result;
 }
+
+enum { MOST_LINKS = 8 };
+
+/* The first name of an absolute path: the size of the path up to its end. */
+static size_t end_of_first(const char *path) {
+    size_t end = 1;
+    while (path[end] != '\0' && path[end] != '/') {
+        end++;
+    }
+    return end;
+}
+
+/* Put the text of a link in place of the path's first part, of that size. 0 or -errno. */
+static long replace_part(char *path, size_t size, size_t part, const char *text, size_t text_size) {
+    size_t folder = 0;
+    if (text[0] != '/') {
+        folder = part;
+        while (path[folder - 1] != '/') {
+            folder--;
+        }
+    }
+    if (folder + text_size + (size - part) >= PATH_SIZE) {
+        return -ENAMETOOLONG;
+    }
+    move_bytes(path + folder + text_size, path + part, size - part + 1);
+    copy_bytes(path + folder, text, text_size);
+    return (long)(folder + text_size + (size - part));
+}
+
+/* The facts are of the union: other runs of the container may have had other mounts. */
+static long known_link(const struct guest *guest, const char *path, size_t size, char *text) {
+    return guest_mount(guest, path, size)->lower == NULL
+               ? -ENOENT
+               : union_known_link(guest, path, size, text);
+}
+
+bool quick_past_links(const struct guest *guest, const char *path, char *out) {
+    char text[LONGEST_LINK + 1];
+    bool is_changed = false;
+    if (guest->shared == NULL || guest->find_root != NULL || !page_is_there(path) ||
+        path[0] != '/') {
+        return false;
+    }
+    long size = path_copy(out, path);
+    for (int count = 0; count < MOST_LINKS && size > 1; count++) {
+        size_t part = end_of_first(out);
+        long link = known_link(guest, out, part, text);
+        if (link < 0 && part < (size_t)size) {
+            part = (size_t)size;
+            link = known_link(guest, out, part, text);
+        }
+        if (link < 0) {
+            break;
+        }
+        size = replace_part(out, (size_t)size, part, text, (size_t)link);
+        is_changed = true;
+    }
+    return is_changed && size > 1;
+}
+
+bool quick_find_lower(const struct guest *guest, const char *path, struct workspace *space) {
+    struct shape shape;
+    if (!guest->has_union ||
+        (!quick_past_links(guest, path, space->guest) && path_copy(space->guest, path) <= 0) ||
+        !quick_shape(guest, space->guest, &shape) || !shape.is_absolute ||
+        quick_folder(guest, AT_FDCWD, space->guest, &shape) != ONLY_LOWER) {
+        return false;
+    }
+    space->mount = guest_mount(guest, space->guest, shape.size);
+    space->is_magic = space->is_lower = space->is_entry = space->has_end = false;
+    space->layer = LOWER;
+    return union_path(space->mount, LOWER, space->guest, shape.size, space->host) >= 0;
+}

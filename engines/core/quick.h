@@ -34,6 +34,18 @@ long quick_path(const struct guest *guest, long dirfd, const char *path, const s
                 enum layer layer, char *host);
 
 /*
+ * The same path without links that are known, in out, PATH_SIZE bytes: of the root directory, and
+ * at its end. False: there are none, and out may be changed.
+ */
+bool quick_past_links(const struct guest *guest, const char *path, char *out);
+
+/*
+ * An absolute path in a directory of which the lower one alone has something, as path_resolve gives
+ * it; but at its end there may be a link. False: that is for the walk.
+ */
+bool quick_find_lower(const struct guest *guest, const char *path, struct workspace *space);
+
+/*
  * Open path following no links. -ELOOP when there are some; -ENOSYS when the kernel cannot, or the
  * path is none of which this can be told. host is room for a path, PATH_SIZE bytes.
  */

@@ -3,6 +3,7 @@
 enum {
     PROT_READ_WRITE = 3,
     MAP_SHARED = 1,
+    MAP_FIXED = 0x10,
     LOCK_EX = 2,
     LOCK_NB = 4,
     LOCK_UN = 8,
@@ -25,7 +26,7 @@ struct birth {
     uint64_t more[20];
 };
 
-void union_attach(struct guest *guest) {
+void union_attach(struct guest *guest, struct shared *place) {
     if (!guest->has_union || guest->state == NULL) {
         return;
     }
@@ -37,8 +38,8 @@ void union_attach(struct guest *guest) {
     long address = -ENOENT;
     if (kernel(NR_fstat, descriptor, (long)&status, 0, 0, 0, 0) == 0 &&
         status.size == sizeof(struct shared)) {
-        address =
-            kernel(NR_mmap, 0, sizeof(struct shared), PROT_READ_WRITE, MAP_SHARED, descriptor, 0);
+        address = kernel(NR_mmap, (long)place, sizeof(struct shared), PROT_READ_WRITE,
+                         MAP_SHARED | (place == NULL ? 0 : MAP_FIXED), descriptor, 0);
     }
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     if (!failed(address) && ((struct shared *)address)->format == SHARED_FORMAT) {
@@ -285,10 +286,18 @@ static void note(const struct guest *guest, uint64_t fact, enum folder folder) {
     __atomic_store_n(&facts[place], fact | folder, __ATOMIC_RELAXED);
 }
 
-enum folder union_known(const struct guest *guest, const char *path, size_t size) {
+bool union_fact(const struct guest *guest, const char *path, size_t size, uint64_t *fact) {
     uint64_t generation = 0;
-    return may_know(guest, &generation) ? recall(guest, fact_of(hash_path(path, size), generation))
-                                        : UNKNOWN_FOLDER;
+    if (!may_know(guest, &generation)) {
+        return false;
+    }
+    *fact = fact_of(hash_path(path, size), generation);
+    return true;
+}
+
+enum folder union_known(const struct guest *guest, const char *path, size_t size) {
+    uint64_t fact;
+    return union_fact(guest, path, size, &fact) ? recall(guest, fact) : UNKNOWN_FOLDER;
 }
 
 void union_learn(const struct guest *guest, const struct mount *mount, const char *path,
@@ -303,6 +312,29 @@ void union_learn(const struct guest *guest, const struct mount *mount, const cha
         if (folder != UNKNOWN_FOLDER) {
             note(guest, fact, folder);
         }
+    }
+}
+
+/* The word for a file; the first program of each run may have found more copies than there were. */
+static bool copy_fact(const struct guest *guest, uint64_t file, uint64_t *fact) {
+    uint64_t generation = 0;
+    if (!may_know(guest, &generation)) {
+        return false;
+    }
+    uint64_t starts = __atomic_load_n(&guest->shared->starts, __ATOMIC_ACQUIRE);
+    *fact = fact_of(mixed(file) + mixed(starts + HASH_FACTOR), generation);
+    return true;
+}
+
+bool union_knows_no_copy(const struct guest *guest, uint64_t file) {
+    uint64_t fact;
+    return copy_fact(guest, file, &fact) && recall(guest, fact) != UNKNOWN_FOLDER;
+}
+
+void union_learn_no_copy(const struct guest *guest, uint64_t file) {
+    uint64_t fact;
+    if (copy_fact(guest, file, &fact)) {
+        note(guest, fact, NATIVE);
     }
 }
 

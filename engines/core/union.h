@@ -22,9 +22,11 @@ enum folder {
  * inode a copied file had. Python makes it (udocker/engine/union.py), all zero but for these.
  */
 enum {
-    SHARED_FORMAT = 2,
+    SHARED_FORMAT = 3,
     SHARED_OPAQUE = 4096,
-    SHARED_FACTS = 8192,
+    SHARED_FACTS = 6144,
+    SHARED_LINKS = 128,
+    LONGEST_LINK = 55,
     SHARED_COPIED = 65536,
     SHARED_MARKS = 512,
 };
@@ -33,6 +35,13 @@ struct copied {
     uint64_t inode;  /* of the copy; 0: none here */
     uint64_t before; /* what it is a copy of */
     uint64_t born;   /* when the copy was made: another file may have its number later */
+};
+
+/* What a link of the lower directory says: see union_links.c. */
+struct known_link {
+    uint64_t fact; /* which one it is, or 0 */
+    uint8_t size;
+    char text[LONGEST_LINK];
 };
 
 struct shared {
@@ -44,16 +53,20 @@ struct shared {
     uint64_t lower_device;
     uint64_t copied_count;
     uint64_t is_local; /* no other host writes there */
-    uint64_t rest[8];
-    /* What every program looks at lies close together. */
+    uint64_t starts;   /* of first programs; each may find copies of files that were not there */
+    uint64_t rest[7];
+    struct owner_hints owners;
+    /* What every program looks at lies in the first 64 KiB, which the kernel maps at one fault. */
+    uint64_t marks[SHARED_MARKS]; /* a bit is set of each inode in copied */
+    struct known_link links[SHARED_LINKS];
     uint64_t facts[SHARED_FACTS];
-    uint64_t marks[SHARED_MARKS];   /* a bit is set of each inode in copied */
     uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
     struct copied copied[SHARED_COPIED];
 };
 
-/* Map what is shared. Without it everything is looked up each time. */
-void union_attach(struct guest *guest);
+/* Map what is shared, at place unless that is NULL. Without it everything is looked up each time.
+ */
+void union_attach(struct guest *guest, struct shared *place);
 
 /*
  * Before the first program: whether the file system of the union can hold one. 0 or -errno. Its
@@ -88,6 +101,23 @@ enum folder union_folder(const struct guest *guest, const struct mount *mount, c
 enum folder union_known(const struct guest *guest, const char *path, size_t size);
 void union_learn(const struct guest *guest, const struct mount *mount, const char *path,
                  size_t size, char *host);
+
+/* The word that stands for a path among the facts. False: nothing is believed. */
+bool union_fact(const struct guest *guest, const char *path, size_t size, uint64_t *fact);
+
+/*
+ * What a link of the lower directory says, if that is known: its size, or -ENOENT; text has room
+ * for a path. And to be remembered: fact is what union_fact gave before the link was read.
+ */
+long union_known_link(const struct guest *guest, const char *path, size_t size, char *text);
+void union_learn_link(const struct guest *guest, uint64_t fact, const char *text, size_t size);
+
+/* That a file has no patched copy, as far as this and other programs have looked. */
+bool union_knows_no_copy(const struct guest *guest, uint64_t file);
+void union_learn_no_copy(const struct guest *guest, uint64_t file);
+
+/* Whether a guest path is that of a name in the root directory. */
+bool union_is_in_root(const char *path, size_t size);
 
 /* What a descriptor, or AT_FDCWD, is open on. UNKNOWN_FOLDER: no directory that has a path. */
 enum folder union_of_descriptor(const struct guest *guest, long dirfd);

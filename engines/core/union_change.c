@@ -315,12 +315,14 @@ static long try_to_remove(const struct guest *guest, struct workspace *space, bo
 }
 
 long union_remove(const struct guest *guest, struct workspace *space, bool is_directory) {
+    const char *path = space->guest;
+    size_t size = length_of(path);
     long result = ONCE_MORE;
     for (int count = 0; count < TRIES && result == ONCE_MORE; count++) {
         result = try_to_remove(guest, space, is_directory, false);
         if (result == ONCE_MORE) {
             struct union_lock lock;
-            result = union_lock(guest, &lock, is_directory);
+            result = union_lock(guest, &lock, is_directory || union_is_in_root(path, size));
             if (result < 0) {
                 return result;
             }
@@ -552,8 +554,11 @@ static long try_to_rename(struct renaming *renaming) {
     if (result != 0) {
         return result == ONCE_MORE ? 0 : result;
     }
-    bool moves_folders = is_folder(&renaming->from.status) ||
-                         (renaming->to.layer != NOWHERE && is_folder(&renaming->to.status));
+    const struct side *from = &renaming->from;
+    const struct side *to = &renaming->to;
+    bool moves_folders =
+        is_folder(&from->status) || (to->layer != NOWHERE && is_folder(&to->status)) ||
+        union_is_in_root(from->path, from->size) || union_is_in_root(to->path, to->size);
     result = copy_sides(renaming);
     if (result < 0) {
         return result;

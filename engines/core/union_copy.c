@@ -151,7 +151,7 @@ static void copy_owner(const struct copying *copying) {
     const struct status *status = &copying->status;
     const struct file original = {status->device, status->inode, status->mode, status->uid,
                                   status->gid};
-    if (copying->guest->owners.image == NULL) {
+    if (!owners_are_of_image(copying->guest)) {
         return;
     }
     long copy = kernel(NR_openat, AT_FDCWD, (long)copying->space->link,

@@ -10,7 +10,7 @@ extern const char engine_text_end[];
 extern const char engine_probe_end[]; /* from the end of the text to there: probe.h */
 
 struct engine {
-    struct process process;
+    struct process *process;
     const char *program;     /* host path of the engine */
     const char *description; /* host path of the guest's description */
     const char *interpreter; /* of the program, as that names it; "" when there is none */

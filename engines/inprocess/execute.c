@@ -3,6 +3,7 @@
 #include "engine.h"
 #include "own.h"
 #include "pin.h"
+#include "quick.h"
 
 enum {
     X_OK = 1,
@@ -18,6 +19,7 @@ enum {
     WORD = sizeof(char *),
     NO_DESCRIPTOR = -1,
     F_GETFD = 1,
+    F_SETFD = 2,
     FD_CLOEXEC = 1,
     SMALLEST_PAGE = 4096,
 };
@@ -27,26 +29,32 @@ enum {
  * memory when it succeeds.
  */
 struct exec {
+    /* The words to execute, at the end of this room: then most programs touch one page from here to
+     * the beginning of what is passed on. */
+    const char *room[AT_HAND + OWN_WORDS + SCRIPT_WORDS + 2];
     int owner;  /* the thread that works here, 0: none */
     long extra; /* memory for many arguments */
     size_t extra_size;
     struct process *process;
-    struct workspace space;
-    char head[HEAD];
-    char scripts[MAX_SCRIPTS + 1][SCRIPT_HEAD + 1];
-    struct status status; /* of the file that was opened last */
-    struct elf_header header;
-    struct elf_segment segments[ELF_MOST_SEGMENTS];
-    char program[PATH_SIZE]; /* guest path of the ELF file */
-    char interpreter[PATH_SIZE];
-    char passed[PASSED_ON_SIZE];
-    const char *given;               /* the path that was executed */
-    char name[PATH_SIZE];            /* a path in place of a descriptor */
-    const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
+    const char *given; /* the path that was executed */
     size_t word_count;
-    long descriptor; /* open on the ELF file, and to be kept; or NO_DESCRIPTOR */
-    bool closes;     /* the descriptor that was given: no script's interpreter could open it */
-    const char *room[AT_HAND + OWN_WORDS + SCRIPT_WORDS + 2];
+    long descriptor;     /* open on the ELF file, that no path leads to; or NO_DESCRIPTOR */
+    bool closes;         /* the descriptor that was given: no script's interpreter could open it */
+    const char *program; /* guest path of the ELF file */
+    const char *interpreter; /* that it names */
+    struct status status;    /* of the file that was opened last */
+    struct elf_header header;
+    const struct elf_segment *segments;
+    const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
+    _Alignas(struct elf_segment) char head[HEAD];
+    char passed[PASSED_ON_SIZE];
+    struct workspace space;
+    char kept[PATH_SIZE]; /* the program's path, when the workspace is needed for more */
+    char name[PATH_SIZE]; /* a path in place of a descriptor */
+    char scripts[MAX_SCRIPTS + 1][SCRIPT_HEAD + 1];
+    char other_head[HEAD]; /* of the interpreter */
+    char interpreter_room[PATH_SIZE];
+    struct elf_segment segments_room[ELF_MOST_SEGMENTS];
 };
 
 static struct exec spaces[SPACES];
@@ -107,10 +115,19 @@ static void exec_give_back(struct exec *exec) {
     }
 }
 
+/* faccessat(2) by what is open, which takes no walk over a long path; Linux 5.8 can. */
+static long may_execute(const struct workspace *space, long descriptor) {
+    long result = kernel(NR_faccessat2, descriptor, (long)"", X_OK, AT_EMPTY_PATH, 0, 0);
+    return result == -ENOSYS || result == -EPERM
+               ? kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0)
+               : result;
+}
+
 /* Open the executable file that was resolved last. */
 static long open_executable(struct exec *exec) {
     struct workspace *space = &exec->space;
-    long result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
+    bool is_lower = space->layer == LOWER && !space->is_magic; /* no devices are there */
+    long result = is_lower ? 0 : kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);
     if (result < 0) {
         return result;
     }
@@ -122,7 +139,12 @@ static long open_executable(struct exec *exec) {
     if (descriptor < 0) {
         return descriptor == -ENXIO ? -EACCES : descriptor; /* a socket, a device with no driver */
     }
-    result = kernel(NR_fstat, descriptor, (long)&exec->status, 0, 0, 0, 0);
+    if (is_lower) {
+        result = may_execute(space, descriptor);
+    }
+    if (result == 0) {
+        result = kernel(NR_fstat, descriptor, (long)&exec->status, 0, 0, 0, 0);
+    }
     if (result == 0 && (exec->status.mode & S_IFMT) != S_IFREG) {
         result = -EACCES;
     }
@@ -133,14 +155,15 @@ static long open_executable(struct exec *exec) {
     return descriptor;
 }
 
-/* The first bytes of a file, in exec->head. How many, or -errno. */
-static long read_head(struct exec *exec, long descriptor) {
-    return kernel(NR_pread64, descriptor, (long)exec->head, HEAD, 0, 0, 0);
+/* The first bytes of a file. How many, or -errno. */
+static long read_head(long descriptor, char *head) {
+    return kernel(NR_pread64, descriptor, (long)head, HEAD, 0, 0, 0);
 }
 
 /* Whether a file can be loaded, of which the first bytes have been read. */
 static long check_headers(struct exec *exec, const struct elf_file *file) {
-    long result = elf_read(file, &exec->header, exec->segments, ELF_MOST_SEGMENTS);
+    long result =
+        elf_read(file, &exec->header, &exec->segments, exec->segments_room, ELF_MOST_SEGMENTS);
     if (result < 0) {
         return result;
     }
@@ -153,12 +176,14 @@ static long check_headers(struct exec *exec, const struct elf_file *file) {
  * that this process has itself is.
  */
 static long check_interpreter(struct exec *exec, const struct elf_file *file) {
-    const struct engine *engine = (const struct engine *)exec->process;
-    long result = elf_interpreter(file, &exec->header, exec->segments, exec->interpreter);
+    long result = elf_interpreter(file, &exec->header, exec->segments, &exec->interpreter,
+                                  exec->interpreter_room);
     if (result < 0 || exec->interpreter[0] == '\0' ||
-        same_text(exec->interpreter, engine->interpreter)) {
+        same_text(exec->interpreter, the_engine->interpreter)) {
         return result;
     }
+    copy_bytes(exec->kept, exec->program, length_of(exec->program) + 1);
+    exec->program = exec->kept;
     result = path_resolve(&exec->process->guest, AT_FDCWD, exec->interpreter, FOLLOW, &exec->space);
     if (result < 0) {
         return result;
@@ -167,42 +192,48 @@ static long check_interpreter(struct exec *exec, const struct elf_file *file) {
     if (other < 0) {
         return other;
     }
-    result = read_head(exec, other);
+    result = read_head(other, exec->other_head);
     if (result >= 0) {
-        result = check_headers(exec,
-                               &(struct elf_file){other, exec->head, (size_t)result, engine->page});
+        const struct elf_file its = {other, exec->other_head, (size_t)result, the_engine->page};
+        result = check_headers(exec, &its);
     }
     kernel(NR_close, other, 0, 0, 0, 0, 0);
     return result == -ENOEXEC ? -ELIBBAD : result;
 }
 
-/* The new program finds it open, and its path is what the kernel says, though it may lead nowhere.
- */
-static long keep_open(struct exec *exec, long descriptor) {
+/* Where no path leads to it: its path is what the kernel says, though that may lead nowhere. */
+static long take_name(struct exec *exec, long descriptor) {
     char *link = exec->space.rest;
     copy_bytes(link, "/proc/self/fd/", 14);
     write_number(link + 14, (unsigned long)descriptor);
-    long size =
-        kernel(NR_readlinkat, AT_FDCWD, (long)link, (long)exec->program, PATH_SIZE - 1, 0, 0);
+    long size = kernel(NR_readlinkat, AT_FDCWD, (long)link, (long)exec->kept, PATH_SIZE - 1, 0, 0);
     if (size < 0) {
         return size;
     }
-    exec->program[size] = '\0';
-    guest_from_host(&exec->process->guest, exec->program, (size_t)size, exec->program);
-    exec->descriptor = kernel(NR_dup, descriptor, 0, 0, 0, 0, 0);
-    return exec->descriptor < 0 ? exec->descriptor : 0;
+    exec->kept[size] = '\0';
+    guest_from_host(&exec->process->guest, exec->kept, (size_t)size, exec->kept);
+    exec->program = exec->kept;
+    return 0;
 }
 
-/* Whether the file is a program that can be loaded. Keeps it open where no path leads to it. */
+/*
+ * Whether the file is a program that can be loaded. Its descriptor is handed over only where no
+ * path leads to it: until execve(2) a child that another thread forks would keep it.
+ */
 static long check_program(struct exec *exec, const struct elf_file *file, bool is_magic) {
     long result = check_headers(exec, file);
     if (result == 0) {
         result = check_interpreter(exec, file);
     }
-    if (result < 0) {
-        return result;
+    if (result == 0 && is_magic) {
+        result = take_name(exec, file->descriptor);
     }
-    return is_magic ? keep_open(exec, file->descriptor) : 0;
+    if (result == 0 && is_magic) {
+        exec->descriptor = file->descriptor;
+    } else {
+        kernel(NR_close, file->descriptor, 0, 0, 0, 0, 0);
+    }
+    return result;
 }
 
 /* Put words in front of those that are there. */
@@ -225,31 +256,38 @@ static bool is_link(const char *host) {
     return kernel(NR_readlinkat, AT_FDCWD, (long)host, (long)&byte, 1, 0, 0) >= 0;
 }
 
+static long resolve_and_open(struct exec *exec, long dirfd, const char *path, enum last last) {
+    long result = path_resolve(&exec->process->guest, dirfd, path, last, &exec->space);
+    if (result < 0) {
+        return result;
+    }
+    return last == KEEP && is_link(exec->space.host) ? -ELOOP : open_executable(exec);
+}
+
 /* A file of the chain: 1 and *path goes on to the interpreter of a script, 0 at its end. */
 static long next_program(struct exec *exec, long dirfd, const char **path, enum last last,
                          char *script) {
     struct workspace *space = &exec->space;
-    long result = path_resolve(&exec->process->guest, dirfd, *path, last, space);
-    if (result < 0) {
-        return result;
+    long descriptor = last == FOLLOW && quick_find_lower(&exec->process->guest, *path, space)
+                          ? open_executable(exec)
+                          : -ELOOP;
+    if (descriptor == -ELOOP) {
+        descriptor = resolve_and_open(exec, dirfd, *path, last);
     }
-    bool is_magic = space->is_magic;
-    if (last == KEEP && is_link(space->host)) {
-        return -ELOOP;
-    }
-    long descriptor = open_executable(exec);
     if (descriptor < 0) {
         return descriptor;
     }
-    copy_bytes(exec->program, space->guest, length_of(space->guest) + 1);
+    bool is_magic = space->is_magic;
+    exec->program = space->guest;
     char *argument;
-    long size = read_head(exec, descriptor);
+    long size = read_head(descriptor, exec->head);
     if (size < 2 || exec->head[0] != '#' || exec->head[1] != '!') {
-        const struct engine *engine = (const struct engine *)exec->process;
-        const struct elf_file file = {descriptor, exec->head, (size_t)size, engine->page};
-        result = size < 0 ? size : check_program(exec, &file, is_magic);
-        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
-        return result;
+        const struct elf_file file = {descriptor, exec->head, (size_t)size, the_engine->page};
+        if (size < 0) {
+            kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+            return size;
+        }
+        return check_program(exec, &file, is_magic);
     }
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     size = size < SCRIPT_HEAD ? size : SCRIPT_HEAD;
@@ -303,11 +341,13 @@ static long count_of(char *const *words) {
 
 static long start(struct exec *exec, char *const *arguments, size_t count, char *const *environment,
                   const char **room) {
-    const struct engine *engine = (const struct engine *)exec->process;
     size_t used = 0;
-    room[used++] = engine->program;
+    if (exec->descriptor != NO_DESCRIPTOR) {
+        kernel(NR_fcntl, exec->descriptor, F_SETFD, 0, 0, 0, 0); /* the program finds it open */
+    }
+    room[used++] = the_engine->program;
     room[used++] = exec->passed;
-    room[used++] = engine->description;
+    room[used++] = the_engine->description;
     room[used++] = exec->program;
     room[used++] = exec->interpreter;
     room[used++] = exec->given;
@@ -321,7 +361,7 @@ static long start(struct exec *exec, char *const *arguments, size_t count, char 
         room[used++] = ""; /* as Linux does since 5.18 */
     }
     room[used] = NULL;
-    return kernel(NR_execve, (long)engine->program, (long)room, (long)environment, 0, 0, 0);
+    return kernel(NR_execve, (long)the_engine->program, (long)room, (long)environment, 0, 0, 0);
 }
 
 static long start_with_room(struct exec *exec, char *const *arguments, char *const *environment) {
@@ -330,7 +370,9 @@ static long start_with_room(struct exec *exec, char *const *arguments, char *con
         return count;
     }
     if (count <= AT_HAND) {
-        return start(exec, arguments, (size_t)count, environment, exec->room);
+        const size_t most = sizeof exec->room / sizeof exec->room[0];
+        size_t needed = (size_t)count + OWN_WORDS + exec->word_count + 2;
+        return start(exec, arguments, (size_t)count, environment, exec->room + most - needed);
     }
     size_t size = ((size_t)count + OWN_WORDS + SCRIPT_WORDS + 2) * WORD;
     long address = kernel(NR_mmap, 0, (long)size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
@@ -343,8 +385,8 @@ static long start_with_room(struct exec *exec, char *const *arguments, char *con
 }
 
 static void pass_on(struct exec *exec) {
-    const struct process *process = exec->process;
-    passed_on_write(process, persona_of(exec->process), exec->descriptor, exec->passed);
+    struct process *process = exec->process;
+    passed_on_write(process, persona_of(process), exec->descriptor, exec->passed);
 }
 
 /* The path to execute: a descriptor, for fexecve(3), has one as well. */

@@ -12,6 +12,7 @@
 #include "guest_filter.h"
 #include "own.h"
 #include "pin.h"
+#include "quick.h"
 #include "union.h"
 
 enum {
@@ -37,6 +38,11 @@ enum {
     SIG_UNBLOCK = 1,
 };
 
+/* From the linker script: where what the processes of a union share is mapped. */
+extern struct shared engine_shared;
+_Static_assert(sizeof(struct shared) <= 0x200000, "as there");
+
+static struct process the_process;
 static struct engine engine;
 static struct image image;
 static struct image interpreter;
@@ -47,7 +53,7 @@ static struct words { const char *begin, *end; } description;
 static char short_description[2048];
 
 /* The description, read or mapped: its strings are used where they are. */
-static void read_description(const char *path) {
+static void read_description(const char *path, bool is_start) {
     long descriptor = kernel(NR_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (descriptor < 0) {
         give_up(FAILED, "open", path, descriptor);
@@ -60,29 +66,37 @@ static void read_description(const char *path) {
     }
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     long result = failed(address) ? address : size;
-    if (failed(result) || !guest_read(&engine.process.guest, (const char *)address, (size_t)size)) {
+    if (failed(result) || !guest_read(&the_process.guest, (const char *)address, (size_t)size)) {
         give_up(FAILED, "read", path, failed(result) ? result : -EINVAL);
     }
     description = (struct words){(const char *)address, (const char *)address + size};
-    union_attach(&engine.process.guest);
-    owners_open(&engine.process.guest);
+    union_attach(&the_process.guest, &engine_shared);
+    struct shared *shared = the_process.guest.shared;
+    bool has_hints = !is_start && shared != NULL && shared->is_local;
+    owners_open_later(&the_process.guest, has_hints ? &shared->owners : NULL);
 }
 
 /* Open a file of the guest, whose path may be canonical already. */
 static long open_file(const char *path, bool is_canonical) {
-    const struct guest *guest = &engine.process.guest;
+    const struct guest *guest = &the_process.guest;
     struct workspace *space = workspace_take();
     if (space == NULL) {
         return -ENOMEM;
     }
-    long result = is_canonical && !guest->has_union
-                      ? guest_to_host(guest, path, length_of(path), space->host)
-                      : path_resolve_within(guest, AT_FDCWD, path, FOLLOW,
-                                            is_canonical ? FROM_TOP : 0, space);
-    if (result >= 0) {
-        result = is_canonical || space->is_magic
-                     ? kernel(NR_openat, AT_FDCWD, (long)space->host, O_RDONLY | O_CLOEXEC, 0, 0, 0)
-                     : open_resolved_host(space->host, O_RDONLY | O_CLOEXEC, 0);
+    const long flags = O_RDONLY | O_CLOEXEC;
+    long result =
+        quick_find_lower(guest, path, space) ? open_resolved_host(space->host, flags, 0) : -ELOOP;
+    if (result == -ELOOP) {
+        space->is_magic = false;
+        result = is_canonical && !guest->has_union
+                     ? guest_to_host(guest, path, length_of(path), space->host)
+                     : path_resolve_within(guest, AT_FDCWD, path, FOLLOW,
+                                           is_canonical ? FROM_TOP : 0, space);
+        if (result >= 0) {
+            result = space->is_magic
+                         ? kernel(NR_openat, AT_FDCWD, (long)space->host, flags, 0, 0, 0)
+                         : open_resolved_host(space->host, flags, 0);
+        }
     }
     workspace_give_back(space);
     return result;
@@ -118,7 +132,7 @@ static size_t end_of_name(const char *name) {
 /* The last part of what was executed; of what has no path, the name that it has all the same. */
 static void set_name(void) {
     char short_name[16]; /* TASK_COMM_LEN */
-    const char *name = program_descriptor >= 0 ? engine.process.guest.executable : given;
+    const char *name = program_descriptor >= 0 ? the_process.guest.executable : given;
     for (const char *byte = name; *byte != '\0'; byte++) {
         name = *byte == '/' ? byte + 1 : name;
     }
@@ -140,13 +154,13 @@ static unsigned long auxiliary(unsigned long key, unsigned long value) {
     case AUX_ENTRY:
         return image.entry;
     case AUX_UID:
-        return engine.process.persona.user.real;
+        return the_process.persona.user.real;
     case AUX_EUID:
-        return engine.process.persona.user.effective;
+        return the_process.persona.user.effective;
     case AUX_GID:
-        return engine.process.persona.group.real;
+        return the_process.persona.group.real;
     case AUX_EGID:
-        return engine.process.persona.group.effective;
+        return the_process.persona.group.effective;
     case AUX_FILE_NAME:
         return (unsigned long)given;
     default:
@@ -279,12 +293,12 @@ static long make_point(struct process *below, const char *path, bool is_file) {
 static void prepare_union(void) {
     static struct process below;
     struct workspace *space = workspace_take();
-    long result = space == NULL ? -ENOMEM : union_begin(&engine.process.guest, space);
+    long result = space == NULL ? -ENOMEM : union_begin(&the_process.guest, space);
     if (result < 0) {
-        give_up(FAILED, "make a union in", engine.process.guest.work, result);
+        give_up(FAILED, "make a union in", the_process.guest.work, result);
     }
     workspace_give_back(space);
-    below.guest = engine.process.guest;
+    below.guest = the_process.guest;
     guest_uncover(&below.guest);
     for (const char *word = description.begin; word < description.end;) {
         const char *value = word + length_of(word) + 1;
@@ -299,11 +313,16 @@ static void prepare_union(void) {
         word = value + length_of(value) + 1;
         word += has_two ? length_of(word) + 1 : 0;
     }
+    struct shared *shared = the_process.guest.shared;
+    if (shared != NULL) {
+        owners_make_hints(&the_process.guest, &shared->owners);
+        __atomic_fetch_add(&shared->starts, 1, __ATOMIC_RELEASE);
+    }
 }
 
 /* The first program: the filter, the directory, and then as the guest itself would execute it. */
 static _Noreturn void enter_guest(char **words, size_t count) {
-    struct process *process = &engine.process;
+    struct process *process = &the_process;
     persona_begin(process);
     uint64_t blocked = (uint64_t)1 << (SIGSYS - 1); /* and then it is never again */
     kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&blocked, 0, sizeof blocked, 0, 0);
@@ -328,7 +347,7 @@ static _Noreturn void enter_guest(char **words, size_t count) {
 
 /* What the program before this one was. */
 static void take_over(const char *text) {
-    struct process *process = &engine.process;
+    struct process *process = &the_process;
     struct persona *persona = &process->persona;
     passed_on_read(process, &program_descriptor, text);
     process->is_changed = persona->user.filesystem != process->guest.uid ||
@@ -349,14 +368,15 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
         give_up(FAILED, "start", "without a program", -EINVAL);
     }
     engine.page = page_size(auxiliary_vector(words, stack[0]));
+    engine.process = &the_process;
     engine.program = words[0];
     engine.description = words[2];
-    engine.process.guest.executable = words[3];
-    engine.process.execute = execute;
-    engine.process.entry = (uintptr_t)_start;
-    engine.process.leave = (uintptr_t)enter_program;
-    engine.process.restrict_calls = guest_filter_install;
-    read_description(words[2]);
+    the_process.guest.executable = words[3];
+    the_process.execute = execute;
+    the_process.entry = (uintptr_t)_start;
+    the_process.leave = (uintptr_t)enter_program;
+    the_process.restrict_calls = guest_filter_install;
+    read_description(words[2], is_start);
     long result = trap_install(&engine);
     if (result < 0) {
         give_up(FAILED, "take", "SIGSYS", result);
@@ -365,7 +385,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
         enter_guest(words, stack[0]);
     }
     take_over(words[1]);
-    engine.process.pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0); /* and no child of vfork(2) */
+    the_process.pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0); /* and no child of vfork(2) */
     engine.interpreter = words[4];
     given = words[5];
     map_program(words[3]);

@@ -51,6 +51,9 @@ static unsigned long read_word(const char **text) {
 static void read_root(struct persona *persona, const char *text) {
     size_t size = text[0] == ' ' ? length_of(text + 1) : 0;
     persona->root_size = size < PATH_SIZE ? size : 0;
+    if (persona->root_size == 0) {
+        return; /* and nothing has been there */
+    }
     copy_bytes(persona->root, text + 1, persona->root_size);
     persona->root[persona->root_size] = '\0';
 }

@@ -15,12 +15,12 @@ long patched_call(const struct call *call, uintptr_t *back);
 
 /* What SIGSYS is to tell the guest about, the instruction itself does, which is still there. */
 long patched_call(const struct call *call, uintptr_t *back) {
-    long result = guest_filter_probe(&the_engine->process, call);
+    long result = guest_filter_probe(the_engine->process, call);
     if (result == -PROBE_TRAPPED) {
         *back -= SYSCALL_SIZE;
         return call->number;
     }
-    return result == -PROBE_ALLOWED ? calls_carry_out(&the_engine->process, call, NULL) : result;
+    return result == -PROBE_ALLOWED ? calls_carry_out(the_engine->process, call, NULL) : result;
 }
 
 /* Of each number, whether it is carried out here. */

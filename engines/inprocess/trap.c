@@ -55,10 +55,10 @@ static void hand_over(const struct action *taken, int signal, struct info *info,
 
 /* A SIGSYS that somebody sent: what the guest has set for it happens. */
 static void on_sent(int signal, struct info *info, struct context *context) {
-    if (sigsys_keep(&the_engine->process.sigsys, info)) {
+    if (sigsys_keep(&the_engine->process->sigsys, info)) {
         return;
     }
-    struct action *action = &persona_to_change(&the_engine->process)->sigsys;
+    struct action *action = &persona_to_change(the_engine->process)->sigsys;
     struct action taken = *action;
     if (taken.handler == SIG_IGN) {
         return;
@@ -78,8 +78,8 @@ static void on_filtered(int signal, struct info *info, struct context *context) 
     if (info->error == STRICT) {
         kernel(NR_kill, kernel(NR_getpid, 0, 0, 0, 0, 0, 0), SIGKILL, 0, 0, 0, 0);
     }
-    if (sigsys_is_blocked(&the_engine->process.sigsys) ||
-        persona_of(&the_engine->process)->sigsys.handler == SIG_IGN) {
+    if (sigsys_is_blocked(&the_engine->process->sigsys) ||
+        persona_of(the_engine->process)->sigsys.handler == SIG_IGN) {
         die();
     }
     on_sent(signal, info, context);
@@ -95,13 +95,13 @@ static void on_trap(int signal, struct info *info, struct context *context) {
         return;
     }
     struct call call = context_call(context, info->call);
-    long result = guest_filter_probe(&the_engine->process, &call);
+    long result = guest_filter_probe(the_engine->process, &call);
     if (result == -PROBE_TRAPPED) {
         on_filtered(signal, info, context);
         return;
     }
     if (result == -PROBE_ALLOWED) {
-        result = calls_carry_out(&the_engine->process, &call, &context->mask);
+        result = calls_carry_out(the_engine->process, &call, &context->mask);
     }
     context_answer(context, result);
 }

@@ -31,7 +31,8 @@ static const struct elf_segment GOOD[2] = {
 };
 
 static struct elf_header got;
-static struct elf_segment segments[ELF_MOST_SEGMENTS];
+static struct elf_segment room_for_segments[ELF_MOST_SEGMENTS];
+static const struct elf_segment *segments;
 
 /* What elf_read says of a file of these bytes. */
 static long result_of(const void *bytes, size_t size, size_t room) {
@@ -39,9 +40,9 @@ static long result_of(const void *bytes, size_t size, size_t room) {
     int descriptor = open_to_read("program");
     /* Read from the file, and from its first bytes: both must say the same. */
     const struct elf_file file = {descriptor, bytes, size < 100 ? size : 100, PAGE};
-    long result = elf_read(&file, &got, segments, room);
+    long result = elf_read(&file, &got, &segments, room_for_segments, room);
     const struct elf_file other = {descriptor, NULL, 0, PAGE};
-    CHECK_NUMBER(elf_read(&other, &got, segments, room), result);
+    CHECK_NUMBER(elf_read(&other, &got, &segments, room_for_segments, room), result);
     close_descriptor(descriptor);
     return result == 0 && !elf_is_whole(&got, segments, size, PAGE) ? -ENOEXEC : result;
 }
@@ -103,7 +104,8 @@ static void test_short_files(void) {
     CHECK_NUMBER(result_of(file, sizeof file, 1), -E2BIG);
     make_directory("directory");
     int descriptor = open_to_read("directory");
-    CHECK(elf_read(&(struct elf_file){descriptor, NULL, 0, PAGE}, &got, segments, 2) < 0);
+    const struct elf_file file_of_it = {descriptor, NULL, 0, PAGE};
+    CHECK(elf_read(&file_of_it, &got, &segments, room_for_segments, 2) < 0);
     close_descriptor(descriptor);
 }
 
@@ -170,13 +172,14 @@ static void test_pages(void) {
 }
 
 static long interpreter(const char *text, size_t size, uint64_t said) {
-    static char path[PATH_SIZE];
+    static char room[PATH_SIZE];
+    const char *path;
     struct elf_header header = good_header();
     struct elf_segment list[2] = {GOOD[0], {.type = ELF_INTERPRETER, .file_size = said}};
     make_bytes("text", text, size);
     int descriptor = open_to_read("text");
     const struct elf_file file = {descriptor, text, size < 5 ? size : 5, PAGE};
-    long result = elf_interpreter(&file, &header, list, path);
+    long result = elf_interpreter(&file, &header, list, &path, room);
     close_descriptor(descriptor);
     CHECK(result < 0 || strcmp(path, text) == 0);
     return result;

@@ -82,7 +82,7 @@ static void make_guests(const char *place, enum sharing sharing) {
     CHECK(GUEST(&one.guest, "root", words[0], "lower", words[1], "work", words[2], "state",
                 words[3]));
     CHECK(GUEST(&other.guest, "root", words[4]));
-    union_attach(&one.guest);
+    union_attach(&one.guest, NULL);
     static struct workspace space;
     CHECK_NUMBER(union_begin(&one.guest, &space), 0);
     CHECK((one.guest.shared != NULL) == (sharing != NOTHING));

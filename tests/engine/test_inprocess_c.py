@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
+from udocker.engine import union
+
 _TOP = Path(__file__).resolve().parents[2]
 _CORE = _TOP / "engines" / "core"
 _FRONT = _TOP / "engines" / "inprocess"
@@ -130,6 +132,30 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         objects.append(target)
     _write_header(machine, folder / "unistd.h")
     return Library(machine, objects, folder / "unistd.h")
+
+
+_AS_PYTHON_MAKES_IT = """
+#include "union.h"
+_Static_assert(SHARED_FORMAT == {format}, "format");
+_Static_assert(offsetof(struct shared, opaque_count) == 8, "count");
+_Static_assert(offsetof(struct shared, is_local) == 56, "local");
+_Static_assert(offsetof(struct shared, opaque) == {hashes_at}, "hashes");
+_Static_assert(SHARED_OPAQUE == {hashes}, "room for hashes");
+_Static_assert(sizeof(struct shared) == {size}, "size");
+"""
+
+
+def test_the_shared_file_is_as_python_makes_it(library: Library, tmp_path: Path) -> None:
+    """It begins with numbers of 8 bytes: format, count of hashes, five, and whether it is local."""
+    source = tmp_path / "shared.c"
+    values = {
+        "format": union._FORMAT,
+        "hashes_at": union._HASHES_AT,
+        "hashes": union._HASHES,
+        "size": union._SIZE,
+    }
+    source.write_text(_AS_PYTHON_MAKES_IT.format(**values))
+    _compile(library.machine, [source], tmp_path / "shared.o", "-c")
 
 
 def test_there_are_programs() -> None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FOLDER = "inprocess"  # in the work directory
 _OPAQUE = "user.overlay.opaque"
 # struct shared of union.h
-_FORMAT = 2
+_FORMAT = 3
 _HASHES = 4096
-_HASHES_AT = 8 * (16 + 8192 + 512)
+_HASHES_AT = 8 * (16 + 4 + 64 + 512 + 8 * 128 + 6144)
 _SIZE = _HASHES_AT + 8 * _HASHES + 24 * 65536
 # Filesystems that no other host writes to: there what was found stays so.
 _LOCAL = frozenset(
@@ -46,11 +46,11 @@ _LOCAL = frozenset(
 
 def share(state: str, upper: str, tree: str) -> None:
     """Make the file ``state`` unless it is there. Raises OSError."""
-    if os.path.exists(state):
+    if _is_current(state):
         return
     os.makedirs(os.path.dirname(state), mode=0o700, exist_ok=True)
     for old in _states(os.path.dirname(os.path.dirname(state))):
-        if _user_of(old) == 0:  # of an earlier boot
+        if _user_of(old) == 0:  # of an earlier boot, or an earlier udocker
             _remove(old)
     hidden = [_hash(path) for path in _hiding(upper, tree)]
     temporary = f"{state}.{files.unique_name()}"
@@ -79,6 +79,15 @@ def forget(work: str) -> None:
     """Others are about to write to the upper. Raises OSError."""
     for state in _states(work):
         _remove(state)
+
+
+def _is_current(state: str) -> bool:
+    """Whether the file is there, as this version makes it."""
+    try:
+        with open(state, "rb") as stream:
+            return stream.read(8) == struct.pack("=Q", _FORMAT)
+    except FileNotFoundError:
+        return False
 
 
 def _states(work: str) -> list[str]:

@@ -25,20 +25,22 @@ static void check_extent(const struct elf_header *header, const struct elf_segme
 
 static void check_file(const struct elf_file *file, size_t room, uint64_t size) {
     struct elf_header header;
-    struct elf_segment *segments = malloc(room * sizeof *segments);
-    char *path = malloc(PATH_SIZE);
-    long result = elf_read(file, &header, segments, room);
+    struct elf_segment *list = malloc(room * sizeof *list);
+    const struct elf_segment *segments;
+    char *text = malloc(PATH_SIZE);
+    const char *path;
+    long result = elf_read(file, &header, &segments, list, room);
     DEMAND(result == 0 || result == -ENOEXEC || result == -E2BIG);
     if (result == 0) {
         DEMAND(header.segment_count <= room);
         check_extent(&header, segments, file->page);
         elf_is_whole(&header, segments, size, file->page);
-        result = elf_interpreter(file, &header, segments, path);
+        result = elf_interpreter(file, &header, segments, &path, text);
         DEMAND(result == 0 || result == -ENOEXEC);
         DEMAND(result < 0 || memchr(path, '\0', PATH_SIZE) != NULL);
     }
-    free(path);
-    free(segments);
+    free(text);
+    free(list);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
