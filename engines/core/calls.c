@@ -191,13 +191,27 @@ static bool is_rmdir(const struct call *call) {
     return call->number == NR_unlinkat && call->argument[2] & AT_REMOVEDIR;
 }
 
+static bool is_source(const char *source, size_t size, const char *host) {
+    return source != NULL && same_bytes(host, source, size) && host[size] == '\0';
+}
+
+static enum pinned what_to_hold(const struct mount *mount, const char *host, enum last last) {
+    if (last == FOLLOW) {
+        return THE_FILE;
+    }
+    return is_source(mount->source, mount->source_size, host) ||
+                   is_source(mount->lower, mount->lower_size, host)
+               ? THE_ROOT
+               : THE_NAME;
+}
+
 /* The call on a host path, which is held meanwhile. */
 static long on_host(struct process *process, const struct call *call, enum last last,
                     struct workspace *space) {
     if (space->is_magic) {
         return carry_out_on_host(process, call, space->mount);
     }
-    long held = pin(space->host, last == FOLLOW ? THE_FILE : THE_NAME);
+    long held = pin(space->host, what_to_hold(space->mount, space->host, last));
     if (held < -1) {
         return held;
     }

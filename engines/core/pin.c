@@ -109,7 +109,23 @@ static long open_above(char *host, size_t size) {
     return result;
 }
 
+/* A file has no name below its descriptor: then it is only seen that there is no link. */
+static long pin_root(char *host) {
+    long descriptor = open_resolved_host(host, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (descriptor >= 0) {
+        copy_bytes(host, BY_DESCRIPTOR, sizeof BY_DESCRIPTOR - 1);
+        size_t size = sizeof BY_DESCRIPTOR - 1;
+        size += write_number(host + size, (unsigned long)descriptor);
+        copy_bytes(host + size, "/.", 3);
+    }
+    return descriptor == -ENOTDIR || descriptor == -EMFILE || descriptor == -ENFILE ? NONE_LEFT
+                                                                                    : descriptor;
+}
+
 long pin(char *host, enum pinned pinned) {
+    if (pinned == THE_ROOT) {
+        return pin_root(host);
+    }
     size_t at = pinned == THE_FILE ? length_of(host) : last_part(host);
     size_t left = length_of(host) - at;
     long descriptor = pinned == THE_FILE

@@ -10,6 +10,7 @@
 enum pinned {
     THE_FILE, /* what is at the path, a link itself: calls that follow links get there */
     THE_NAME, /* the last part in its directory: for calls that do not follow it */
+    THE_ROOT, /* of a mount, which is no link; the directory above is not the container's */
 };
 
 /*

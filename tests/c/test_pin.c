@@ -38,6 +38,7 @@ int main(void) {
     CHECK_NUMBER(opened("d//e/./f", O_RDONLY), 0);
     CHECK_NUMBER(opened("d/e/", O_PATH), 0);
     CHECK_NUMBER(opened("d/e/f/", O_PATH), -ENOTDIR);
+    CHECK_NUMBER(opened("d/none/", O_WRONLY | O_CREAT), -EISDIR);
     CHECK_NUMBER(opened("d/e/new", O_WRONLY | O_CREAT), 0);
     CHECK_NUMBER(opened("d/e/none", O_PATH), -ENOENT);
     CHECK_NUMBER(opened("none/f", O_PATH), -ENOENT);
@@ -49,6 +50,13 @@ int main(void) {
     CHECK_NUMBER(opened("d/e/l", O_PATH | O_NOFOLLOW), 0);
     CHECK_NUMBER(pin(below("to/e/f"), THE_FILE), -ELOOP);
     CHECK_NUMBER(pin(below("to/e/f"), THE_NAME), -ELOOP);
+    CHECK_NUMBER(pin(below("to/e"), THE_ROOT), -ELOOP);
+    CHECK_NUMBER(pin(below("d/e/f"), THE_ROOT), -1);
+    CHECK(memcmp(path + strlen(path) - 5, "d/e/f", 5) == 0);
+    long root = pin(below("d"), THE_ROOT);
+    struct stat status;
+    CHECK(root >= 0 && lstat(path, &status) == 0 && S_ISDIR(status.st_mode));
+    pin_end(root);
     CHECK_NUMBER(pin_check(below("to/f")), -ELOOP);
     long held = pin(below("d/e/l"), THE_NAME);
     CHECK(held >= 0 && is_link(path));
