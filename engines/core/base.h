@@ -85,6 +85,7 @@ enum {
     EINVAL = 22,
     ENFILE = 23,
     EMFILE = 24,
+    EFBIG = 27,
     EROFS = 30,
     ERANGE = 34,
     ENAMETOOLONG = 36,

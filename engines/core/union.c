@@ -505,6 +505,18 @@ static long take_lock(const struct guest *guest, const uint64_t *signals) {
     return descriptor;
 }
 
+static bool is_lock(const struct guest *guest, long descriptor) {
+    struct status opened;
+    struct status place;
+    if (kernel(NR_fstat, descriptor, (long)&opened, 0, 0, 0, 0) != 0) {
+        return false;
+    }
+    bool is_same = guest->state != NULL && status_of(guest->state, &place) == 0 &&
+                   place.inode == opened.inode && place.device == opened.device;
+    return is_same || (status_of(guest->work, &place) == 0 && place.inode == opened.inode &&
+                       place.device == opened.device);
+}
+
 long union_lock(const struct guest *guest, struct union_lock *lock, bool moves_folders) {
     const uint64_t all = ~0ULL;
     mask_signals(&all, &lock->signals);
@@ -529,9 +541,13 @@ void union_unlock(const struct guest *guest, struct union_lock *lock) {
         __atomic_fetch_add(&guest->shared->generation, 1, __ATOMIC_SEQ_CST);
         __atomic_store_n(&guest->shared->changing, 0, __ATOMIC_SEQ_CST);
     }
-    /* A child that another thread has made meanwhile has the open file, too. */
-    kernel(NR_flock, lock->descriptor, LOCK_UN, 0, 0, 0, 0);
-    kernel(NR_close, lock->descriptor, 0, 0, 0, 0, 0);
+    /* Another thread may have closed what it has not opened: then the number may be a file of its.
+     */
+    if (is_lock(guest, lock->descriptor)) {
+        /* A child that another thread has made meanwhile has the open file, too. */
+        kernel(NR_flock, lock->descriptor, LOCK_UN, 0, 0, 0, 0);
+        kernel(NR_close, lock->descriptor, 0, 0, 0, 0, 0);
+    }
     mask_signals(&lock->signals, NULL);
 }
 

@@ -229,9 +229,7 @@ static long remove_folder(const struct status *status, struct workspace *space) 
     }
     result = union_clean(space->link, true, space);
     if (result == -ENOTEMPTY) { /* somebody put something there just now */
-        if (rename_host(space->link, space->host, RENAME_EXCHANGE) == 0) {
-            remove_host(space->link, false);
-        }
+        over_whiteout(space->link, space->host);
         return result;
     }
     union_clean(space->link, false, space);

@@ -12,6 +12,8 @@ enum {
     MODE_BITS = 07777,
     ALL_OF_OWNER = 0700,
     TRIES = 8, /* that others may have been faster */
+    F_DUPFD_CLOEXEC = 1030,
+    RLIMIT_FSIZE = 1,
 };
 
 static const long FICLONE = 0x40049409; /* ioctl_ficlone(2) */
@@ -26,6 +28,60 @@ struct copying {
     size_t size; /* of space->guest */
     struct status status;
 };
+
+/*
+ * Descriptors while data is copied. Another thread may close what it has not opened, and then its
+ * next file would get the number, and the data. That takes the lowest number that is free: these
+ * are high, and looked at before each use. What a program puts on a number on purpose, between
+ * that look and the use, it could have written to itself.
+ */
+struct opened {
+    long descriptor;
+    uint64_t device, inode;
+};
+
+static bool is_still(const struct opened *opened) {
+    struct status status;
+    return kernel(NR_fstat, opened->descriptor, (long)&status, 0, 0, 0, 0) == 0 &&
+           status.device == opened->device && status.inode == opened->inode;
+}
+
+static void end(const struct opened *opened) {
+    if (is_still(opened)) {
+        kernel(NR_close, opened->descriptor, 0, 0, 0, 0, 0);
+    }
+}
+
+/* Open what nobody replaces at that path meanwhile. 0 or -errno. */
+static long open_high(struct opened *opened, const char *host, long flags) {
+    static const long numbers[] = {960, 200}; /* limits are 1024 or 256, if they are low */
+    struct status status;
+    long low = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW | O_CLOEXEC, 0600, 0, 0);
+    long result = low < 0 ? low
+                          : kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status,
+                                   AT_SYMLINK_NOFOLLOW, 0, 0);
+    if (result < 0) {
+        return result;
+    }
+    *opened = (struct opened){low, status.device, status.inode};
+    struct opened high = *opened;
+    high.descriptor = -EINVAL;
+    for (int index = 0; index < 2 && high.descriptor == -EINVAL; index++) {
+        high.descriptor = kernel(NR_fcntl, low, F_DUPFD_CLOEXEC, numbers[index], 0, 0, 0);
+    }
+    if (high.descriptor >= 0) {
+        end(opened);
+        *opened = high;
+    }
+    return 0;
+}
+
+/* No more of a file: it would end the program by SIGXFSZ. */
+static bool may_be_so_large(uint64_t size) {
+    uint64_t limits[2];
+    long result = kernel(NR_prlimit64, 0, RLIMIT_FSIZE, 0, (long)limits, 0, 0);
+    return result < 0 || size <= limits[0];
+}
 
 /* How data is copied: the first of these that works. */
 enum method { IN_KERNEL, BY_PAGES, BY_HAND };
@@ -59,30 +115,59 @@ static long copy_some(enum method *method, long from, long to, uint64_t position
     return got <= 0 ? got : kernel(NR_write, to, (long)space->rest, got, 0, 0, 0);
 }
 
-/* Holes stay holes. */
-static long copy_data(long from, long to, uint64_t size, struct workspace *space) {
+/* From one position to another; -EAGAIN: the descriptors have become others. */
+static long copy_piece(enum method *method, const struct opened *from, const struct opened *to,
+                       uint64_t position, uint64_t end, struct workspace *space) {
+    while (position < end) {
+        if (!is_still(from) || !is_still(to)) {
+            return -EAGAIN;
+        }
+        long done =
+            copy_some(method, from->descriptor, to->descriptor, position, end - position, space);
+        if (done <= 0) {
+            return done < 0 ? done : -EIO;
+        }
+        position += (uint64_t)done;
+    }
+    return 0;
+}
+
+/* Holes stay holes. The size is given at the end. */
+static long copy_pieces(const struct opened *from, const struct opened *to, uint64_t size,
+                        struct workspace *space) {
     enum method method = IN_KERNEL;
     uint64_t position = 0;
-    if (size == 0 || kernel(NR_ioctl, to, FICLONE, from, 0, 0, 0) == 0) {
-        return 0;
-    }
     while (position < size) {
-        long begin = kernel(NR_lseek, from, (long)position, SEEK_DATA, 0, 0, 0);
+        long begin = kernel(NR_lseek, from->descriptor, (long)position, SEEK_DATA, 0, 0, 0);
         if (begin == -ENXIO) {
             break; /* a hole up to the end */
         }
         position = begin < 0 ? position : (uint64_t)begin;
-        long hole = kernel(NR_lseek, from, (long)position, SEEK_HOLE, 0, 0, 0);
+        long hole = kernel(NR_lseek, from->descriptor, (long)position, SEEK_HOLE, 0, 0, 0);
         uint64_t end = hole <= (long)position ? size : (uint64_t)hole;
-        while (position < end) {
-            long done = copy_some(&method, from, to, position, end - position, space);
-            if (done <= 0) {
-                return done < 0 ? done : -EIO;
-            }
-            position += (uint64_t)done;
+        long result = copy_piece(&method, from, to, position, end, space);
+        if (result < 0) {
+            return result;
+        }
+        position = end;
+    }
+    return 0;
+}
+
+static long copy_data(const struct opened *from, const struct opened *to, const char *host,
+                      uint64_t size, struct workspace *space) {
+    if (!is_still(from) || !is_still(to)) {
+        return -EAGAIN;
+    }
+    if (kernel(NR_ioctl, to->descriptor, FICLONE, from->descriptor, 0, 0, 0) != 0) {
+        long result = copy_pieces(from, to, size, space);
+        result = result < 0 ? result : kernel(NR_truncate, (long)host, (long)size, 0, 0, 0, 0);
+        if (result < 0) {
+            return is_still(from) && is_still(to) ? result : -EAGAIN;
         }
     }
-    return kernel(NR_ftruncate, to, (long)size, 0, 0, 0, 0);
+    /* If they are so now, they were when they were read. */
+    return is_still(from) && is_still(to) ? 0 : -EAGAIN;
 }
 
 /* Attributes of the user's; those of overlayfs are about the place, and not the file. */
@@ -91,6 +176,8 @@ static void copy_attributes(struct workspace *space, const char *from, const cha
     if (size <= 0) {
         return;
     }
+    /* Whatever the umask is; the mode comes last. */
+    kernel(NR_fchmodat, AT_FDCWD, (long)to, ALL_OF_OWNER, 0, 0, 0);
     struct text value;
     text_make(&value);
     for (const char *name = space->rest; value.bytes != NULL && name < space->rest + size;
@@ -113,25 +200,38 @@ static void copy_times(const char *host, const struct status *status, long flags
     kernel(NR_utimensat, AT_FDCWD, (long)host, (long)times, flags, 0, 0);
 }
 
-static long make_file_copy(struct copying *copying, bool with_data) {
+static long copy_content(const struct copying *copying) {
     struct workspace *space = copying->space;
-    long from =
-        kernel(NR_openat, AT_FDCWD, (long)space->kept, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
-    if (from < 0) {
-        return from;
+    const struct status *status = &copying->status;
+    struct opened from;
+    struct opened to;
+    if (!may_be_so_large(status->size)) {
+        return -EFBIG;
     }
-    long to = kernel(NR_openat, AT_FDCWD, (long)space->link,
-                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600, 0, 0);
-    long result = to;
-    if (to >= 0) {
-        result = with_data ? copy_data(from, to, copying->status.size, space) : 0;
+    long result = open_high(&from, space->kept, O_RDONLY);
+    if (result < 0) {
+        return result;
+    }
+    result = open_high(&to, space->link, O_WRONLY | O_CREAT | O_EXCL);
+    if (result == 0) {
+        result = copy_data(&from, &to, space->link, status->size, space);
+        end(&to);
+    }
+    end(&from);
+    return result;
+}
+
+static long make_file_copy(const struct copying *copying, bool with_data) {
+    struct workspace *space = copying->space;
+    const struct status *status = &copying->status;
+    bool has_content = with_data && status->size > 0;
+    long result = has_content ? copy_content(copying)
+                              : kernel(NR_mknodat, AT_FDCWD, (long)space->link, S_IFREG, 0, 0, 0);
+    if (result == 0) {
         copy_attributes(space, space->kept, space->link);
-        if (result == 0) {
-            result = kernel(NR_fchmod, to, copying->status.mode & MODE_BITS, 0, 0, 0, 0);
-        }
-        kernel(NR_close, to, 0, 0, 0, 0, 0);
+        result =
+            kernel(NR_fchmodat, AT_FDCWD, (long)space->link, status->mode & MODE_BITS, 0, 0, 0);
     }
-    kernel(NR_close, from, 0, 0, 0, 0, 0);
     return result;
 }
 
@@ -147,19 +247,21 @@ static long make_link_copy(struct copying *copying) {
 }
 
 /* Owners that the image has, and its tree does not. */
-static void copy_owner(const struct copying *copying) {
+static long copy_owner(const struct copying *copying) {
     const struct status *status = &copying->status;
     const struct file original = {status->device, status->inode, status->mode, status->uid,
                                   status->gid};
     if (!owners_are_of_image(copying->guest)) {
-        return;
+        return 0;
     }
     long copy = kernel(NR_openat, AT_FDCWD, (long)copying->space->link,
                        O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
-    if (copy >= 0) {
-        owners_copy(copying->guest, &original, copy);
-        kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    if (copy < 0) {
+        return copy;
     }
+    owners_copy(copying->guest, &original, copy);
+    kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    return 0;
 }
 
 /* The copy, in the work directory. */
@@ -193,8 +295,8 @@ static long make_copy(struct copying *copying, bool with_data) {
             result = kernel(NR_fchmodat, AT_FDCWD, (long)space->link, mode, 0, 0, 0);
         }
     }
+    result = result < 0 ? result : copy_owner(copying);
     if (result == 0) {
-        copy_owner(copying);
         copy_times(space->link, status, AT_SYMLINK_NOFOLLOW);
     }
     return result;

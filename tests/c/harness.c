@@ -65,6 +65,10 @@ void clean_scratch(void) {
     }
 }
 
+int harness_failures(void) {
+    return failures;
+}
+
 int harness_end(void) {
     clean_scratch();
     printf("%d checks, %d failures\n", checks, failures);

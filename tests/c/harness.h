@@ -20,6 +20,9 @@ void check_number(long actual, long expected, const char *file, int line, const 
 void check_text(const char *actual, const char *expected, const char *file, int line,
                 const char *what);
 
+/* How many of the checks so far have failed. */
+int harness_failures(void);
+
 /* Prints what was checked; the exit code of the program. */
 int harness_end(void);
 

@@ -348,3 +348,29 @@ def test_changes_of_a_read_only_store(
     result = caller(*words, check=False)
     checks.is_told(result, 125, "Permission denied", str(caller.store), "UDOCKER_DIR or --repo")
     assert checks.containers(caller) == [ready]
+
+
+def test_a_file_of_the_image_that_cannot_be_copied(
+    disk: SmallDisk, image: MadeImage, name: str, modes: tuple[str, ...]
+) -> None:
+    """The call fails, the file is the image's still, and nothing is left of the copy."""
+    mode = next((mode for mode in modes if mode in {"F2", "F3"}), None)
+    if mode is None:
+        pytest.skip("host: no F mode works here")
+    disk.call("pull", name)
+    disk.call("create", "--name=x", name)
+    run = ("run", f"--execmode={mode}", "x", "sh", "-c")
+    script = """
+    cd /data
+    dd if=/dev/zero of=/fill bs=4k 2>/dev/null
+    for name in *; do chmod 600 $name && echo changed $name; echo x >>$name; done
+    busybox md5sum *
+    rm * && echo removed
+    """
+    before = disk.call(*run, "cd /data; busybox md5sum *").out
+    assert len(before.splitlines()) == 20
+    result = disk.call(*run, script)
+    assert result.out == before + "removed\n"
+    assert result.err.count(_FULL) == 40, result.err
+    assert list(disk.store.glob("containers/*/work/inprocess/t[0-9]*")) == []
+    assert disk.call(*run, "rm /fill; ls /data").out == ""

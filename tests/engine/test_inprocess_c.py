@@ -24,7 +24,7 @@ _CORE = _TOP / "engines" / "core"
 _FRONT = _TOP / "engines" / "inprocess"
 _TESTS = _TOP / "tests" / "c"
 _ENGINE = runpy.run_path(str(_TOP / "engines" / "inprocess" / "build_engine.py"))
-_SHARED = ("harness.c", "guests.c")
+_SHARED = ("harness.c", "guests.c", "unions.c")
 _PROGRAMS = sorted(p.stem for p in _TESTS.glob("*.c") if p.name.startswith(("test_", "fuzz_")))
 _FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wshadow")
 _SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")

@@ -41,7 +41,7 @@ def build(target: str, program: Path, objects: Path) -> None:
     source = _C / "fuzz" / f"{target}.c"
     every = runpy.run_path(str(_ENGINES / "inprocess" / "build_engine.py"))["sources"]()
     shared = [path for path in map(Path, every) if path.parent.name == "core"]
-    shared += [_C / "harness.c", _C / "guests.c"]
+    shared += [_C / name for name in ("harness.c", "guests.c", "unions.c")]
     if not objects.exists():
         objects.mkdir()
         _compile(*shared, "-c", folder=objects)
