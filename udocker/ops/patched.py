@@ -128,7 +128,7 @@ class _Workshop:
 def _write(target: str, patched: Patched, data: bytes) -> None:
     """Only what can be executed: the rest of the copy is a hole."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{files.unique_name()}"
+    temporary = f"{target}.{files.temporary_name()}"
     whole = patched.applied(data)
     try:
         with open(temporary, "xb") as stream:
@@ -149,6 +149,6 @@ def _write(target: str, patched: Patched, data: bytes) -> None:
 
 def _remember(known: str, target: str) -> None:
     os.makedirs(os.path.dirname(known), exist_ok=True)
-    temporary = f"{known}.{files.unique_name()}"
+    temporary = f"{known}.{files.temporary_name()}"
     os.symlink(f"../{target}", temporary)
     os.rename(temporary, known)

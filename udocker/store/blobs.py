@@ -95,7 +95,7 @@ class FileSink:
         self._descriptor = descriptor
         self._hash = hashlib.new(descriptor.digest.algorithm)
         self._size = 0
-        self._name = f"{temporary}/{files.unique_name()}"
+        self._name = f"{temporary}/{files.temporary_name()}"
         with store_errors("storing a layer"):
             os.makedirs(temporary, exist_ok=True)
             self._stream = open(self._name, "xb")  # noqa: SIM115 - commit or abort closes it

@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from udocker import files
+from udocker import files, leases
 from udocker.errors import (
     BadReference,
     BadReplyError,
@@ -66,7 +66,7 @@ class Containers:
             files.write_atomic(f"{directory}/config.json", container.config.raw)
             files.write_atomic(f"{directory}/container.json", _encode(container))
             os.makedirs(self._directory, exist_ok=True)
-            with files.lease(self._lock):
+            with leases.lease(self._lock):
                 if name is not None:
                     self._claim(name, container.id)
                 os.rename(directory, self.path(container.id))
@@ -77,7 +77,7 @@ class Containers:
         """Only one process at a time changes a container's form. Raises StoreError."""
         with contextlib.ExitStack() as stack:
             with store_errors("using the container"):
-                stack.enter_context(files.lease(f"{container.path}/lock"))
+                stack.enter_context(leases.lease(f"{container.path}/lock"))
             yield
 
     def hold(self, container: Container) -> None:
@@ -144,7 +144,7 @@ class Containers:
         with store_errors("removing the container"):
             names = self._names_of(identity)
             os.makedirs(self._temporary, exist_ok=True)
-            aside = f"{self._temporary}/{files.unique_name()}"
+            aside = f"{self._temporary}/{files.temporary_name()}"
             os.rename(self.path(identity), aside)
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
@@ -168,7 +168,7 @@ class Containers:
 
     def add_name(self, container: Container, name: str) -> None:
         """Give one more name. Raises NameInUse, UsageError, StoreError."""
-        with store_errors("naming the container"), files.lease(self._lock):
+        with store_errors("naming the container"), leases.lease(self._lock):
             self._claim(name, container.id)
 
     def remove_name(self, name: str) -> None:
@@ -180,7 +180,7 @@ class Containers:
     def rename(self, old: str, new: str) -> None:
         """Replace a name. Raises ContainerNotFound, NameInUse, UsageError, StoreError."""
         self._check_taken(old)
-        with store_errors("renaming the container"), files.lease(self._lock):
+        with store_errors("renaming the container"), leases.lease(self._lock):
             self.check_name(new)
             os.rename(f"{self._names}/{old}", f"{self._names}/{new}")
 
@@ -193,7 +193,7 @@ class Containers:
         self.check_name(name)
         os.makedirs(self._names, exist_ok=True)
         os.makedirs(self._temporary, exist_ok=True)
-        temporary = f"{self._temporary}/{files.unique_name()}"
+        temporary = f"{self._temporary}/{files.temporary_name()}"
         os.symlink(identity, temporary)
         try:
             os.rename(temporary, f"{self._names}/{name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from udocker import files
+from udocker import files, leases
 from udocker.files import store_errors
 from udocker.store.blobs import Blobs
 from udocker.store.containers import Containers
@@ -29,13 +29,13 @@ class Store:
 
     @contextlib.contextmanager
     def lease(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-        """Only one process at a time does ``name``; see ``files.lease``. Raises StoreError."""
+        """Only one process at a time does ``name``; see ``leases.lease``. Raises StoreError."""
         import hashlib
 
         hexadecimal = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         with contextlib.ExitStack() as stack:
             with store_errors("using the store"):
-                stack.enter_context(files.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
+                stack.enter_context(leases.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
             yield
 
     @contextlib.contextmanager
@@ -46,7 +46,7 @@ class Store:
         of the block.
         """
         parent = f"{self.topdir}/tmp"
-        path = f"{parent}/{files.unique_name()}"
+        path = f"{parent}/{files.temporary_name()}"
         with store_errors("using the store"):
             os.makedirs(parent, exist_ok=True)
             files.sweep(parent)

@@ -65,7 +65,7 @@ class Trees:
 
         Raises StoreError.
         """
-        aside = f"{temporary}/{files.unique_name()}"
+        aside = f"{temporary}/{files.temporary_name()}"
         with store_errors("removing the image"):
             os.rename(self.path(chain_id), aside)
             files.remove_tree(aside)
