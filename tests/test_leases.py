@@ -59,10 +59,11 @@ def kind(request, monkeypatch):
 
 @pytest.fixture
 def run(kind):
+    prologue = NO_LOCKS if kind == "links" else ""
+
     def start(code, *arguments, **options):
         return subprocess.Popen(
-            [sys.executable, "-c", (NO_LOCKS if kind == "links" else "") + code]
-            + list(map(str, arguments)),
+            [sys.executable, "-c", prologue + code, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

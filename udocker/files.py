@@ -24,9 +24,9 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _DEPTH = 64  # directories kept open at once while a tree is removed
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Between making a temporary entry and locking it there is an instant; no sweep looks that soon.
-_TOO_YOUNG = 60.0
+TOO_YOUNG = 60.0
 # Where locks do not exist, age alone tells what was left behind.
-_SURELY_LEFT = 7 * 86400.0
+SURELY_LEFT = 7 * 86400.0
 # What is made by another host and takes long is touched as long as that goes on.
 _SILENT = 3600.0
 BEAT = 60.0
@@ -177,7 +177,7 @@ def is_left_behind(path: str) -> bool:
     """Whether the process that made ``path``, and held its lock, is gone. Raises OSError."""
     state = makers.state(makers.found_in(os.path.basename(path)))
     age = time.time() - os.lstat(path).st_mtime
-    if state == makers.ALIVE or (state == makers.UNKNOWN and age < _TOO_YOUNG):
+    if state == makers.ALIVE or (state == makers.UNKNOWN and age < TOO_YOUNG):
         return False
     if os.path.islink(path):
         return True
@@ -191,7 +191,7 @@ def is_left_behind(path: str) -> bool:
         return True
     # A lock that is free says nothing of other hosts where locks are those of each host.
     known = bool(makers.found_in(os.path.basename(path)))
-    return age > (_SURELY_LEFT if lock is None else _SILENT if known else _TOO_YOUNG)
+    return age > (SURELY_LEFT if lock is None else _SILENT if known else TOO_YOUNG)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from udocker.model.value import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
     from typing import Optional
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -189,9 +188,7 @@ def _take_away(folder: int, name: str, target: str) -> None:
         os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
         try:
             if os.readlink(aside, dir_fd=folder) != target:
-                os.link(
-                    aside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False
-                )
+                os.link(aside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         finally:
             os.unlink(aside, dir_fd=folder)
 

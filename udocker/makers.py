@@ -40,6 +40,12 @@ def state(text: str) -> str:
     return ALIVE if _goes_on(pid, start) else ENDED
 
 
+def is_of_this_boot(text: str) -> bool:
+    """Whether its process was started on this machine since that is up."""
+    found = _MARK.fullmatch(text)
+    return bool(found) and text[:12] == _boot() != _NOWHERE
+
+
 def pid(text: str) -> int:
     """The process id in a mark."""
     found = _MARK.fullmatch(text)

@@ -84,21 +84,3 @@ def test_other_errors_are_not_taken_for_a_tree_that_is_there(
     with pytest.raises(PermissionError):
         trees.publish(made(tmp_path, "one", b"1"), CHAIN)
     assert not trees.has(CHAIN)
-
-
-def test_remove_takes_one_tree_away_with_all_that_forbids_it(trees: Trees, tmp_path: Path) -> None:
-    directory = tmp_path / "made"
-    grow(directory / "root", {"locked/in/file": File(b"", 0), "locked": Directory(0)})
-    trees.publish(str(directory), CHAIN)
-    other = Digest("sha256", "d" * 64)
-    trees.publish(made(tmp_path, "other", b""), other)
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    trees.remove(CHAIN, str(temporary))
-    assert list(trees.all()) == [other]
-    assert os.listdir(temporary) == []
-
-
-def test_remove_of_a_tree_that_is_gone(trees: Trees, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="removing the image: No such file"):
-        trees.remove(CHAIN, str(tmp_path))

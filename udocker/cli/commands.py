@@ -38,6 +38,7 @@ _MODULES = (
     ("rmname", "containers"),
     ("inspect", "containers"),
     ("setup", "containers"),
+    ("prune", "store"),
     ("doctor", "host"),
     ("try", "host"),
     ("showconf", "host"),

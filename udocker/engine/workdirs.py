@@ -73,6 +73,11 @@ def unused(parent: str) -> Iterator[bool]:
         yield next(holders(_labels(parent)), None) is None and not union.is_used(parent)
 
 
+def is_used(parent: str) -> bool:
+    """Whether a process has the union, mounted or in an F mode. Raises OSError."""
+    return next(holders(_labels(parent)), None) is not None or union.is_used(parent)
+
+
 def make(directory: WorkDirectory) -> None:
     """Raises OSError."""
     with contextlib.suppress(FileExistsError):

@@ -11,6 +11,8 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
 
@@ -92,12 +94,13 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     store = session.store
     try:
         get_image(session, text)  # nothing is written for an image that is not there
-        with store.temporary() as temporary, store.references():
+        # On a full disk nothing new can be made: what is to go is only moved.
+        with store.clearing() as away, store.references():
             record = get_image(session, text)
             blobs, doomed = _blobs_of_one(session, record), _trees_of_none(session, record)
             store.images.remove(Reference.parse(record.reference))
             for chain_id in doomed:
-                store.trees.remove(chain_id, temporary)
+                away.take(store.trees.path(chain_id))
             for digest in blobs:
                 store.blobs.remove(digest)
     except ImageNotFound:
@@ -126,13 +129,23 @@ def _manifest(session: Session, record: ImageRecord) -> Manifest:
 
 def _trees_of_none(session: Session, removed: ImageRecord) -> list[Digest]:
     """The trees that no container and no image but ``removed`` needs."""
+    store = session.store
+    others = (r for r in store.images.all() if r.reference != removed.reference)
+    wanted = wanted_trees(session, others)
+    return [chain_id for chain_id in store.trees.all() if chain_id not in wanted]
+
+
+def wanted_trees(session: Session, records: Iterable[ImageRecord]) -> set[Digest]:
+    """The trees of ``records``, of all containers, and of the image that comes with udocker.
+
+    Raises StoreError where the record of a container is damaged: its tree is not known.
+    """
     from udocker.ops.embedded import chain_id
 
     store = session.store
-    others = (r for r in store.images.all() if r.reference != removed.reference)
-    wanted = {chain_id(), *(record.chain_id for record in others)}
     used = {container.tree for container in store.containers.all()}
-    return [c for c in store.trees.all() if c not in wanted and store.trees.root(c) not in used]
+    found = {chain_id(), *(record.chain_id for record in records)}
+    return {*filter(None, found), *(c for c in store.trees.all() if store.trees.root(c) in used)}
 
 
 def _blobs_of_one(session: Session, record: ImageRecord) -> set[Digest]:
@@ -146,7 +159,12 @@ def _blobs_of_one(session: Session, record: ImageRecord) -> set[Digest]:
 
 def _blobs(session: Session, record: ImageRecord) -> set[Digest]:
     """As far as is known: a damaged manifest names no layers, and can still be removed."""
-    found = {record.manifest, record.config}
     with contextlib.suppress(StoreError, VerificationError):
-        found.update(layer.digest for layer in _manifest(session, record).layers)
-    return found
+        return blobs_of(session, record)
+    return {record.manifest, record.config}
+
+
+def blobs_of(session: Session, record: ImageRecord) -> set[Digest]:
+    """Manifest, configuration and layers. Raises StoreError, VerificationError."""
+    layers = _manifest(session, record).layers
+    return {record.manifest, record.config, *(layer.digest for layer in layers)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from udocker.errors import BadReplyError, StoreError, UnpackError, VerificationError
-from udocker.files import store_errors
+from udocker.files import beating, store_errors
 from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
@@ -50,7 +50,8 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
     def waiting() -> None:
         report.info(f"another udocker is pulling {reference}: waiting for it")
 
-    with session.store.lease(f"pull {reference.canonical} {wanted}", waiting):
+    name = f"pull {reference.canonical} {wanted}"
+    with session.store.lease(name, waiting), session.store.pulling():
         registry = _registry(session)
         remote = registry.resolve(reference, wanted)
         _check(remote.manifest, remote.config, str(reference))
@@ -147,7 +148,8 @@ def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report:
     task = report.task("unpacking", total)
     limits = unpack_limits(session.config, total)
     with store_errors("unpacking the image"), session.store.temporary() as directory:
-        build_tree(layers, directory, limits, task.advance)
+        with beating(directory):
+            build_tree(layers, directory, limits, task.advance)
         session.store.trees.publish(directory, chain_id)
     task.done()
 

@@ -33,6 +33,7 @@ def run(session: Session, request: RunRequest) -> int:
     Raises UdockerError before the command has begun.
     """
     container, is_new = _container(session, request)
+    session.store.containers.enter(container)
     launch = prepare(session, request, container, is_new)
     session.report.close()
     from udocker.engine.execute import execute

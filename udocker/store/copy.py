@@ -36,10 +36,11 @@ def copy_container(
     """
     with temporary() as directory:
         copy = f"{directory}/root"
-        _Copier().tree(container.tree, copy)
-        give(copy)
-        if os.path.isdir(container.upper):
-            _Copier().upper(container.upper, copy)
+        with files.beating(directory):
+            _Copier().tree(container.tree, copy)
+            give(copy)
+            if os.path.isdir(container.upper):
+                _Copier().upper(container.upper, copy)
         # ROOT is the empty mount point of the union: rename(2) replaces an empty directory.
         empty(container.root)
         with _writable(copy):

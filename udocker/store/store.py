@@ -17,6 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+class Clearing:
+    """Things that are out of sight, and not deleted yet: that may take long."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._aside: list[str] = []
+
+    def take(self, path: str) -> None:
+        """Raises StoreError."""
+        aside = f"{self._store.topdir}/tmp/{files.temporary_name()}"
+        with store_errors("removing what is not needed"), contextlib.suppress(FileNotFoundError):
+            os.rename(path, aside)
+            self._aside.append(aside)
+
+    def finish(self) -> None:
+        """Raises StoreError."""
+        with store_errors("removing what is not needed"):
+            for path in self._aside:
+                files.remove_tree(path)
+
+
 class Store:
     """The parts of the store at ``topdir``. Making one touches nothing on disk."""
 
@@ -49,8 +70,7 @@ class Store:
         path = f"{parent}/{files.temporary_name()}"
         with store_errors("using the store"):
             os.makedirs(parent, exist_ok=True)
-            files.sweep(parent)
-            self.containers.sweep()
+            self.sweep()
             os.mkdir(path, 0o700)
             lock = files.lock_entry(path)
         try:
@@ -61,6 +81,31 @@ class Store:
                 files.remove_tree(path)
             if lock is not None:
                 os.close(lock)
+
+    @contextlib.contextmanager
+    def pulling(self) -> Iterator[None]:
+        """What comes while the block runs is not taken for garbage. Raises StoreError."""
+        from udocker.store.gc import pulling
+
+        with pulling(f"{self.topdir}/tmp"):
+            yield
+
+    @contextlib.contextmanager
+    def clearing(self) -> Iterator[Clearing]:
+        """Take things out of sight in the block, and delete them after it. Raises StoreError."""
+        clearing = Clearing(self)
+        with store_errors("using the store"):
+            os.makedirs(f"{self.topdir}/tmp", exist_ok=True)
+        self.sweep()
+        try:
+            yield clearing
+        finally:
+            clearing.finish()
+
+    def sweep(self) -> None:
+        """Remove what processes left that are gone. Never fails."""
+        files.sweep(f"{self.topdir}/tmp")
+        self.containers.sweep()
 
     @contextlib.contextmanager
     def references(self) -> Iterator[None]:

@@ -6,7 +6,6 @@ import errno
 import os
 
 from udocker import files
-from udocker.files import store_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,16 +58,6 @@ class Trees:
             for name in sorted(os.listdir(f"{self._directory}/{algorithm}")):
                 if len(name) in (64, 128):
                     yield Digest(algorithm, name)
-
-    def remove(self, chain_id: Digest, temporary: str) -> None:
-        """Take a tree away: out of sight by a rename into ``temporary``, then deleted.
-
-        Raises StoreError.
-        """
-        aside = f"{temporary}/{files.temporary_name()}"
-        with store_errors("removing the image"):
-            os.rename(self.path(chain_id), aside)
-            files.remove_tree(aside)
 
 
 def _renamed(directory: str, path: str) -> bool:
