@@ -1,4 +1,4 @@
-"""prune as people and scripts see it."""
+"""prune and fsck as people and scripts see it."""
 
 from __future__ import annotations
 
@@ -70,3 +70,48 @@ def test_bad_words(udocker: Udocker, words: tuple[str, ...]) -> None:
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("udocker: prune: ")
     assert not os.path.exists(udocker.store_path)
+
+
+# fsck
+
+
+def test_fsck_of_a_store_without_damage(udocker: Udocker) -> None:
+    ended = udocker("fsck")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "Checked 0 blobs, 0 images, 0 trees, 0 containers: nothing is wrong\n"
+
+
+def test_fsck_and_repair(udocker: Udocker) -> None:
+    record = udocker.add("test", layer=b"layer")  # its tree has no index
+    (udocker.store_path / "names").mkdir()
+    os.symlink("f" * 32, udocker.store_path / "names/lost")
+    ended = udocker("fsck", "--quick")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out.splitlines() == [
+        f"tree {record.chain_id}: its index is missing",
+        "  cure: unpack it again",
+        "name lost: its container is gone",
+        "  cure: remove it",
+        "Checked 3 blobs, 1 images, 1 trees, 0 containers: 2 problems",
+    ]
+    ended = udocker("fsck", "--repair", "--json")
+    assert ended.code == 1
+    told = json.loads(ended.out)
+    assert [each["repaired"] for each in told["problems"]] == [False, True]
+    assert "not repaired: layer " in told["problems"][0]["problem"]
+    assert told["left"] == 1
+    assert udocker("fsck", "--json").code == 1
+
+
+def test_fsck_where_nothing_may_be_read(udocker: Udocker) -> None:
+    udocker.add("test")
+    (udocker.store_path / "images").chmod(0)
+    ended = udocker("fsck")
+    (udocker.store_path / "images").chmod(0o700)
+    assert (ended.code, ended.out) == (125, "")
+    assert ended.err.startswith("udocker: reading the store: Permission denied")
+
+
+@pytest.mark.parametrize("words", [("x",), ("--fix",)])
+def test_bad_words_for_fsck(udocker: Udocker, words: tuple[str, ...]) -> None:
+    assert udocker("fsck", *words).code == 2

@@ -146,7 +146,7 @@ def test_patched_copies(store: Store, store_path: Path) -> None:
     root = grow(store_path / "trees/sha256/x/root", {"bin/a": b"a", "bin/b": b"b"})
     engine = store_path / "patched/engine"
     copies = [letter * 64 for letter in "abcd"]
-    grow(engine, {name: b"x" * 5000 for name in copies} | {"files/x": b""})
+    grow(engine, dict.fromkeys(copies, b"x" * 5000) | {"files/x": b""})
     (engine / "files/x").unlink()
     for name, copy in (("bin/a", copies[0]), ("bin/b", copies[1])):
         s = os.lstat(root / name)

@@ -39,6 +39,7 @@ _MODULES = (
     ("inspect", "containers"),
     ("setup", "containers"),
     ("prune", "store"),
+    ("fsck", "store"),
     ("doctor", "host"),
     ("try", "host"),
     ("showconf", "host"),

@@ -1,4 +1,4 @@
-"""prune."""
+"""prune, fsck."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
+
+_DAMAGED = 1
 
 
 def _prune(context: Context, parsed: Parsed) -> int:
@@ -27,6 +29,22 @@ def _prune(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _fsck(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.fsck import check
+
+    checked = check(context.session, parsed.flag("repair"), parsed.flag("quick"))
+    if parsed.flag("json"):
+        context.print_json(checked.as_json())
+        return _DAMAGED if checked.left else 0
+    for problem in checked.problems:
+        context.print(f"{problem.kind} {problem.name}: {problem.text}")
+        context.print(f"  {'repaired' if problem.cured else 'cure'}: {problem.cure}")
+    counts = ", ".join(f"{count} {kind}" for kind, count in checked.counts)
+    left = f"{checked.left} problems" if checked.left else "nothing is wrong"
+    context.print(f"Checked {counts}: {left}")
+    return _DAMAGED if checked.left else 0
+
+
 _PRUNE = Syntax(
     usage="[OPTIONS]",
     summary="Remove from the store what nothing needs.",
@@ -41,4 +59,21 @@ _PRUNE = Syntax(
         "and so does what may be in use on this or on another host."
     ),
 )
-COMMANDS = (Command("prune", _PRUNE, _prune),)
+_FSCK = Syntax(
+    usage="[OPTIONS]",
+    summary="Check everything in the store, and put right what can be.",
+    options=(
+        Option(("--repair",), FLAG, "put right what can be"),
+        Option(("--quick",), FLAG, "do not read the contents of layers and trees"),
+        Option(("--json",), FLAG, "as JSON"),
+    ),
+    details=(
+        "Blobs are compared with their digests, images with their documents, trees with what\n"
+        "their layers unpack to (where these are in the store), containers with what they need.\n"
+        "Repairing removes damaged blobs, unpacks trees again, and forgets images that cannot be\n"
+        "made whole: pull brings them back. No container is removed.\n\n"
+        "Exit status: 0 nothing is wrong, or all of it was repaired; 1 something is wrong;\n"
+        "125 udocker failed, 2 the command line is wrong."
+    ),
+)
+COMMANDS = (Command("prune", _PRUNE, _prune), Command("fsck", _FSCK, _fsck))

@@ -73,6 +73,11 @@ def remove(session: Session, text: str, force: bool = False) -> None:
     session.store.containers.remove(text, force, _has_processes)
 
 
+def is_used(session: Session, identity: str) -> bool:
+    """Whether something runs in a container, as far as can be known on this host."""
+    return session.store.containers.is_used(identity, _has_processes)
+
+
 def _has_processes(path: str) -> bool:
     """Whether a run has left processes that still have the container's files."""
     from udocker.engine import workdirs

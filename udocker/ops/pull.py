@@ -141,16 +141,23 @@ def ensure_tree(
 
 
 def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter) -> None:
+    with store_errors("unpacking the image"), session.store.temporary() as directory:
+        unpack_into(session, layers, directory, report)
+        session.store.trees.publish(directory, chain_id)
+
+
+def unpack_into(
+    session: Session, layers: Sequence[Layer], directory: str, report: Reporter
+) -> None:
+    """Make a tree in ``directory``, which is empty. Raises as ``ensure_tree``, and OSError."""
     from udocker.ops.limits import unpack_limits
     from udocker.unpack.tree import build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
     task = report.task("unpacking", total)
     limits = unpack_limits(session.config, total)
-    with store_errors("unpacking the image"), session.store.temporary() as directory:
-        with beating(directory):
-            build_tree(layers, directory, limits, task.advance)
-        session.store.trees.publish(directory, chain_id)
+    with beating(directory):
+        build_tree(layers, directory, limits, task.advance)
     task.done()
 
 
@@ -189,13 +196,14 @@ def _fetch(
 
 def _remove_damaged(blobs: Blobs, layers: Iterable[Descriptor]) -> bool:
     """Remove the layers that are no longer what they were when they came; whether some were."""
-    damaged = [layer.digest for layer in layers if not _is_sound(blobs, layer)]
+    damaged = [layer.digest for layer in layers if not is_sound(blobs, layer)]
     for digest in damaged:
         blobs.remove(digest)
     return bool(damaged)
 
 
-def _is_sound(blobs: Blobs, layer: Descriptor) -> bool:
+def is_sound(blobs: Blobs, layer: Descriptor) -> bool:
+    """Whether the blob is here, and is what its digest says."""
     try:
         with contextlib.closing(blobs.open(layer)) as stream:
             while stream.read(_CHUNK):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from udocker.model.oci import Descriptor
 
 
+_CHUNK = 1 << 20
+
+
 class Blobs:
     """``blobs/<algorithm>/<hex>`` under ``topdir``. What is there was verified on its way in."""
 
@@ -44,6 +47,18 @@ class Blobs:
         with store_errors("reading the store"):
             stream = open(path, "rb")  # noqa: SIM115 - the reader closes it
         return VerifiedReader(stream, descriptor)
+
+    def is_sound(self, digest: Digest) -> bool:
+        """Whether the blob's bytes are what its name says. Raises StoreError."""
+        import hashlib
+
+        found = hashlib.new(digest.algorithm)
+        with store_errors("reading the store"), open(self.path(digest), "rb") as stream:
+            while True:
+                data = stream.read(_CHUNK)
+                if not data:
+                    return found.hexdigest() == digest.hex
+                found.update(data)
 
     def read(self, digest: Digest) -> bytes:
         """A small blob, whole. Raises VerificationError, StoreError."""

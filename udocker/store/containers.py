@@ -107,6 +107,14 @@ class Containers:
             with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
                 stream.write(os.uname().nodename)
 
+    def is_used(self, identity: str, runs: Callable[[str], bool] = lambda path: False) -> bool:
+        """Whether ``remove`` would refuse."""
+        try:
+            _check_unused(self.path(identity), identity[:12], runs)
+        except ContainerInUse:
+            return True
+        return False
+
     def left(self) -> list[str]:
         """The ids of containers of ``remove`` whose processes are gone."""
         return [identity for identity in self._ids() if _is_left(self.path(identity))]
@@ -136,6 +144,10 @@ class Containers:
                 if container is not None:
                     found.append(container)
         return found
+
+    def ids(self) -> list[str]:
+        """All ids, also of containers that are damaged."""
+        return self._ids()
 
     def damaged(self) -> list[str]:
         """The ids of containers whose record cannot be read: nobody knows what they need."""

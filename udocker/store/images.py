@@ -42,7 +42,7 @@ class Images:
 
     def get(self, reference: Reference) -> ImageRecord | None:
         """What ``reference`` means here. Raises StoreError when the record is damaged."""
-        return self._read(self._path(reference))
+        return self._read(self.path(reference))
 
     def put(self, reference: Reference, record: ImageRecord) -> None:
         """Make ``reference`` mean ``record``. Raises StoreError."""
@@ -57,11 +57,11 @@ class Images:
         }
         with store_errors("storing the image"):
             text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-            files.write_atomic(self._path(reference), text.encode(), aside=self._temporary)
+            files.write_atomic(self.path(reference), text.encode(), aside=self._temporary)
 
     def remove(self, reference: Reference) -> bool:
         """Forget ``reference``; False when it was not known. Raises StoreError."""
-        path = self._path(reference)
+        path = self.path(reference)
         with store_errors("removing the image"):
             try:
                 os.unlink(path)
@@ -72,16 +72,25 @@ class Images:
 
     def all(self) -> Iterator[ImageRecord]:
         """Every image in the store, by name."""
+        for path in self.paths():
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def paths(self) -> Iterator[str]:
+        """The files of all records, readable or not. Raises StoreError."""
         for folder, folders, names in os.walk(self._directory, onerror=_refuse):
             folders.sort()
             if os.path.basename(folder) in ("_tags", "_digests"):
-                for name in sorted(names):
-                    # A tag begins with no dot; what is being written does.
-                    record = None if name.startswith(".") else self._read(f"{folder}/{name}")
-                    if record is not None:
-                        yield record
+                # A tag begins with no dot; what is being written does.
+                yield from (f"{folder}/{name}" for name in sorted(names) if name[0] != ".")
 
-    def _path(self, reference: Reference) -> str:
+    def read(self, path: str) -> ImageRecord | None:
+        """The record in a file of ``paths``; None when it is gone. Raises StoreError."""
+        return self._read(path)
+
+    def path(self, reference: Reference) -> str:
+        """The file that says what ``reference`` means."""
         if reference.digest is not None:
             last = f"_digests/{reference.digest.algorithm}-{reference.digest.hex}"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -47,6 +48,20 @@ class Trees:
             _renamed(aside if os.path.isdir(f"{aside}/root") else directory, path)
             if os.path.isdir(aside):
                 files.remove_tree(aside)
+
+    def replace(self, directory: str, chain_id: Digest) -> None:
+        """Put the finished ``directory`` in place of a tree that is damaged. Raises OSError.
+
+        Nobody may be using that.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._take_away(self.path(chain_id), directory)
+        self.publish(directory, chain_id)
+
+    def _take_away(self, path: str, beside: str) -> None:
+        aside = f"{os.path.dirname(beside)}/{files.temporary_name()}"
+        os.rename(path, aside)
+        files.remove_tree(aside)
 
     def all(self) -> Iterator[Digest]:
         """Every tree in the store."""
