@@ -37,6 +37,7 @@ def load(home):
 # Every setting with a value that is not its default: field, key, text, value.
 VALUES = [
     ("topdir", "topdir", "/store", "/store"),
+    ("repos", "repos", "/a:/b c/../d::", ("/a", "/d")),
     ("execution_mode", "default_execution_mode", "P1", "P1"),
     ("execution_mode", "override_default_execution_mode", "F3", "F3"),
     ("registry", "default_registry", "quay.io", "quay.io"),
@@ -183,6 +184,8 @@ class TestFile:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
+            ("repos = site", "'site': absolute paths with : between them are expected"),
+            ("repos = /site:~/x", "'/site:~/x': absolute paths with : between them are expected"),
             ("jobs = many", "'many': a whole number is expected"),
             ("jobs = 2.5", "a whole number"),
             ("jobs =", "a whole number"),
@@ -250,6 +253,7 @@ class TestFile:
 VARIABLES = [
     ("UDOCKER_DIR", "/store", "topdir", "/store"),
     ("UDOCKER_DIR", "/a/../store/", "topdir", "/store"),
+    ("UDOCKER_REPOS", "/site:/other/", "repos", ("/site", "/other")),
     ("UDOCKER_DEFAULT_EXECUTION_MODE", "P2", "execution_mode", "P2"),
     ("UDOCKER_REGISTRY", "https://quay.io/", "registry", "quay.io"),
     ("UDOCKER_INSECURE_REGISTRIES", "a b:1", "insecure_registries", ("a", "b:1")),

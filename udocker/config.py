@@ -71,6 +71,14 @@ def _directory(text: str) -> str:
     return _path(_word(text))
 
 
+def _directories(text: str) -> tuple[str, ...]:
+    paths = tuple(filter(None, _text(text).split(":")))
+    for path in paths:
+        if not path.startswith("/"):
+            raise ValueError("absolute paths with : between them are expected")
+    return tuple(_path(path) for path in paths)
+
+
 def _program(text: str) -> str:
     """A program is never taken from the current directory. 1.3 says UDOCKER for its own."""
     path = _text(text)
@@ -98,12 +106,18 @@ class Setting:
     variables: tuple[str, ...]
     parse: Callable[[str], Any]
     help: str
+    separator: str = " "
 
 
 SETTINGS = (
     Setting(
         "topdir", ("topdir",), ("UDOCKER_DIR",), _directory,
         "where images and containers are kept",
+    ),
+    Setting(
+        "repos", ("repos",), ("UDOCKER_REPOS",), _directories,
+        "stores in which images are looked for that the own one lacks: only read, in this order",
+        ":",
     ),
     Setting(
         "execution_mode",

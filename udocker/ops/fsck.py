@@ -232,7 +232,7 @@ class _Check:
         from udocker.unpack import index
 
         trees = self._store.trees
-        if not trees.has(chain_id):
+        if not trees.is_here(chain_id):
             return "its root is missing"
         root = os.fsencode(trees.root(chain_id))
         try:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import contextlib
 
-from udocker.errors import BadReference, ImageNotFound, StoreError, VerificationError
+from udocker.errors import (
+    BadReference,
+    ImageNotFound,
+    StoreError,
+    StoreUnwritableError,
+    VerificationError,
+)
 from udocker.model.oci import Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
@@ -66,7 +72,7 @@ def get_image(session: Session, text: str) -> ImageRecord:
 def list_images(session: Session) -> list[ListedImage]:
     """Every image in the store, by name."""
     found = []
-    for record in session.store.images.all():
+    for record in session.store.images.everywhere():
         try:
             found.append(_listed(session, record))
         except StoreError:
@@ -93,10 +99,12 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     """
     store = session.store
     try:
-        get_image(session, text)  # nothing is written for an image that is not there
+        # Nothing is written for an image that is not there.
+        _check_own(session, get_image(session, text))
         # On a full disk nothing new can be made: what is to go is only moved.
         with store.clearing() as away, store.references():
             record = get_image(session, text)
+            _check_own(session, record)
             blobs, doomed = _blobs_of_one(session, record), _trees_of_none(session, record)
             store.images.remove(Reference.parse(record.reference))
             for chain_id in doomed:
@@ -110,11 +118,20 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     return [f"Untagged: {record.reference}", *(f"Deleted: {chain_id}" for chain_id in doomed)]
 
 
+def _check_own(session: Session, record: ImageRecord) -> None:
+    if session.store.images.own(Reference.parse(record.reference)) is None:
+        raise StoreUnwritableError(
+            f"image {record.reference} is in a store that is only read",
+            hint="udocker --repo=DIR rmi … where it may be written; UDOCKER_REPOS names them",
+        )
+
+
 def _by_id(session: Session, text: str) -> ImageRecord | None:
     wanted = text.removeprefix("sha256:")
     if len(wanted) < 4 or wanted.strip("0123456789abcdef"):
         return None
-    matching = [r for r in session.store.images.all() if r.config.hex.startswith(wanted)]
+    images = session.store.images
+    matching = [r for r in images.everywhere() if r.config.hex.startswith(wanted)]
     if len({record.config for record in matching}) > 1:
         raise ImageNotFound(
             f"{text} is the beginning of several image ids", hint="give more digits of it"

@@ -42,7 +42,7 @@ def copies(session: Session, view: View, root: str, program: str) -> str:
 
 def _libraries(session: Session, workshop: _Workshop, root: str) -> list[str]:
     """Guest paths of the C library and the loader, as the first run found them."""
-    found = f"{os.path.dirname(root)}/patched-{workshop.name}"
+    found = workshop.found(root)
     try:
         with open(found, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read().split("\n")[:-1]
@@ -92,6 +92,14 @@ class _Workshop:
         self.name = f"{zlib.crc32(text.encode()):08x}-{_FORMAT}"
         self._directory = f"{session.store.topdir}/patched/{self.name}"
         self.known = f"{self._directory}/files"  # links to copies, named as the engine asks
+
+    def found(self, root: str) -> str:
+        """The file that says what has been found below ``root``."""
+        beside = os.path.dirname(root)
+        if os.access(beside, os.W_OK):
+            return f"{beside}/patched-{self.name}"
+        status = os.stat(root)  # of a store that is only read
+        return f"{self._directory}/roots/{status.st_dev}-{status.st_ino}-{status.st_ctime_ns}"
 
     def provide(self, path: str) -> None:
         """See to it that the file at ``path`` has a copy if there is something to patch in it.

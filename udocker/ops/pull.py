@@ -76,6 +76,8 @@ def _known(session: Session, reference: Reference, remote: RemoteImage) -> Image
             return None
         if not store.trees.has(known.chain_id):
             return None
+        if store.images.own(reference) is None:
+            return known
         store.blobs.put(remote.config.raw)
         store.blobs.put(remote.manifest.raw)
         return known

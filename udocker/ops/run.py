@@ -91,6 +91,7 @@ def _prepare(
 ) -> Launch:
     from udocker.ops.modes import choose
 
+    container = _found(session, container)
     if container.form == UNION and not os.path.isdir(container.tree):
         raise StoreError(
             f"the files of {container.image} are gone from the store: {container.tree}",
@@ -127,6 +128,19 @@ def _prepare(
             image_owners=owners.of_image(container),
         )
     return mode.engine.launch(spec, session.host, mode.name)
+
+
+def _found(session: Session, container: Container) -> Container:
+    """The container with its tree where that is now: a store may have been moved, or be gone."""
+    if container.form != UNION or os.path.isdir(container.tree):
+        return container
+    tree = session.store.trees.root(container.config.chain_id)
+    if not os.path.isdir(tree):
+        return container
+    with session.store.containers.lease(container):
+        current = replace(session.store.containers.get(container.id), tree=tree)
+        session.store.containers.update(current)
+    return current
 
 
 def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:

@@ -14,7 +14,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @value
@@ -33,15 +33,29 @@ class ImageRecord:
 class Images:
     """``images/<registry>/<repository>/_tags/<tag>`` or ``_digests/<hex>``, one file a reference.
 
-    No part of a repository may begin with an underscore, so the two never meet.
+    No part of a repository may begin with an underscore, so the two never meet. What is missing is
+    looked for in ``others``, which are only read.
     """
 
-    def __init__(self, directory: str, temporary: str = "") -> None:
+    def __init__(self, directory: str, temporary: str = "", others: Sequence[Images] = ()) -> None:
+        self._others = tuple(others)
         self._directory = directory
         self._temporary = temporary
 
     def get(self, reference: Reference) -> ImageRecord | None:
-        """What ``reference`` means here. Raises StoreError when the record is damaged."""
+        """What ``reference`` means. Raises StoreError when the record is damaged."""
+        own = self.own(reference)
+        if own is not None:
+            return own
+        for other in self._others:
+            with contextlib.suppress(StoreError):  # as if it were not there
+                record = other.get(reference)
+                if record is not None:
+                    return record
+        return None
+
+    def own(self, reference: Reference) -> ImageRecord | None:
+        """As ``get``, in this store alone."""
         return self._read(self.path(reference))
 
     def put(self, reference: Reference, record: ImageRecord) -> None:
@@ -71,11 +85,24 @@ class Images:
         return True
 
     def all(self) -> Iterator[ImageRecord]:
-        """Every image in the store, by name."""
+        """Every image of this store, by name. Raises StoreError when a record is damaged."""
         for path in self.paths():
             record = self._read(path)
             if record is not None:
                 yield record
+
+    def everywhere(self) -> Iterator[ImageRecord]:
+        """Every image that ``get`` finds: first those of this store."""
+        seen = set()
+        for record in self.all():
+            seen.add(record.reference)
+            yield record
+        for other in self._others:
+            with contextlib.suppress(StoreError):
+                for record in other.all():
+                    if record.reference not in seen:
+                        seen.add(record.reference)
+                        yield record
 
     def paths(self) -> Iterator[str]:
         """The files of all records, readable or not. Raises StoreError."""

@@ -14,7 +14,7 @@ from udocker.store.trees import Trees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Clearing:
@@ -39,13 +39,25 @@ class Clearing:
 
 
 class Store:
-    """The parts of the store at ``topdir``. Making one touches nothing on disk."""
+    """The parts of the store at ``topdir``. Making one touches nothing on disk.
 
-    def __init__(self, topdir: str) -> None:
+    ``repos``: stores in which images, trees and blobs are looked for that are missing here, in
+    that order. They are only read.
+    """
+
+    topdir: str
+    blobs: Blobs
+    images: Images
+    trees: Trees
+    containers: Containers
+
+    def __init__(self, topdir: str, repos: Sequence[str] = ()) -> None:
         self.topdir = topdir
-        self.blobs = Blobs(topdir)
-        self.images = Images(f"{topdir}/images", f"{topdir}/tmp")
-        self.trees = Trees(f"{topdir}/trees")
+        others = [Store(path) for path in dict.fromkeys(repos) if path != topdir]
+        self.blobs = Blobs(topdir, [other.blobs for other in others])
+        images = [other.images for other in others]
+        self.images = Images(f"{topdir}/images", f"{topdir}/tmp", images)
+        self.trees = Trees(f"{topdir}/trees", [other.trees for other in others])
         self.containers = Containers(topdir)
 
     @contextlib.contextmanager

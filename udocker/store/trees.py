@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 
 from udocker import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from udocker.model.reference import Digest
 
@@ -18,20 +19,33 @@ if TYPE_CHECKING:
 class Trees:
     """``trees/<algorithm>/<hex>/`` with ``root`` and the index that ``unpack`` leaves beside it.
 
-    A tree that is here is whole: it came by one rename.
+    A tree that is here is whole: it came by one rename. What is missing is looked for in
+    ``others``, which are only read.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, others: Sequence[Trees] = ()) -> None:
         self._directory = directory
+        self._others = tuple(others)
 
     def path(self, chain_id: Digest) -> str:
         return f"{self._directory}/{chain_id.algorithm}/{chain_id.hex}"
 
     def root(self, chain_id: Digest) -> str:
-        """The image's root directory."""
-        return f"{self.path(chain_id)}/root"
+        """The image's root directory: here, or in the first of the others that has it."""
+        own = f"{self.path(chain_id)}/root"
+        if not self.is_here(chain_id):
+            for other in self._others:
+                root = other.root(chain_id)
+                if os.access(root, os.R_OK | os.X_OK):
+                    return root
+        return own
+
+    def is_here(self, chain_id: Digest) -> bool:
+        """Whether this store itself has the tree."""
+        return os.path.isdir(f"{self.path(chain_id)}/root")
 
     def has(self, chain_id: Digest) -> bool:
+        """Whether it, or one of the others, has the tree."""
         return os.path.isdir(self.root(chain_id))
 
     def publish(self, directory: str, chain_id: Digest) -> None:
@@ -40,8 +54,11 @@ class Trees:
         What is left of one that lost its root goes. Raises OSError.
         """
         path = self.path(chain_id)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if not _renamed(directory, path) and not self.has(chain_id):
+        above = os.path.dirname(path)
+        os.makedirs(above, exist_ok=True)
+        # Who may read the store may read the tree, by the umask with which the store was made.
+        os.chmod(directory, stat.S_IMODE(os.stat(above).st_mode) & 0o777 | stat.S_IRWXU)
+        if not _renamed(directory, path) and not self.is_here(chain_id):
             aside = f"{directory}.aside"
             os.rename(path, aside)
             # Somebody else may have put it back just now.
