@@ -58,6 +58,16 @@ def _positive(text: str) -> int:
     return number
 
 
+def _size(text: str) -> int:
+    """Bytes; K, M, G and T are powers of 1024."""
+    text = _text(text).upper()
+    unit = "KMGT".find(text[-1:]) + 1 if text else 0
+    try:
+        return _number(text[:-1] if unit else text) << 10 * unit
+    except ValueError:
+        raise ValueError("a number of bytes is expected, like 500M or 20G") from None
+
+
 def _path(text: str) -> str:
     path = _text(text)
     if path.startswith("~"):
@@ -161,6 +171,15 @@ SETTINGS = (
     Setting(
         "runc", ("use_runc_executable",), ("UDOCKER_USE_RUNC_EXECUTABLE",), _program,
         "the runc or crun program; empty: found in PATH",
+    ),
+    Setting(
+        "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
+        "beyond this a pull removes images, the longest unused first, that no container needs; "
+        "20G is 20 GiB, 0 no limit",
+    ),
+    Setting(
+        "readable_trees", ("readable_trees",), ("UDOCKER_READABLE_TREES",), _boolean,
+        "true: unpack so that other users may read all of an image (a store for many)",
     ),
     Setting(
         "max_unpacked_bytes", ("max_unpacked_bytes",), ("UDOCKER_MAX_UNPACKED_BYTES",), _positive,

@@ -115,3 +115,36 @@ def test_fsck_where_nothing_may_be_read(udocker: Udocker) -> None:
 @pytest.mark.parametrize("words", [("x",), ("--fix",)])
 def test_bad_words_for_fsck(udocker: Udocker, words: tuple[str, ...]) -> None:
     assert udocker("fsck", *words).code == 2
+
+
+# df
+
+
+def test_df(udocker: Udocker) -> None:
+    udocker.add("test", {"file": b"x" * 100_000}, layer=b"layer")
+    ended = udocker("df")
+    assert (ended.code, ended.err) == (0, "")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert lines[0] == ["KIND", "COUNT", "SIZE", "INODES", "BYTES"]
+    assert [line[0] for line in lines[1:]] == [
+        "blobs",
+        "trees",
+        "containers",
+        "patched",
+        "other",
+        "total",
+        "free",
+    ]
+    kinds = [int(line[-1]) for line in lines[1:6]]
+    assert int(lines[6][-1]) == sum(kinds) > 100_000
+    told = json.loads(udocker("df", "--json").out)
+    assert told["total"]["bytes"] == sum(kinds)
+    assert [image["name"] for image in told["images"]] == ["test:latest"]
+    assert "test:latest" in udocker("df", "-v").out
+
+
+@pytest.mark.parametrize("words", [("x",), ("--all",), ("--json=maybe",)])
+def test_bad_words_for_df(udocker: Udocker, words: tuple[str, ...]) -> None:
+    ended = udocker("df", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("udocker: df: ")

@@ -5,6 +5,7 @@ It is another user's in so far as nothing of it may be written: the tests have o
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -63,7 +64,8 @@ def site(shared: Shared, tmp_path: Path) -> Iterator[Site]:
     assert run(["pull", "-q", image], settings).code == 0
     shutil.rmtree(path / "tmp")
     for folder, _, _ in os.walk(path, topdown=False):
-        os.chmod(folder, 0o555)
+        if "/root/" not in folder[len(str(path)) :]:  # the modes in there are the image's
+            os.chmod(folder, 0o555)
     yield Site(path, tmp_path / "own", home, image)
     for folder, _, _ in os.walk(path):
         os.chmod(folder, 0o755)
@@ -84,3 +86,32 @@ def test_run_writes_nothing_there(inside: Inside, site: Site) -> None:
     assert site("prune").code == 0
     site("rm", "box")
     assert site.state() == before
+
+
+@pytest.fixture
+def foreign(shared: Shared) -> Iterator[str]:
+    """A container whose image's tree is another user's: root's, as every host has it."""
+    if os.getuid() == os.stat("/etc/skel").st_uid:
+        pytest.skip("host: /etc/skel is this user's own")
+    identity = shared("create", "-q", shared.image(BUSYBOX)).out.strip()
+    path = shared.store / "containers" / identity / "container.json"
+    data = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**data, "tree": "/etc/skel"}))
+    yield identity
+    shared("rm", "-f", identity)
+
+
+def test_a_tree_of_another_user(
+    shared: Shared, foreign: str, works: tuple[str, ...], refusals: dict[str, str]
+) -> None:
+    script = "busybox echo more >>/.bashrc; busybox mkdir -p /new && busybox tail -n 1 /.bashrc"
+    words = ("-v", "/usr/bin/busybox:/bin/busybox", foreign, "/bin/busybox", "sh", "-c", script)
+    result = shared("run", "--execmode=auto", *words)
+    assert result.out == "more\n"
+    shows = "F3" in works
+    assert ("own copy of the image" not in result.err) == shows
+    if "N1" in works and shows:
+        result = shared("run", "--execmode=N1", *words)
+        assert result.out == "more\n"
+        assert "own copy of the image: it belongs to uid 0, and N1 could not" in result.err
+        assert shared("run", "--execmode=N1", *words).err == ""

@@ -14,7 +14,7 @@ from builders.processes import python
 from builders.sessions import session as make_session
 from builders.stores import add_image
 from builders.trees import grow
-from fakes.registry import FakeRegistry, make_image, make_layer
+from fakes.registry import FakeRegistry, directory, make_image, make_layer
 from udocker.errors import ImageNotFound, StoreUnwritableError
 from udocker.model.reference import Reference
 from udocker.ops.create import create, private_copy
@@ -166,6 +166,22 @@ class TestPulling:
         assert state(site) == before
         assert check(session).problems == ()
         reopen(site)
+
+    def test_a_tree_that_others_may_read_whole(
+        self, registry: FakeRegistry, store_path: Path
+    ) -> None:
+        """It is so for fsck too, whatever the settings are then; a copy has the image's modes."""
+        made = make_layer({"root": directory(0o700), "root/key": b"secret"})
+        make_image(registry, "test/one", "latest", [made])
+        session = make_session(store_path, host(), readable_trees=True)
+        record = pull(session, Reference.parse(f"{registry.host}/test/one"))
+        root = Path(session.store.trees.root(record.chain_id))
+        assert stat.S_IMODE((root / "root").stat().st_mode) == 0o755
+        for other in (session, make_session(store_path, host())):
+            assert check(other).problems == ()
+        container = create(session, Reference.parse(f"{registry.host}/test/one"), pull="never")
+        copy = Path(private_copy(session, container).root)
+        assert stat.S_IMODE((copy / "root").stat().st_mode) == 0o700
 
     def test_another_name_for_a_tree_of_the_site(
         self, registry: FakeRegistry, tmp_path: Path, store_path: Path

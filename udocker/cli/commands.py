@@ -38,6 +38,7 @@ _MODULES = (
     ("rmname", "containers"),
     ("inspect", "containers"),
     ("setup", "containers"),
+    ("df", "store"),
     ("prune", "store"),
     ("fsck", "store"),
     ("doctor", "host"),

@@ -1,17 +1,52 @@
-"""prune, fsck."""
+"""df, prune, fsck."""
 
 from __future__ import annotations
 
 from udocker.cli.commands import Command
 from udocker.cli.parser import FLAG, Option, Syntax
-from udocker.cli.table import megabytes
+from udocker.cli.table import columns, megabytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
+    from udocker.ops.df import Space
+    from udocker.store.usage import Usage
 
 _DAMAGED = 1
+
+
+def _df(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.df import space
+
+    found = space(context.session)
+    if parsed.flag("json"):
+        context.print_json(found.as_json())
+        return 0
+    rows = [("KIND", "COUNT", "SIZE", "INODES", "BYTES")]
+    rows += [(kind.name, str(kind.count or "-"), *_sizes(kind.used)) for kind in found.kinds]
+    rows += [("total", "", *_sizes(found.total)), ("free", "", *_sizes(found.free))]
+    if found.limit:
+        rows.append(("limit", "", megabytes(found.limit), "-", str(found.limit)))
+    context.print(columns(rows))
+    if found.unread:
+        context.print(f"not counted: what is in {found.unread} directories that may not be read")
+    if parsed.flag("verbose"):
+        context.print()
+        context.print(columns(_each(found)))
+    return 0
+
+
+def _each(found: Space) -> list[tuple[str, str, str, str]]:
+    rows = [("IMAGE OR CONTAINER", "SIZE", "OWN", "INODES")]
+    for each in (*found.images, *found.containers):
+        own = "-" if each.own is None else megabytes(each.own.bytes)
+        rows.append((each.name, megabytes(each.used.bytes), own, str(each.used.entries)))
+    return rows
+
+
+def _sizes(usage: Usage) -> tuple[str, str, str]:
+    return megabytes(usage.bytes), str(usage.entries), str(usage.bytes)
 
 
 def _prune(context: Context, parsed: Parsed) -> int:
@@ -45,6 +80,20 @@ def _fsck(context: Context, parsed: Parsed) -> int:
     return _DAMAGED if checked.left else 0
 
 
+_DF = Syntax(
+    usage="[OPTIONS]",
+    summary="Show what the store takes on disk, and for what.",
+    options=(
+        Option(("--verbose", "-v"), FLAG, "also each image and container"),
+        Option(("--json",), FLAG, "as JSON"),
+    ),
+    details=(
+        "Blocks on disk, as du(1) counts them, and inodes. What is hard linked counts once, and\n"
+        "so does what several images have in common: OWN is what only that image has. Blocks that\n"
+        "copies share with the image (reflinks) count for both. Free is what you may still take.\n"
+        "udocker prune --dry-run says what of it nothing needs."
+    ),
+)
 _PRUNE = Syntax(
     usage="[OPTIONS]",
     summary="Remove from the store what nothing needs.",
@@ -76,4 +125,8 @@ _FSCK = Syntax(
         "125 udocker failed, 2 the command line is wrong."
     ),
 )
-COMMANDS = (Command("prune", _PRUNE, _prune), Command("fsck", _FSCK, _fsck))
+COMMANDS = (
+    Command("df", _DF, _df),
+    Command("prune", _PRUNE, _prune),
+    Command("fsck", _FSCK, _fsck),
+)

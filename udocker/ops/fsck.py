@@ -282,9 +282,13 @@ class _Check:
             self._replace(directory, chain_id)
 
     def _fill(self, directory: str, chain_id: Digest) -> None:
+        from udocker.unpack.readable import is_open
+
         try:
             with store_errors("unpacking the image to compare it"):
-                unpack_into(self._session, self._layers[chain_id], directory, QuietReporter())
+                layers = self._layers[chain_id]
+                readable = is_open(self._store.trees.path(chain_id))
+                unpack_into(self._session, layers, directory, QuietReporter(), readable)
         except NoSpaceError as error:
             raise NoSpaceError(error.message, hint="udocker fsck --quick needs no space") from error
 

@@ -9,6 +9,7 @@ from udocker.files import beating, store_errors
 from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
+from udocker.ops.space import check_space, keep_limit, used
 from udocker.store.images import ImageRecord
 
 TYPE_CHECKING = False
@@ -60,8 +61,11 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
         known = _known(session, reference, remote)
         if known is not None:
             report.info(f"{reference} is up to date ({known.config.short})")
+            used(session, known)
             return known
-        return _fetch(session, registry, reference, remote)
+        record = _fetch(session, registry, reference, remote)
+    keep_limit(session, record)
+    return record
 
 
 def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:
@@ -144,15 +148,19 @@ def ensure_tree(
 
 def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter) -> None:
     with store_errors("unpacking the image"), session.store.temporary() as directory:
-        unpack_into(session, layers, directory, report)
+        unpack_into(session, layers, directory, report, session.config.readable_trees)
         session.store.trees.publish(directory, chain_id)
 
 
 def unpack_into(
-    session: Session, layers: Sequence[Layer], directory: str, report: Reporter
+    session: Session, layers: Sequence[Layer], directory: str, report: Reporter, readable: bool
 ) -> None:
-    """Make a tree in ``directory``, which is empty. Raises as ``ensure_tree``, and OSError."""
+    """Make a tree in ``directory``, which is empty. Raises as ``ensure_tree``, and OSError.
+
+    ``readable``: other users may read all of it.
+    """
     from udocker.ops.limits import unpack_limits
+    from udocker.unpack.readable import open_to_all
     from udocker.unpack.tree import build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
@@ -160,6 +168,8 @@ def unpack_into(
     limits = unpack_limits(session.config, total)
     with beating(directory):
         build_tree(layers, directory, limits, task.advance)
+        if readable:
+            open_to_all(directory, limits)
     task.done()
 
 
@@ -177,6 +187,7 @@ def _fetch(
     while True:
         missing = [layer for layer in unique.values() if not blobs.has(layer)]
         if missing and not session.store.trees.has(remote.config.chain_id):
+            check_space(session, str(reference), missing, remote.manifest.layers)
             with store_errors("storing a layer"):
                 registry.download(reference, missing, blobs.sink)
         try:

@@ -99,7 +99,7 @@ def _prepare(
         )
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
-    verdict = choose(session, wanted, features)
+    verdict = choose(session, wanted, features, is_foreign(container))
     if verdict.union and container.form == UNION and os.listdir(container.root) and not dry:
         from udocker.ops.create import settled
 
@@ -107,7 +107,7 @@ def _prepare(
     if not verdict.union and not dry:
         from udocker.ops.create import private_copy
 
-        container = private_copy(session, container)
+        container = private_copy(session, container, verdict.mode)
     spec = make_spec(session, request, container, verdict.mode)
     _check_mounts(spec, container)
     spec = _settled(spec, container, _check_command(session, spec, container))
@@ -128,6 +128,14 @@ def _prepare(
             image_owners=owners.of_image(container),
         )
     return mode.engine.launch(spec, session.host, mode.name)
+
+
+def is_foreign(container: Container) -> bool:
+    """Whether the container is over a tree of another user.
+
+    In a user namespace of ours that owner is nobody, and what is nobody's cannot be changed.
+    """
+    return container.form == UNION and os.stat(container.tree).st_uid != os.getuid()
 
 
 def _found(session: Session, container: Container) -> Container:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
 from udocker.model.value import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _BLOCK = 512  # st_blocks, stat(2)
 
@@ -27,20 +30,26 @@ class Meter:
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
+        self.unread = 0  # directories that could not be looked into
 
-    def measure(self, path: str) -> Usage:
-        """What ``path`` and all in it take. What goes meanwhile, or may not be read, is nothing."""
+    def measure(self, path: str, skip: Collection[str] = ()) -> Usage:
+        """What ``path`` and all in it take, but for ``skip``. What goes meanwhile is nothing."""
         size = entries = 0
         pending = [path]
         while pending:
             place = pending.pop()
-            with contextlib.suppress(OSError):
+            try:
                 status = os.lstat(place)
                 counted = self._count(status)
                 size += counted * status.st_blocks * _BLOCK
                 entries += counted
                 if stat.S_ISDIR(status.st_mode):
-                    pending += [entry.path for entry in os.scandir(place)]
+                    with os.scandir(place) as listing:
+                        pending += [entry.path for entry in listing if entry.path not in skip]
+            except FileNotFoundError:
+                pass
+            except OSError:
+                self.unread += 1
         return Usage(size, entries)
 
     def _count(self, status: os.stat_result) -> int:
