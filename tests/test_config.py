@@ -37,6 +37,7 @@ def load(home):
 # Every setting with a value that is not its default: field, key, text, value.
 VALUES = [
     ("topdir", "topdir", "/store", "/store"),
+    ("repos", "repos", "/a:/b c/../d::", ("/a", "/d")),
     ("execution_mode", "default_execution_mode", "P1", "P1"),
     ("execution_mode", "override_default_execution_mode", "F3", "F3"),
     ("registry", "default_registry", "quay.io", "quay.io"),
@@ -53,6 +54,8 @@ VALUES = [
     ("max_unpacked_bytes", "max_unpacked_bytes", "1000", 1000),
     ("max_unpacked_entries", "max_unpacked_entries", "1000", 1000),
     ("max_unpack_ratio", "max_unpack_ratio", "1000", 1000),
+    ("readable_trees", "readable_trees", "true", True),
+    ("max_store_bytes", "max_store_bytes", "2k", 2048),
 ]
 # What 1.3 ships: comments, quotes, no section header, and values that are Python.
 OF_1_3 = """
@@ -183,6 +186,8 @@ class TestFile:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
+            ("repos = site", "'site': absolute paths with : between them are expected"),
+            ("repos = /site:~/x", "'/site:~/x': absolute paths with : between them are expected"),
             ("jobs = many", "'many': a whole number is expected"),
             ("jobs = 2.5", "a whole number"),
             ("jobs =", "a whole number"),
@@ -250,6 +255,7 @@ class TestFile:
 VARIABLES = [
     ("UDOCKER_DIR", "/store", "topdir", "/store"),
     ("UDOCKER_DIR", "/a/../store/", "topdir", "/store"),
+    ("UDOCKER_REPOS", "/site:/other/", "repos", ("/site", "/other")),
     ("UDOCKER_DEFAULT_EXECUTION_MODE", "P2", "execution_mode", "P2"),
     ("UDOCKER_REGISTRY", "https://quay.io/", "registry", "quay.io"),
     ("UDOCKER_INSECURE_REGISTRIES", "a b:1", "insecure_registries", ("a", "b:1")),
@@ -262,6 +268,8 @@ VARIABLES = [
     ("UDOCKER_MAX_UNPACKED_BYTES", "9", "max_unpacked_bytes", 9),
     ("UDOCKER_MAX_UNPACKED_ENTRIES", "9", "max_unpacked_entries", 9),
     ("UDOCKER_MAX_UNPACK_RATIO", "9", "max_unpack_ratio", 9),
+    ("UDOCKER_READABLE_TREES", "yes", "readable_trees", True),
+    ("UDOCKER_MAX_STORE_BYTES", "3G", "max_store_bytes", 3 << 30),
 ]
 
 

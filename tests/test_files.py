@@ -7,10 +7,11 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from udocker import files
+from udocker import files, makers
 from udocker.errors import NoSpaceError, StoreError, StoreUnwritableError
 
 
@@ -34,6 +35,13 @@ class TestUniqueName:
         names = {files.unique_name() for _ in range(100)}
         assert len(names) == 100
         assert all(len(name) == 32 and int(name, 16) >= 0 for name in names)
+
+
+class TestTemporaryName:
+    def test_names_its_maker(self):
+        one, two = files.temporary_name(), files.temporary_name()
+        assert one != two
+        assert makers.found_in(one) == makers.mark()
 
 
 class TestWriteAtomic:
@@ -225,94 +233,6 @@ class TestRemoveTree:
         assert tree("/proc/self/fd") == before
 
 
-HOLD = (
-    "import os, sys, time; from udocker import files\n"
-    "with files.lease(sys.argv[1]):\n"
-    "    print('held', flush=True); sys.stdin.read(1); time.sleep(0.2)\n"
-    "    open(os.path.dirname(sys.argv[1]) + '/done', 'w').close()"
-)
-
-
-class TestLease:
-    def test_free(self, tmp_path):
-        waited = []
-        path = tmp_path / "locks" / "one"
-        for _ in range(2):
-            with files.lease(str(path), lambda: waited.append(1)):
-                assert path.exists()
-        assert waited == []
-
-    def test_is_private(self, tmp_path):
-        with files.lease(str(tmp_path / "one")):
-            assert stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o600
-
-    def test_waits_for_another_process(self, tmp_path):
-        path = tmp_path / "one"
-        with run(HOLD, path) as holder:
-            assert holder.stdout.readline() == b"held\n"
-            told = []
-            assert not (tmp_path / "done").exists()
-
-            def waiting():
-                told.append(holder.poll())
-                holder.stdin.write(b"x")
-                holder.stdin.flush()
-
-            with files.lease(str(path), waiting):
-                assert (tmp_path / "done").exists()
-            assert told == [None]
-
-    def test_without_anybody_to_tell(self, tmp_path):
-        path = tmp_path / "one"
-        with run(HOLD, path) as holder:
-            assert holder.stdout.readline() == b"held\n"
-            holder.stdin.write(b"x")
-            holder.stdin.flush()
-            with files.lease(str(path)):
-                assert (tmp_path / "done").exists()
-
-    def test_another_path_is_another_lease(self, tmp_path):
-        with files.lease(str(tmp_path / "one")), run(HOLD, tmp_path / "two") as other:
-            assert other.stdout.readline() == b"held\n"
-            other.stdin.write(b"x")
-            other.stdin.flush()
-
-    def test_dies_with_its_process(self, tmp_path):
-        path = tmp_path / "one"
-        with run(HOLD, path) as holder:
-            assert holder.stdout.readline() == b"held\n"
-            holder.send_signal(signal.SIGKILL)
-            assert holder.wait() == -signal.SIGKILL
-        waited = []
-        with files.lease(str(path), lambda: waited.append(1)):
-            pass
-        assert waited == []
-
-    def test_a_program_that_is_started_does_not_keep_it(self, tmp_path):
-        path = tmp_path / "one"
-        with files.lease(str(path)):
-            child = run("print('started', flush=True); input()", close_fds=False)
-            assert child.stdout.readline() == b"started\n"
-        waited = []
-        with files.lease(str(path), lambda: waited.append(1)):
-            pass
-        child.communicate(b"\n")
-        assert waited == []
-
-    def test_ends_with_the_error_inside(self, tmp_path):
-        path = tmp_path / "one"
-        with pytest.raises(KeyError), files.lease(str(path)):
-            raise KeyError("x")
-        before = tree("/proc/self/fd")
-        with files.lease(str(path)):
-            assert len(tree("/proc/self/fd")) == len(before) + 1
-        assert tree("/proc/self/fd") == before
-
-    def test_a_directory_in_the_way(self, tmp_path):
-        with pytest.raises(OSError, match=str(tmp_path)), files.lease(str(tmp_path)):
-            pass
-
-
 class TestStoreErrors:
     @pytest.mark.parametrize(
         ("number", "kind", "hint"),
@@ -422,6 +342,36 @@ class TestSweep:
         files.sweep(str(tmp_path))
         assert tree(tmp_path) == []
 
+    def test_takes_at_once_what_a_dead_process_made(self, tmp_path):
+        code = "from udocker import files; print(files.temporary_name())"
+        with run(code) as maker:
+            name = maker.stdout.read().decode().strip()
+        (tmp_path / name).mkdir()
+        (tmp_path / files.temporary_name()).mkdir()
+        files.sweep(str(tmp_path))
+        assert len(tree(tmp_path)) == 1
+        assert makers.mark() in tree(tmp_path)[0]
+
+    def test_leaves_what_a_living_process_made_however_old(self, tmp_path):
+        name = files.temporary_name()
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.link").symlink_to("x")
+        self.old(tmp_path / name)
+        self.old(tmp_path / f"{name}.link")
+        files.sweep(str(tmp_path))
+        assert len(tree(tmp_path)) == 2
+
+    @pytest.mark.parametrize(("age", "stays"), [(30, True), (1800, True), (4000, False)])
+    def test_what_another_host_made_goes_when_it_is_silent(self, tmp_path, age, stays):
+        """A lock that is free says nothing there."""
+        mark = makers.mark()
+        path = tmp_path / f"{'0' * 32}.{'f' * 12}{mark[12:]}"
+        path.mkdir()
+        moment = time.time() - age
+        os.utime(path, (moment, moment))
+        files.sweep(str(tmp_path))
+        assert path.exists() is stays
+
     def test_no_directory(self, tmp_path):
         files.sweep(str(tmp_path / "no"))
 
@@ -431,3 +381,28 @@ class TestSweep:
         with pytest.raises(BlockingIOError):
             files.lock_entry(str(tmp_path / "f"))
         os.close(lock)
+
+
+class TestBeating:
+    def test_touches_until_the_end(self, tmp_path):
+        path = tmp_path / "link"
+        path.symlink_to("nowhere")
+        os.utime(path, (1000, 1000), follow_symlinks=False)
+        before = threads()
+        with files.beating(str(path), 0.01):
+            deadline = time.monotonic() + 30
+            while path.lstat().st_mtime == 1000 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert path.lstat().st_mtime > 1000
+        assert set(threads()) <= set(before)
+
+    def test_what_is_gone_does_not_matter(self, tmp_path):
+        before = threads()
+        with files.beating(str(tmp_path / "no"), 0.001):
+            assert set(threads()) - set(before)
+            time.sleep(0.02)
+        assert set(threads()) <= set(before)
+
+
+def threads():
+    return tree("/proc/self/task")

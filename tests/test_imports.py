@@ -20,14 +20,16 @@ PACKAGE = Path(udocker.__file__).parent
 
 MIDDLE = ("registry", "archive", "store", "unpack", "spec", "devices", "batch", "engine")
 # What each layer may import of the package, besides itself and the package's version.
-_LOW = ("errors", "model", "files", "verified", "_native")
+_LOW = ("errors", "model", "makers", "files", "leases", "verified", "_native")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "__main__": ("cli",),
     "_native": (),
     "errors": (),
     "model": ("errors",),
-    "files": ("model", "errors"),
+    "makers": (),
+    "files": ("model", "errors", "makers"),
+    "leases": ("model", "files", "makers"),
     "verified": ("model", "errors", "files"),
     "report": ("model", "errors"),
     "config": ("model", "errors", "files"),

@@ -58,6 +58,16 @@ def _positive(text: str) -> int:
     return number
 
 
+def _size(text: str) -> int:
+    """Bytes; K, M, G and T are powers of 1024."""
+    text = _text(text).upper()
+    unit = "KMGT".find(text[-1:]) + 1 if text else 0
+    try:
+        return _number(text[:-1] if unit else text) << 10 * unit
+    except ValueError:
+        raise ValueError("a number of bytes is expected, like 500M or 20G") from None
+
+
 def _path(text: str) -> str:
     path = _text(text)
     if path.startswith("~"):
@@ -69,6 +79,14 @@ def _path(text: str) -> str:
 
 def _directory(text: str) -> str:
     return _path(_word(text))
+
+
+def _directories(text: str) -> tuple[str, ...]:
+    paths = tuple(filter(None, _text(text).split(":")))
+    for path in paths:
+        if not path.startswith("/"):
+            raise ValueError("absolute paths with : between them are expected")
+    return tuple(_path(path) for path in paths)
 
 
 def _program(text: str) -> str:
@@ -98,12 +116,18 @@ class Setting:
     variables: tuple[str, ...]
     parse: Callable[[str], Any]
     help: str
+    separator: str = " "
 
 
 SETTINGS = (
     Setting(
         "topdir", ("topdir",), ("UDOCKER_DIR",), _directory,
         "where images and containers are kept",
+    ),
+    Setting(
+        "repos", ("repos",), ("UDOCKER_REPOS",), _directories,
+        "stores in which images are looked for that the own one lacks: only read, in this order",
+        ":",
     ),
     Setting(
         "execution_mode",
@@ -147,6 +171,15 @@ SETTINGS = (
     Setting(
         "runc", ("use_runc_executable",), ("UDOCKER_USE_RUNC_EXECUTABLE",), _program,
         "the runc or crun program; empty: found in PATH",
+    ),
+    Setting(
+        "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
+        "beyond this a pull removes images, the longest unused first, that no container needs; "
+        "20G is 20 GiB, 0 no limit",
+    ),
+    Setting(
+        "readable_trees", ("readable_trees",), ("UDOCKER_READABLE_TREES",), _boolean,
+        "true: unpack so that other users may read all of an image (a store for many)",
     ),
     Setting(
         "max_unpacked_bytes", ("max_unpacked_bytes",), ("UDOCKER_MAX_UNPACKED_BYTES",), _positive,

@@ -12,7 +12,7 @@ UdockerError (125)
     HostileArchiveError  ArchiveLimitError
   StoreError
     NoSpaceError  StoreUnwritableError
-  ImageNotFound  ContainerNotFound  NameInUse
+  ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse
   EngineError
     EngineUnavailable  UnsupportedFeature
   NotExecutable (126)
@@ -124,6 +124,10 @@ class ContainerNotFound(UdockerError):
 
 class NameInUse(UdockerError):
     """The container name is taken."""
+
+
+class ContainerInUse(UdockerError):
+    """Something runs in the container."""
 
 
 class EngineError(UdockerError):

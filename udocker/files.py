@@ -1,8 +1,8 @@
 """Files that are whole or absent, directories that go away, and leases.
 
-Correctness rests on unique names and rename(2). A lease only keeps two processes from doing the
-same work; where locks do not exist (ENOLCK, ENOSYS on NFS and Lustre) both do it, and the second
-rename finds the result there.
+Correctness rests on unique names and rename(2). A lease keeps two processes from doing the same
+work, and what refers to things apart from what removes them. It is a lock of the kernel, and where
+that is missing (ENOLCK, ENOSYS on NFS and Lustre) or may be one of this host alone, a link.
 """
 
 from __future__ import annotations
@@ -13,25 +13,33 @@ import os
 import stat
 import time
 
+from udocker import makers
 from udocker.errors import NoSpaceError, StoreError, StoreUnwritableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _DEPTH = 64  # directories kept open at once while a tree is removed
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Between making a temporary entry and locking it there is an instant; no sweep looks that soon.
-_TOO_YOUNG = 60.0
+TOO_YOUNG = 60.0
 # Where locks do not exist, age alone tells what was left behind.
-_SURELY_LEFT = 7 * 86400.0
+SURELY_LEFT = 7 * 86400.0
+# What is made by another host and takes long is touched as long as that goes on.
+_SILENT = 3600.0
+BEAT = 60.0
 
 
 def unique_name() -> str:
     """Thirty-two hexadecimal digits that nobody else has."""
     return os.urandom(16).hex()
+
+
+def temporary_name() -> str:
+    """A unique name that says which process made what it names."""
+    return f"{unique_name()}.{makers.mark()}"
 
 
 @contextlib.contextmanager
@@ -69,7 +77,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, aside: str = "") -> 
     for folder in filter(None, (directory, aside)):
         os.makedirs(folder, exist_ok=True)
     # Not made of the name: that may be as long as a name can be.
-    temporary = os.path.join(aside or directory, f".{unique_name()}.tmp")
+    temporary = os.path.join(aside or directory, f".{temporary_name()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -147,33 +155,6 @@ def _open_directory(name: str, parent: int | None) -> int:
     return os.open(name, os.O_RDONLY | flags, dir_fd=parent)
 
 
-@contextlib.contextmanager
-def lease(path: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; the lock dies with the process.
-
-    ``waiting`` is called once if another process holds it. A filesystem without locks is no
-    error: the block then runs at once.
-    """
-    import fcntl
-
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
-                if waiting is not None:
-                    waiting()
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            elif error.errno not in _NO_LOCKS:
-                error.filename = error.filename or path
-                raise
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def older_than(path: str, seconds: float) -> bool:
     """Whether ``path`` exists and was last changed more than ``seconds`` ago."""
     try:
@@ -194,19 +175,52 @@ def sweep(directory: str) -> None:
 
 def is_left_behind(path: str) -> bool:
     """Whether the process that made ``path``, and held its lock, is gone. Raises OSError."""
+    state = makers.state(makers.found_in(os.path.basename(path)))
     age = time.time() - os.lstat(path).st_mtime
-    if age < _TOO_YOUNG:
+    if state == makers.ALIVE or (state == makers.UNKNOWN and age < TOO_YOUNG):
         return False
     if os.path.islink(path):
         return True
     try:
         lock = lock_entry(path)
     except BlockingIOError:
-        return False
-    if lock is None:
-        return age > _SURELY_LEFT
-    os.close(lock)
-    return True
+        return False  # also where the maker is gone, and its children work on
+    if lock is not None:
+        os.close(lock)
+    if state == makers.ENDED:
+        return True
+    # A lock that is free says nothing of other hosts where locks are those of each host.
+    known = bool(makers.found_in(os.path.basename(path)))
+    return age > (SURELY_LEFT if lock is None else _SILENT if known else TOO_YOUNG)
+
+
+@contextlib.contextmanager
+def beating(path: str, seconds: float = BEAT) -> Iterator[None]:
+    """Touch ``path`` while the block runs, so that other hosts see that somebody works on it."""
+    import _thread
+
+    going, begun = _thread.allocate_lock(), _thread.allocate_lock()
+    going.acquire()
+    begun.acquire()
+    thread = 0
+
+    def beat() -> None:
+        nonlocal thread
+        thread = _thread.get_native_id()
+        begun.release()
+        while not going.acquire(timeout=seconds):
+            with contextlib.suppress(OSError):
+                os.utime(path, follow_symlinks=False)
+
+    _thread.start_new_thread(beat, ())
+    begun.acquire()
+    try:
+        yield
+    finally:
+        going.release()
+        # A process with a second thread can make no user namespace: it must be gone.
+        while os.path.exists(f"/proc/self/task/{thread}"):
+            time.sleep(0.0005)
 
 
 def lock_entry(path: str) -> int | None:

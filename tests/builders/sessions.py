@@ -45,7 +45,7 @@ class TestSession(Session):
         self, topdir: Path, host: Host | None, environ: Mapping[str, str], **settings: Any
     ) -> None:
         config = Config(topdir=str(topdir), **settings)
-        super().__init__(Store(str(topdir)), config, Notes(), environ)
+        super().__init__(Store(str(topdir), config.repos), config, Notes(), environ)
         self._host = host
 
     @property

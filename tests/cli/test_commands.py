@@ -164,7 +164,7 @@ class TestResults:
         assert shown["insecure_registries"] == "a b"
 
     def test_what_showconf_prints_is_a_configuration_file(self, tmp_path):
-        first = udocker("showconf", home=tmp_path, UDOCKER_JOBS="3")
+        first = udocker("showconf", home=tmp_path, UDOCKER_JOBS="3", UDOCKER_REPOS="/a:/b c")
         (tmp_path / "given").write_bytes(first.stdout)
         second = udocker(f"--config={tmp_path}/given", "showconf", home=tmp_path)
         assert second.stdout == first.stdout != b""

@@ -23,7 +23,6 @@ _APPLETS = ("cat", "echo", "env", "false", "id", "ls", "mkdir", "pwd", "sh", "sl
 _BUSYBOX = Path("/bin/busybox")
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n"
 _GROUP = b"root:x:0:\nuser:x:1000:\nstaff:x:50:user\n"
-_MIN_AGE = 60.0  # seconds for which no sweep touches an entry: udocker/files.py
 _PATIENCE = 300  # seconds after which a command counts as stuck
 
 
@@ -212,11 +211,3 @@ def blobs(store: Path) -> list[str]:
 
 def _names(path: Path) -> list[str]:
     return sorted(os.listdir(path)) if path.is_dir() else []
-
-
-def age(*directories: Path) -> None:
-    """Make what is in ``directories`` old enough to be swept, in place of waiting for it."""
-    for path in directories:
-        for name in _names(path):
-            moment = (path / name).lstat().st_mtime - _MIN_AGE - 1
-            os.utime(path / name, (moment, moment), follow_symlinks=False)

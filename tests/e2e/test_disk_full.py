@@ -105,8 +105,9 @@ def is_full(disk: SmallDisk, words: list[str], *parts: str) -> None:
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ("size=1m", "storing a layer"),  # neither layer, or one of them
-        ("size=3m", "/layer/"),  # the layers, and a part of the tree
+        ("size=1m", "it needs more than 4"),  # neither layer, or one of them
+        ("size=4500k", "/layer/"),  # the layers, and a part of the tree
+        ("nr_inodes=8", "it needs more than 10 inodes, "),
         ("nr_inodes=36", "/layer/"),
     ],
 )
@@ -154,7 +155,7 @@ def test_private_copy(disk: SmallDisk, image: MadeImage, name: str, what: str) -
     disk.resize("size=64m,nr_inodes=10000")
     root = disk.call("inspect", "-p", "x").out.strip()
     assert root.endswith("/ROOT")
-    assert (disk.store / root.partition("/store/")[2] / "bin" / "busybox").exists()
+    assert (disk.store / root.partition("/disk/store/")[2] / "bin" / "busybox").exists()
     assert checks.left(disk.store) == []
 
 

@@ -170,7 +170,7 @@ def test_removal_of_a_container_that_runs(
     running = caller.start("run", "x", "sh", "-c", "echo begun; read line; echo ended")
     assert running.stdout is not None
     assert running.stdout.readline() == "begun\n"
-    caller("rm", "x")
+    caller("rm", "-f", "x")
     out, _ = running.communicate("go on\n")
     assert out == "ended\n"
     assert checks.containers(caller) == []

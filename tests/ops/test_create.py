@@ -160,7 +160,7 @@ def test_a_copy_is_the_tree_with_what_was_written(session: TestSession) -> None:
     assert sorted(contents(Path(plain.root))) == ["etc", "etc/motd", "new"]
     assert Path(plain.root, "etc/motd").read_bytes() == b"changed"
     assert Path(made.tree, "etc/motd").read_bytes() == b"image"
-    assert session.report.infos == ["making the container's own copy of the image for this mode"]
+    assert session.report.infos == ["making the container's own copy of the image"]
 
 
 def test_a_copy_is_made_once(session: TestSession) -> None:

@@ -64,6 +64,26 @@ def test_auto_takes_the_first_that_has_what_is_needed(session: TestSession) -> N
     assert choose(session, "auto", frozenset((READ_ONLY_MOUNTS,))).mode == "R1"
 
 
+def test_auto_over_the_tree_of_another_user(session: TestSession) -> None:
+    """A mode that can show it goes before one for which it must be copied."""
+    found = choose(session, "auto", NONE, foreign=True)
+    assert (found.mode, found.union) == ("F3", True)
+    trust(session, "F3", union=False)
+    found = choose(session, "auto", NONE, foreign=True)
+    assert (found.mode, found.union) == ("N1", False)
+    trust(session, "N1", "R1", "F3", reason="it failed")
+    assert choose(session, "auto", NONE, foreign=True).mode == "P1"
+    trust(session, "P1", "P2", reason="it failed")
+    with pytest.raises(EngineUnavailable, match=r"N1: it failed.*P1: it failed"):
+        choose(session, "auto", NONE, foreign=True)
+
+
+def test_asked_modes_over_the_tree_of_another_user(session: TestSession) -> None:
+    assert not choose(session, "N1", NONE, foreign=True).union
+    assert choose(session, "F3", NONE, foreign=True).union
+    assert choose(session, "N1", NONE).union
+
+
 def test_auto_without_any(session: TestSession) -> None:
     trust(session, *table.names(), reason="a first run failed")
     with pytest.raises(EngineUnavailable) as caught:
@@ -288,6 +308,16 @@ def test_doctor_tells_of_every_mode(store_path: Path) -> None:
     assert any("ann (uid 1000, gid 1001)" in line for line in findings.host)
     assert any("user namespaces: 0" in line for line in findings.host)
     assert str(store_path) in findings.store[0]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="host: root's own directory is nobody else's")
+def test_doctor_tells_of_stores_of_others(session: TestSession, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/trees").symlink_to("/usr")
+    made = make_session(tmp_path / "own", EVERYTHING, repos=(str(tmp_path / "site"), "/none"))
+    [_, line] = doctor.examine_host(made).store
+    assert line.startswith(f"{tmp_path}/site: image trees of uid 0: ")
+    assert line.endswith(", and N1 copies them")
 
 
 def test_filesystems_are_named_as_the_kernel_does() -> None:

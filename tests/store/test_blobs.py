@@ -231,3 +231,16 @@ print([n for _, _, names in os.walk(sys.argv[1]) for n in names])
     message, left = python(code, tmp_path, 65536).stdout.splitlines()
     assert message.startswith("storing a layer: No space left on device: ")
     assert left == "['filler']"
+
+
+def test_whether_bytes_are_what_their_name_says(tmp_path: Path) -> None:
+    blobs = Blobs(str(tmp_path))
+    digest = blobs.put(b"x" * 3_000_000)
+    assert blobs.is_sound(digest)
+    with open(blobs.path(digest), "r+b") as stream:
+        stream.seek(2_900_000)
+        stream.write(b"y")
+    assert not blobs.is_sound(digest)
+    os.unlink(blobs.path(digest))
+    with pytest.raises(StoreError, match="reading the store: No such file"):
+        blobs.is_sound(digest)

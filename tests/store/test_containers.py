@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from builders.processes import environment, python, race
 from builders.specs import container as make_container
 from builders.trees import Directory, File, grow
+from udocker import makers
 from udocker.errors import (
+    ContainerInUse,
     ContainerNotFound,
     NameInUse,
     StoreError,
@@ -365,15 +368,23 @@ input()
 """
 
 
-def aged(container: Container) -> Container:
-    """As if it had been made long enough ago for a sweep to look at it."""
-    os.utime(container.path, (0, 0))
+def orphaned(container: Container) -> Container:
+    """As if the process that made it had ended."""
+    Path(container.path, "remove-after-run").write_text(ended_mark())
     return container
 
 
+def ended_mark() -> str:
+    return python("from udocker import makers; print(makers.mark())").stdout.strip()
+
+
+def mark_of(boot: str) -> str:
+    return boot + makers.mark()[12:]
+
+
 def test_a_sweep_removes_what_a_dead_process_left(store: Store) -> None:
-    kept = aged(create(store, B))
-    left = aged(create(store, A, "box", remove=True))
+    kept = create(store, B)
+    left = create(store, A, "box", remove=True)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, store.topdir, A],
         env=environment(),
@@ -392,17 +403,40 @@ def test_a_sweep_removes_what_a_dead_process_left(store: Store) -> None:
     assert os.listdir(f"{store.topdir}/names") == []
 
 
-def test_a_sweep_leaves_a_young_container_alone(store: Store) -> None:
-    create(store, A, remove=True)
+def test_a_sweep_leaves_a_container_whose_maker_is_alive(store: Store) -> None:
+    """However old: its image may take long to be copied before it runs."""
+    made = create(store, A, remove=True)
+    os.utime(made.path, (0, 0))
+    os.utime(f"{made.path}/remove-after-run", (0, 0))
     store.containers.sweep()
     assert store.containers.find(A) is not None
 
 
+def test_a_sweep_leaves_a_container_that_another_process_uses(store: Store) -> None:
+    made = orphaned(create(store, A, remove=True))
+    store.containers.enter(made)
+    store.containers.sweep()
+    assert store.containers.find(A) is not None
+    for mark in os.listdir(f"{made.path}/in-use"):
+        os.rename(f"{made.path}/in-use/{mark}", f"{made.path}/in-use/{ended_mark()}")
+    store.containers.sweep()
+    assert store.containers.find(A) is None
+
+
+@pytest.mark.parametrize(("days", "stays"), [(1, True), (8, False)])
+def test_a_sweep_and_a_container_of_another_host(store: Store, days: int, stays: bool) -> None:
+    made = create(store, A, remove=True)
+    path = Path(made.path, "remove-after-run")
+    path.write_text(mark_of("f" * 12))
+    os.utime(path, (time.time() - days * 86400,) * 2)
+    store.containers.sweep()
+    assert (store.containers.find(A) is not None) is stays
+
+
 def test_a_damaged_container_does_not_stop_a_sweep(store: Store) -> None:
-    damaged, other = create(store, A, remove=True), create(store, B, remove=True)
-    Path(damaged.path, "container.json").write_bytes(b"{")
-    aged(damaged)
-    aged(other)
+    made = [create(store, each, remove=True) for each in (A, B)]
+    Path(orphaned(made[0]).path, "container.json").write_bytes(b"{")
+    orphaned(made[1])
     store.containers.sweep()
     assert os.listdir(f"{store.topdir}/containers") == []
 
@@ -440,3 +474,117 @@ for _ in range(50):
     ended = race(code, 3, store.topdir, A)
     assert [process.returncode for process in ended] == [0] * 3, ended
     assert Path(made.path, "counter").read_text() == "150"
+
+
+# Use
+
+
+def test_one_that_is_in_use_is_not_removed(store: Store) -> None:
+    made = create(store, A, "box")
+    store.containers.enter(made)
+    with pytest.raises(ContainerInUse, match=f"container box is in use: process {os.getpid()}$"):
+        store.containers.remove("box")
+    assert store.containers.get("box").id == A
+    store.containers.remove("box", force=True)
+    assert store.containers.find(A) is None
+
+
+def test_a_run_that_ended_is_no_use(store: Store) -> None:
+    made = create(store, A)
+    code = """
+import sys
+from udocker.store.containers import Containers
+containers = Containers(sys.argv[1])
+containers.enter(containers.get(sys.argv[2]))
+"""
+    python(code, store.topdir, A)
+    assert len(os.listdir(f"{made.path}/in-use")) == 1
+    store.containers.remove(A)
+    assert store.containers.find(A) is None
+
+
+@pytest.mark.parametrize(
+    ("boot", "node", "refused"),
+    [
+        ("f" * 12, "elsewhere", True),
+        ("f" * 12, os.uname().nodename, os.uname().nodename.startswith("localhost")),
+        ("f" * 12, "localhost", True),
+        (makers.mark()[:12], os.uname().nodename, True),
+    ],
+)
+def test_use_on_another_host_or_before_a_restart(
+    store: Store, boot: str, node: str, refused: bool
+) -> None:
+    """Of this very machine, in another pid namespace: it may go on."""
+    made = create(store, A)
+    namespace = makers.mark().split("-", 2)[1]
+    mark = mark_of(boot).replace(f"-{namespace}-", "-1-")
+    grow(Path(made.path), {f"in-use/{mark}": node.encode()})
+    if refused:
+        with pytest.raises(ContainerInUse, match=f"process {os.getpid()} on {node}"):
+            store.containers.remove(A)
+    else:
+        store.containers.remove(A)
+    assert (store.containers.find(A) is not None) is refused
+
+
+def test_processes_that_no_mark_tells_of(store: Store) -> None:
+    made = create(store, A)
+    with pytest.raises(ContainerInUse, match="a run has left processes"):
+        store.containers.remove(A, runs=lambda path: path == made.path)
+
+
+def test_a_run_that_begins_while_its_container_is_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create(store, A, "box")
+    rename = os.rename
+
+    def entering(source: str, target: str) -> None:
+        if source == made.path:
+            store.containers.enter(made)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", entering)
+    with pytest.raises(ContainerInUse):
+        store.containers.remove("box")
+    assert store.containers.get("box").id == A
+
+
+def test_many_runs_leave_few_marks(store: Store) -> None:
+    made = create(store, A)
+    boot, namespace, _, start = makers.mark().split("-")
+    gone = {f"in-use/{boot}-{namespace}-{4194304 + number}-{start}": b"" for number in range(200)}
+    grow(Path(made.path), gone)
+    store.containers.enter(made)
+    assert os.listdir(f"{made.path}/in-use") == [makers.mark()]
+
+
+def test_a_mark_that_cannot_be_made_stops_nobody(store: Store) -> None:
+    made = create(store, A)
+    Path(made.path).chmod(0o500)
+    store.containers.enter(made)
+    Path(made.path).chmod(0o700)
+    assert not os.path.exists(f"{made.path}/in-use")
+
+
+# What is wrong
+
+
+def test_sound_and_damaged_ones(store: Store) -> None:
+    create(store, A)
+    damaged = create(store, B)
+    Path(damaged.path, "container.json").write_bytes(b"{")
+    assert [found.id for found in store.containers.sound()] == [A]
+    assert store.containers.damaged() == [B]
+
+
+def test_names_without_a_container(store: Store) -> None:
+    create(store, A, "box")
+    assert store.containers.dangling() == []
+    os.symlink(B, f"{store.topdir}/names/lost")
+    assert store.containers.dangling() == ["lost"]
+    store.containers.remove_dangling("box")
+    store.containers.remove_dangling("lost")
+    store.containers.remove_dangling("lost")
+    assert os.listdir(f"{store.topdir}/names") == ["box"]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from builders.processes import SMALL_DISK, needs_namespaces, python
 from builders.specs import container as make_container
 from builders.trees import Directory, File, Link, Same, Whiteout, contents, describe, grow
+from udocker.errors import StoreError
 from udocker.files import remove_tree
 from udocker.model.value import replace
 from udocker.store.copy import copy_container
@@ -397,3 +398,24 @@ def test_any_union_is_copied_as_it_is_shown(tree: Dir, upper: Dir) -> None:
 def transparent(upper: Dir) -> Dir:
     """The upper directory itself is never opaque."""
     return Dir(upper.mode, False, upper.children)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="host: root may read everything")
+def test_what_another_user_keeps_to_himself(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    made = replace(make_container(top=store.topdir), tree="/root")
+    Path(made.root).mkdir(parents=True)
+    with pytest.raises(StoreError, match="uid 0 keeps the directory /root from others") as caught:
+        copy_container(made, store.temporary)
+    assert "UDOCKER_READABLE_TREES" in str(caught.value.hint)
+    assert os.listdir(made.root) == os.listdir(tmp_path / "store/tmp") == []
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="host: everything would be root's own")
+def test_what_another_user_lets_be_read(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    made = replace(make_container(top=store.topdir), tree="/etc/skel")
+    Path(made.root).mkdir(parents=True)
+    copy_container(made, store.temporary)
+    assert sorted(os.listdir(made.root)) == sorted(os.listdir("/etc/skel"))
+    assert os.stat(made.root).st_uid == os.getuid()

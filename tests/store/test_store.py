@@ -117,6 +117,18 @@ def test_what_killed_processes_left_is_swept_and_what_is_in_use_is_not(
     assert os.listdir(store_path / "tmp") == []
 
 
+def test_what_is_cleared_is_gone_from_sight_at_once_and_then_from_the_disk(
+    store: Store, store_path: Path
+) -> None:
+    grow(store_path, {"a/locked/in/file": File(b"", 0), "a/locked": Directory(0), "b": b""})
+    with store.clearing() as away:
+        for name in ("a", "b", "missing"):
+            away.take(f"{store_path}/{name}")
+        assert sorted(os.listdir(store_path)) == ["tmp"]
+        assert len(os.listdir(store_path / "tmp")) == 2
+    assert os.listdir(store_path / "tmp") == []
+
+
 def test_what_was_just_left_is_not_swept_yet(store: Store, store_path: Path) -> None:
     grow(store_path / "tmp", {"young/file": b""})
     with store.temporary():

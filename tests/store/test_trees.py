@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from builders.processes import race
-from builders.trees import Directory, File, grow
-from udocker.errors import StoreError
+from builders.trees import grow
 from udocker.model.reference import Digest
 from udocker.store.trees import Trees
 
@@ -86,19 +85,20 @@ def test_other_errors_are_not_taken_for_a_tree_that_is_there(
     assert not trees.has(CHAIN)
 
 
-def test_remove_takes_one_tree_away_with_all_that_forbids_it(trees: Trees, tmp_path: Path) -> None:
-    directory = tmp_path / "made"
-    grow(directory / "root", {"locked/in/file": File(b"", 0), "locked": Directory(0)})
-    trees.publish(str(directory), CHAIN)
-    other = Digest("sha256", "d" * 64)
-    trees.publish(made(tmp_path, "other", b""), other)
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    trees.remove(CHAIN, str(temporary))
-    assert list(trees.all()) == [other]
-    assert os.listdir(temporary) == []
+def test_a_tree_that_lost_its_root_does_not_win(trees: Trees, tmp_path: Path) -> None:
+    trees.publish(made(tmp_path, "one", b"1"), CHAIN)
+    os.rename(trees.root(CHAIN), tmp_path / "lost")
+    grow(Path(trees.path(CHAIN)), {"index.jsonl": b"", "owners": b""})
+    trees.publish(made(tmp_path, "two", b"2"), CHAIN)
+    assert trees.has(CHAIN)
+    assert sorted(os.listdir(tmp_path)) == ["lost", "store"]
 
 
-def test_remove_of_a_tree_that_is_gone(trees: Trees, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="removing the image: No such file"):
-        trees.remove(CHAIN, str(tmp_path))
+def test_one_takes_the_place_of_a_damaged_one(trees: Trees, tmp_path: Path) -> None:
+    trees.publish(made(tmp_path, "one", b"1"), CHAIN)
+    before = os.stat(trees.root(CHAIN)).st_ino
+    trees.replace(made(tmp_path, "two", b"2"), CHAIN)
+    assert os.stat(trees.root(CHAIN)).st_ino != before
+    assert os.listdir(tmp_path) == ["store"]
+    trees.replace(made(tmp_path, "three", b"3"), Digest("sha256", "e" * 64))
+    assert len(list(trees.all())) == 2

@@ -35,11 +35,11 @@ def _ps(context: Context, parsed: Parsed) -> int:
 
 def _rm(context: Context, parsed: Parsed) -> int:
     from udocker.errors import ContainerNotFound
+    from udocker.ops.containers import remove
 
-    containers = context.session.store.containers
     for text in parsed.words:
         try:
-            containers.remove(text)
+            remove(context.session, text, force=parsed.flag("force"))
         except ContainerNotFound:
             if not parsed.flag("force"):
                 raise
@@ -99,7 +99,9 @@ _PS = Syntax(
 _RM = Syntax(
     usage="[OPTIONS] CONTAINER…",
     summary="Remove containers and everything they wrote.",
-    options=(Option(("--force", "-f"), FLAG, "no error if a container is not there"),),
+    options=(
+        Option(("--force", "-f"), FLAG, "also one that is in use; no error if one is not there"),
+    ),
     at_least=1,
     at_most=None,
 )

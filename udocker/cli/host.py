@@ -51,7 +51,7 @@ def _showconf(context: Context, parsed: Parsed) -> int:
 
     for setting in SETTINGS:
         current = getattr(context.session.config, setting.field)
-        shown = " ".join(current) if isinstance(current, tuple) else current
+        shown = setting.separator.join(current) if isinstance(current, tuple) else current
         context.print(f"{setting.keys[0]} = {shown}")
     return 0
 

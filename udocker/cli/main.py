@@ -116,7 +116,8 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
     if general.flag("debug"):
         overrides["verbosity"] = 5
     settings = config.load(os.environ, overrides, general.text("config"))
-    return Session(Store(settings.topdir), settings, _reporter(settings), os.environ)
+    store = Store(settings.topdir, settings.repos)
+    return Session(store, settings, _reporter(settings), os.environ)
 
 
 def _reporter(settings: Config) -> Reporter:

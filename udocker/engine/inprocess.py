@@ -15,6 +15,7 @@ from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
+    FOREIGN_TREE,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("F2", "F3", "F4")
-FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT))
+FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, FOREIGN_TREE))
 _MOST_GROUPS = 64  # of guest.h
 _MOST_MOUNTS = 256
 _SYSTEM = ("/dev", "/proc", "/sys")

@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 
-from udocker import files
+from udocker import files, leases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,23 +25,6 @@ _FORMAT = 3
 _HASHES = 4096
 _HASHES_AT = 8 * (16 + 4 + 64 + 512 + 8 * 128 + 6144)
 _SIZE = _HASHES_AT + 8 * _HASHES + 24 * 65536
-# Filesystems that no other host writes to: there what was found stays so.
-_LOCAL = frozenset(
-    [
-        "bcachefs",
-        "btrfs",
-        "ext2",
-        "ext3",
-        "ext4",
-        "f2fs",
-        "jfs",
-        "overlay",
-        "reiserfs",
-        "tmpfs",
-        "xfs",
-        "zfs",
-    ]
-)
 
 
 def share(state: str, upper: str, tree: str) -> None:
@@ -55,7 +38,7 @@ def share(state: str, upper: str, tree: str) -> None:
     hidden = [_hash(path) for path in _hiding(upper, tree)]
     temporary = f"{state}.{files.unique_name()}"
     with open(temporary, "xb") as stream:
-        header = (_FORMAT, len(hidden), 0, 0, 0, 0, 0, _is_local(upper))
+        header = (_FORMAT, len(hidden), 0, 0, 0, 0, 0, leases.is_local(upper))
         stream.write(struct.pack("=8Q", *header))
         stream.seek(_HASHES_AT)
         stream.write(struct.pack(f"={_HASHES}Q", *_table(hidden)))
@@ -163,15 +146,3 @@ def _table(hashes: list[int]) -> list[int]:
             place = (place + 1) % _HASHES
         table[place] = value
     return table
-
-
-def _is_local(path: str) -> bool:
-    """Whether only this host writes there, as far as mountinfo tells: proc_pid_mountinfo(5)."""
-    path = os.path.realpath(path)
-    best, kind = "", ""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-        for line in stream:
-            point = line.split(" ")[4].replace("\\040", " ")
-            if f"{path}/".startswith(f"{point.rstrip('/')}/") and len(point) >= len(best):
-                best, kind = point, line.partition(" - ")[2].split(" ")[0]
-    return kind in _LOCAL

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 
-from udocker import files
+from udocker import files, leases
 from udocker.engine import union
 from udocker.engine.others import borrow, holders, is_holder
 from udocker.model.value import value
@@ -47,7 +47,7 @@ def free(parent: str) -> Iterator[WorkDirectory]:
 
     Nobody else looks or mounts meanwhile. Raises OSError.
     """
-    with files.lease(f"{parent}.lock"):
+    with leases.lease(f"{parent}.lock", beats=False):
         labels = _labels(parent)
         used, tree, refusal = _look(labels)
         if tree < 0:
@@ -69,8 +69,13 @@ def free(parent: str) -> Iterator[WorkDirectory]:
 @contextlib.contextmanager
 def unused(parent: str) -> Iterator[bool]:
     """Whether no process has the union, mounted or in an F mode; none begins to meanwhile."""
-    with files.lease(f"{parent}.lock"):
+    with leases.lease(f"{parent}.lock", beats=False):
         yield next(holders(_labels(parent)), None) is None and not union.is_used(parent)
+
+
+def is_used(parent: str) -> bool:
+    """Whether a process has the union, mounted or in an F mode. Raises OSError."""
+    return next(holders(_labels(parent)), None) is not None or union.is_used(parent)
 
 
 def make(directory: WorkDirectory) -> None:

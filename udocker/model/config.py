@@ -20,6 +20,9 @@ class Config:
     verbosity: int = 3  # 0 errors … 3 progress … 5 debug
     proot: str = ""
     runc: str = ""
+    repos: tuple[str, ...] = ()  # stores that are only read
+    max_store_bytes: int = 0  # 0: no limit
+    readable_trees: bool = False  # by everybody, whatever the modes of the image
     max_unpacked_bytes: int = 1 << 40
     max_unpacked_entries: int = 20_000_000
     max_unpack_ratio: int = 250  # of bytes unpacked to bytes fetched

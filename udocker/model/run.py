@@ -17,12 +17,14 @@ READ_ONLY_MOUNTS = "read-only-mounts"
 FILE_MOUNTS = "file-mounts"
 USER = "user"
 UNION_ROOT = "union-root"  # runs a container without a directory of its own
+FOREIGN_TREE = "foreign-tree"  # also over an image's tree that belongs to another user
 FEATURE_TEXT = {
     HOSTNAME: "a hostname of its own",
     READ_ONLY_MOUNTS: "read-only volumes",
     FILE_MOUNTS: "single files as volumes",
     USER: "another user than root",
     UNION_ROOT: "shared image trees",
+    FOREIGN_TREE: "image trees of other users",
 }
 
 

@@ -65,6 +65,29 @@ def describe(session: Session, text: str) -> dict[str, object]:
     }
 
 
+def remove(session: Session, text: str, force: bool = False) -> None:
+    """Remove a container; ``force``: also one that is in use.
+
+    Raises ContainerInUse, ContainerNotFound, StoreError.
+    """
+    session.store.containers.remove(text, force, _has_processes)
+
+
+def is_used(session: Session, identity: str) -> bool:
+    """Whether something runs in a container, as far as can be known on this host."""
+    return session.store.containers.is_used(identity, _has_processes)
+
+
+def _has_processes(path: str) -> bool:
+    """Whether a run has left processes that still have the container's files."""
+    from udocker.engine import workdirs
+
+    try:
+        return workdirs.is_used(f"{path}/work")
+    except (OSError, ValueError):  # it is damaged, or has no such directory
+        return False
+
+
 def _config(config: ImageConfig) -> object:
     return json.loads(config.raw)
 

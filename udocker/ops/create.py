@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from udocker.errors import EngineError, ImageNotFound
 from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.ops.images import find_image
+from udocker.ops.space import used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +47,9 @@ def create(
             is_here = session.store.trees.has(record.chain_id)
             if is_here and session.store.images.get(reference) == record:
                 container = _new(session, record)
-                return containers.create(directory, container, name, remove=remove)
+                made = containers.create(directory, container, name, remove=remove)
+                used(session, record)
+                return made
         # Another process has removed or replaced the image after it had been found: once more.
 
 
@@ -64,7 +69,7 @@ def ensure_image(
     return pull_image(session, reference, platform)
 
 
-def private_copy(session: Session, container: Container) -> Container:
+def private_copy(session: Session, container: Container, mode: str = "") -> Container:
     """The container with a root directory of its own, for engines that cannot show a union.
 
     Made once, by copying the image's tree and what the container wrote; it stays. Raises
@@ -88,11 +93,19 @@ def private_copy(session: Session, container: Container) -> Container:
                 "and cannot be given one now",
                 hint="wait until that has ended, or run in the same mode",
             )
-        session.report.info("making the container's own copy of the image for this mode")
+        session.report.info(_why(current, mode))
         copy_container(current, session.store.temporary, owners.given(current))
         plain = replace(current, form=PLAIN)
         session.store.containers.update(plain)
         return plain
+
+
+def _why(container: Container, mode: str) -> str:
+    text = "making the container's own copy of the image"
+    owner = os.stat(container.tree).st_uid
+    if mode and owner != os.getuid():
+        return f"{text}: it belongs to uid {owner}, and {mode} could not change it"
+    return f"{text} for mode {mode}" if mode else text
 
 
 def settled(session: Session, container: Container) -> Container:

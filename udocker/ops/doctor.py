@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 
 from udocker.engine import table
 from udocker.model.host import Support
+from udocker.model.run import FOREIGN_TREE
 from udocker.model.value import value
 from udocker.ops.modes import Verdict, examine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from udocker.ops.session import Session
 
 # statfs(2) and <linux/magic.h>: f_type of filesystems one meets under a store.
@@ -67,7 +71,8 @@ def examine_host(session: Session) -> Findings:
     rows = tuple(_row(verdict) for verdict in examine_all(session))
     automatic = {mode.name for mode in table.automatic()}
     working = [row.name for row in rows if row.ok and row.name in automatic]
-    return Findings(_host(session), _store(session), rows, working[0] if working else "")
+    store = (*_store(session), *_stores_of_others(session, rows))
+    return Findings(_host(session), store, rows, working[0] if working else "")
 
 
 def try_modes(session: Session) -> list[Row]:
@@ -113,6 +118,20 @@ def _store(session: Session) -> tuple[str, ...]:
         return (f"{top}: {error.strerror}",)
     free = space.f_bavail * space.f_frsize / 1e9
     return (f"{top} ({kind}, {free:.1f} GB and {space.f_favail} inodes free)",)
+
+
+def _stores_of_others(session: Session, rows: Iterable[Row]) -> Iterator[str]:
+    able = [
+        mode.name
+        for mode, row in zip(table.MODES, rows)
+        if row.ok and mode.is_automatic and FOREIGN_TREE in mode.engine.FEATURES
+    ]
+    for path in session.config.repos:
+        with contextlib.suppress(OSError):
+            owner = os.stat(f"{path}/trees").st_uid
+            if owner != os.getuid():
+                first = f"auto takes {able[0]}" if able else "no mode can use them as they lie"
+                yield f"{path}: image trees of uid {owner}: {first}, and N1 copies them"
 
 
 def filesystem(path: str) -> str:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 
-from udocker.errors import BadReference, ImageNotFound, StoreError, VerificationError
+from udocker.errors import (
+    BadReference,
+    ImageNotFound,
+    StoreError,
+    StoreUnwritableError,
+    VerificationError,
+)
 from udocker.model.oci import Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
 
@@ -64,7 +72,7 @@ def get_image(session: Session, text: str) -> ImageRecord:
 def list_images(session: Session) -> list[ListedImage]:
     """Every image in the store, by name."""
     found = []
-    for record in session.store.images.all():
+    for record in session.store.images.everywhere():
         try:
             found.append(_listed(session, record))
         except StoreError:
@@ -91,13 +99,16 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     """
     store = session.store
     try:
-        get_image(session, text)  # nothing is written for an image that is not there
-        with store.temporary() as temporary, store.references():
+        # Nothing is written for an image that is not there.
+        _check_own(session, get_image(session, text))
+        # On a full disk nothing new can be made: what is to go is only moved.
+        with store.clearing() as away, store.references():
             record = get_image(session, text)
+            _check_own(session, record)
             blobs, doomed = _blobs_of_one(session, record), _trees_of_none(session, record)
             store.images.remove(Reference.parse(record.reference))
             for chain_id in doomed:
-                store.trees.remove(chain_id, temporary)
+                away.take(store.trees.path(chain_id))
             for digest in blobs:
                 store.blobs.remove(digest)
     except ImageNotFound:
@@ -107,11 +118,20 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     return [f"Untagged: {record.reference}", *(f"Deleted: {chain_id}" for chain_id in doomed)]
 
 
+def _check_own(session: Session, record: ImageRecord) -> None:
+    if session.store.images.own(Reference.parse(record.reference)) is None:
+        raise StoreUnwritableError(
+            f"image {record.reference} is in a store that is only read",
+            hint="udocker --repo=DIR rmi … where it may be written; UDOCKER_REPOS names them",
+        )
+
+
 def _by_id(session: Session, text: str) -> ImageRecord | None:
     wanted = text.removeprefix("sha256:")
     if len(wanted) < 4 or wanted.strip("0123456789abcdef"):
         return None
-    matching = [r for r in session.store.images.all() if r.config.hex.startswith(wanted)]
+    images = session.store.images
+    matching = [r for r in images.everywhere() if r.config.hex.startswith(wanted)]
     if len({record.config for record in matching}) > 1:
         raise ImageNotFound(
             f"{text} is the beginning of several image ids", hint="give more digits of it"
@@ -126,13 +146,23 @@ def _manifest(session: Session, record: ImageRecord) -> Manifest:
 
 def _trees_of_none(session: Session, removed: ImageRecord) -> list[Digest]:
     """The trees that no container and no image but ``removed`` needs."""
+    store = session.store
+    others = (r for r in store.images.all() if r.reference != removed.reference)
+    wanted = wanted_trees(session, others)
+    return [chain_id for chain_id in store.trees.all() if chain_id not in wanted]
+
+
+def wanted_trees(session: Session, records: Iterable[ImageRecord]) -> set[Digest]:
+    """The trees of ``records``, of all containers, and of the image that comes with udocker.
+
+    Raises StoreError where the record of a container is damaged: its tree is not known.
+    """
     from udocker.ops.embedded import chain_id
 
     store = session.store
-    others = (r for r in store.images.all() if r.reference != removed.reference)
-    wanted = {chain_id(), *(record.chain_id for record in others)}
     used = {container.tree for container in store.containers.all()}
-    return [c for c in store.trees.all() if c not in wanted and store.trees.root(c) not in used]
+    found = {chain_id(), *(record.chain_id for record in records)}
+    return {*filter(None, found), *(c for c in store.trees.all() if store.trees.root(c) in used)}
 
 
 def _blobs_of_one(session: Session, record: ImageRecord) -> set[Digest]:
@@ -146,7 +176,12 @@ def _blobs_of_one(session: Session, record: ImageRecord) -> set[Digest]:
 
 def _blobs(session: Session, record: ImageRecord) -> set[Digest]:
     """As far as is known: a damaged manifest names no layers, and can still be removed."""
-    found = {record.manifest, record.config}
     with contextlib.suppress(StoreError, VerificationError):
-        found.update(layer.digest for layer in _manifest(session, record).layers)
-    return found
+        return blobs_of(session, record)
+    return {record.manifest, record.config}
+
+
+def blobs_of(session: Session, record: ImageRecord) -> set[Digest]:
+    """Manifest, configuration and layers. Raises StoreError, VerificationError."""
+    layers = _manifest(session, record).layers
+    return {record.manifest, record.config, *(layer.digest for layer in layers)}

@@ -18,7 +18,7 @@ from udocker.errors import (
 )
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.host import Support
-from udocker.model.run import FEATURE_TEXT, HOSTNAME, UNION_ROOT, RunRequest
+from udocker.model.run import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT, RunRequest
 from udocker.model.value import replace, value
 
 TYPE_CHECKING = False
@@ -42,24 +42,35 @@ class Verdict:
     output: str = ""
 
 
-def choose(session: Session, wanted: str, features: frozenset[str]) -> Verdict:
+def choose(
+    session: Session, wanted: str, features: frozenset[str], foreign: bool = False
+) -> Verdict:
     """The mode to run in; of ``auto``, the first of the table that works and has ``features``.
 
-    Raises UsageError, UnsupportedFeature, EngineUnavailable with every reason.
+    ``foreign``: the image's tree is another user's. ``auto`` then takes a mode that can show it
+    as it lies before one for which it must be copied. Raises UsageError, UnsupportedFeature,
+    EngineUnavailable with every reason.
     """
     if wanted != table.AUTO:
-        return _explicit(session, table.find(wanted), features)
+        return _over(_explicit(session, table.find(wanted), features), foreign)
     refusals = []
+    copying: Verdict | None = None
     for mode in table.automatic():
         missing = features - mode.engine.FEATURES - _DISPENSABLE
         if missing:
             refusals.append(f"{mode.name}: it lacks {_texts(missing)}")
             continue
-        verdict = examine(session, mode)
-        if verdict.support.ok:
+        verdict = _over(examine(session, mode), foreign)
+        if not verdict.support.ok:
+            refusals.append(f"{mode.name}: {verdict.support.reason}")
+        elif verdict.union or not foreign:
             _warn_missing(session, mode, features)
             return verdict
-        refusals.append(f"{mode.name}: {verdict.support.reason}")
+        else:
+            copying = copying or verdict
+    if copying is not None:
+        _warn_missing(session, table.find(copying.mode), features)
+        return copying
     raise EngineUnavailable(
         f"no execution mode works on this host ({'; '.join(refusals)})", hint="udocker doctor"
     )
@@ -81,6 +92,12 @@ def _explicit(session: Session, mode: Mode, features: frozenset[str]) -> Verdict
         )
     _warn_missing(session, mode, features)
     return verdict
+
+
+def _over(verdict: Verdict, foreign: bool) -> Verdict:
+    """What the verdict is for a tree that is another user's, or not."""
+    is_shown = not foreign or FOREIGN_TREE in table.find(verdict.mode).engine.FEATURES
+    return replace(verdict, union=verdict.union and is_shown)
 
 
 def _warn_missing(session: Session, mode: Mode, features: frozenset[str]) -> None:

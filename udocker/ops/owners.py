@@ -49,14 +49,27 @@ def of_image(container: Container) -> str:
 
 def given(container: Container) -> Callable[[str], None]:
     """What gives a copy of the container's tree the owners of the image. It raises OSError."""
+    from udocker.unpack.readable import is_open
+
+    is_opened = is_open(os.path.dirname(container.tree))
 
     def give(copy: str) -> None:
         for path, uid, gid, mode in _records(container):
+            place = os.path.join(copy, os.fsdecode(path))
             # A device node is not there; some filesystems have no attributes.
             with contextlib.suppress(OSError):
-                owners.remember(os.path.join(copy, os.fsdecode(path)), uid, gid, mode)
+                owners.remember(place, uid, gid, mode)
+            if is_opened and mode is not None:
+                with contextlib.suppress(OSError):
+                    _close(place, mode)
 
     return give
+
+
+def _close(path: str, mode: int) -> None:
+    """The mode of the image again, as far as an unprivileged tree has it."""
+    if not os.path.islink(path):
+        os.chmod(path, mode & 0o1777 | (0o700 if os.path.isdir(path) else 0o400))
 
 
 def _records(container: Container) -> Iterator[Owner]:

@@ -42,7 +42,7 @@ def copies(session: Session, view: View, root: str, program: str) -> str:
 
 def _libraries(session: Session, workshop: _Workshop, root: str) -> list[str]:
     """Guest paths of the C library and the loader, as the first run found them."""
-    found = f"{os.path.dirname(root)}/patched-{workshop.name}"
+    found = workshop.found(root)
     try:
         with open(found, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read().split("\n")[:-1]
@@ -93,6 +93,14 @@ class _Workshop:
         self._directory = f"{session.store.topdir}/patched/{self.name}"
         self.known = f"{self._directory}/files"  # links to copies, named as the engine asks
 
+    def found(self, root: str) -> str:
+        """The file that says what has been found below ``root``."""
+        beside = os.path.dirname(root)
+        if os.access(beside, os.W_OK):
+            return f"{beside}/patched-{self.name}"
+        status = os.stat(root)  # of a store that is only read
+        return f"{self._directory}/roots/{status.st_dev}-{status.st_ino}-{status.st_ctime_ns}"
+
     def provide(self, path: str) -> None:
         """See to it that the file at ``path`` has a copy if there is something to patch in it.
 
@@ -128,7 +136,7 @@ class _Workshop:
 def _write(target: str, patched: Patched, data: bytes) -> None:
     """Only what can be executed: the rest of the copy is a hole."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{files.unique_name()}"
+    temporary = f"{target}.{files.temporary_name()}"
     whole = patched.applied(data)
     try:
         with open(temporary, "xb") as stream:
@@ -149,6 +157,6 @@ def _write(target: str, patched: Patched, data: bytes) -> None:
 
 def _remember(known: str, target: str) -> None:
     os.makedirs(os.path.dirname(known), exist_ok=True)
-    temporary = f"{known}.{files.unique_name()}"
+    temporary = f"{known}.{files.temporary_name()}"
     os.symlink(f"../{target}", temporary)
     os.rename(temporary, known)

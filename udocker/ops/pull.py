@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from udocker.errors import BadReplyError, StoreError, UnpackError, VerificationError
-from udocker.files import store_errors
+from udocker.files import beating, store_errors
 from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
+from udocker.ops.space import check_space, keep_limit, used
 from udocker.store.images import ImageRecord
 
 TYPE_CHECKING = False
@@ -50,7 +51,8 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
     def waiting() -> None:
         report.info(f"another udocker is pulling {reference}: waiting for it")
 
-    with session.store.lease(f"pull {reference.canonical} {wanted}", waiting):
+    name = f"pull {reference.canonical} {wanted}"
+    with session.store.lease(name, waiting), session.store.pulling():
         registry = _registry(session)
         remote = registry.resolve(reference, wanted)
         _check(remote.manifest, remote.config, str(reference))
@@ -59,8 +61,11 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
         known = _known(session, reference, remote)
         if known is not None:
             report.info(f"{reference} is up to date ({known.config.short})")
+            used(session, known)
             return known
-        return _fetch(session, registry, reference, remote)
+        record = _fetch(session, registry, reference, remote)
+    keep_limit(session, record)
+    return record
 
 
 def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:
@@ -75,6 +80,8 @@ def _known(session: Session, reference: Reference, remote: RemoteImage) -> Image
             return None
         if not store.trees.has(known.chain_id):
             return None
+        if store.images.own(reference) is None:
+            return known
         store.blobs.put(remote.config.raw)
         store.blobs.put(remote.manifest.raw)
         return known
@@ -140,15 +147,29 @@ def ensure_tree(
 
 
 def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter) -> None:
+    with store_errors("unpacking the image"), session.store.temporary() as directory:
+        unpack_into(session, layers, directory, report, session.config.readable_trees)
+        session.store.trees.publish(directory, chain_id)
+
+
+def unpack_into(
+    session: Session, layers: Sequence[Layer], directory: str, report: Reporter, readable: bool
+) -> None:
+    """Make a tree in ``directory``, which is empty. Raises as ``ensure_tree``, and OSError.
+
+    ``readable``: other users may read all of it.
+    """
     from udocker.ops.limits import unpack_limits
+    from udocker.unpack.readable import open_to_all
     from udocker.unpack.tree import build_tree
 
     total = sum(layer.descriptor.size for layer in layers)
     task = report.task("unpacking", total)
     limits = unpack_limits(session.config, total)
-    with store_errors("unpacking the image"), session.store.temporary() as directory:
+    with beating(directory):
         build_tree(layers, directory, limits, task.advance)
-        session.store.trees.publish(directory, chain_id)
+        if readable:
+            open_to_all(directory, limits)
     task.done()
 
 
@@ -166,6 +187,7 @@ def _fetch(
     while True:
         missing = [layer for layer in unique.values() if not blobs.has(layer)]
         if missing and not session.store.trees.has(remote.config.chain_id):
+            check_space(session, str(reference), missing, remote.manifest.layers)
             with store_errors("storing a layer"):
                 registry.download(reference, missing, blobs.sink)
         try:
@@ -187,13 +209,14 @@ def _fetch(
 
 def _remove_damaged(blobs: Blobs, layers: Iterable[Descriptor]) -> bool:
     """Remove the layers that are no longer what they were when they came; whether some were."""
-    damaged = [layer.digest for layer in layers if not _is_sound(blobs, layer)]
+    damaged = [layer.digest for layer in layers if not is_sound(blobs, layer)]
     for digest in damaged:
         blobs.remove(digest)
     return bool(damaged)
 
 
-def _is_sound(blobs: Blobs, layer: Descriptor) -> bool:
+def is_sound(blobs: Blobs, layer: Descriptor) -> bool:
+    """Whether the blob is here, and is what its digest says."""
     try:
         with contextlib.closing(blobs.open(layer)) as stream:
             while stream.read(_CHUNK):

@@ -33,6 +33,7 @@ def run(session: Session, request: RunRequest) -> int:
     Raises UdockerError before the command has begun.
     """
     container, is_new = _container(session, request)
+    session.store.containers.enter(container)
     launch = prepare(session, request, container, is_new)
     session.report.close()
     from udocker.engine.execute import execute
@@ -90,6 +91,7 @@ def _prepare(
 ) -> Launch:
     from udocker.ops.modes import choose
 
+    container = _found(session, container)
     if container.form == UNION and not os.path.isdir(container.tree):
         raise StoreError(
             f"the files of {container.image} are gone from the store: {container.tree}",
@@ -97,7 +99,7 @@ def _prepare(
         )
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
-    verdict = choose(session, wanted, features)
+    verdict = choose(session, wanted, features, is_foreign(container))
     if verdict.union and container.form == UNION and os.listdir(container.root) and not dry:
         from udocker.ops.create import settled
 
@@ -105,7 +107,7 @@ def _prepare(
     if not verdict.union and not dry:
         from udocker.ops.create import private_copy
 
-        container = private_copy(session, container)
+        container = private_copy(session, container, verdict.mode)
     spec = make_spec(session, request, container, verdict.mode)
     _check_mounts(spec, container)
     spec = _settled(spec, container, _check_command(session, spec, container))
@@ -126,6 +128,27 @@ def _prepare(
             image_owners=owners.of_image(container),
         )
     return mode.engine.launch(spec, session.host, mode.name)
+
+
+def is_foreign(container: Container) -> bool:
+    """Whether the container is over a tree of another user.
+
+    In a user namespace of ours that owner is nobody, and what is nobody's cannot be changed.
+    """
+    return container.form == UNION and os.stat(container.tree).st_uid != os.getuid()
+
+
+def _found(session: Session, container: Container) -> Container:
+    """The container with its tree where that is now: a store may have been moved, or be gone."""
+    if container.form != UNION or os.path.isdir(container.tree):
+        return container
+    tree = session.store.trees.root(container.config.chain_id)
+    if not os.path.isdir(tree):
+        return container
+    with session.store.containers.lease(container):
+        current = replace(session.store.containers.get(container.id), tree=tree)
+        session.store.containers.update(current)
+    return current
 
 
 def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:

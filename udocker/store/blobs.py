@@ -13,16 +13,23 @@ from udocker.model.reference import Digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from udocker.model.oci import Descriptor
 
 
-class Blobs:
-    """``blobs/<algorithm>/<hex>`` under ``topdir``. What is there was verified on its way in."""
+_CHUNK = 1 << 20
 
-    def __init__(self, topdir: str) -> None:
+
+class Blobs:
+    """``blobs/<algorithm>/<hex>`` under ``topdir``. What is there was verified on its way in.
+
+    What is missing is looked for in ``others``, which are only read.
+    """
+
+    def __init__(self, topdir: str, others: Sequence[Blobs] = ()) -> None:
+        self._others = tuple(others)
         self._directory = f"{topdir}/blobs"
         self._temporary = f"{topdir}/tmp"
 
@@ -32,7 +39,7 @@ class Blobs:
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the blob is here with the size that ``descriptor`` gives."""
         try:
-            return os.stat(self.path(descriptor.digest)).st_size == descriptor.size
+            return os.stat(self._found(descriptor.digest)).st_size == descriptor.size
         except OSError:
             return False
 
@@ -40,14 +47,26 @@ class Blobs:
         """The blob's bytes; reading to the end proves them or raises VerificationError."""
         from udocker.verified import VerifiedReader
 
-        path = self.path(descriptor.digest)
+        path = self._found(descriptor.digest)
         with store_errors("reading the store"):
             stream = open(path, "rb")  # noqa: SIM115 - the reader closes it
         return VerifiedReader(stream, descriptor)
 
+    def is_sound(self, digest: Digest) -> bool:
+        """Whether the blob's bytes are what its name says. Raises StoreError."""
+        import hashlib
+
+        found = hashlib.new(digest.algorithm)
+        with store_errors("reading the store"), open(self.path(digest), "rb") as stream:
+            while True:
+                data = stream.read(_CHUNK)
+                if not data:
+                    return found.hexdigest() == digest.hex
+                found.update(data)
+
     def read(self, digest: Digest) -> bytes:
         """A small blob, whole. Raises VerificationError, StoreError."""
-        with store_errors("reading the store"), open(self.path(digest), "rb") as stream:
+        with store_errors("reading the store"), open(self._found(digest), "rb") as stream:
             data = stream.read()
         if digest.algorithm == "sha256" and Digest.of(data) != digest:
             raise VerificationError(f"the stored blob {digest} is damaged", hint="pull again")
@@ -69,6 +88,12 @@ class Blobs:
     def remove(self, digest: Digest) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(digest))
+
+    def _found(self, digest: Digest) -> str:
+        """Where the blob is; the place where it should be if it is nowhere."""
+        own = self.path(digest)
+        places = (own, *(other.path(digest) for other in self._others))
+        return next((path for path in places if os.access(path, os.R_OK)), own)
 
     def all(self) -> Iterator[Digest]:
         """Every blob in the store."""
@@ -95,7 +120,7 @@ class FileSink:
         self._descriptor = descriptor
         self._hash = hashlib.new(descriptor.digest.algorithm)
         self._size = 0
-        self._name = f"{temporary}/{files.unique_name()}"
+        self._name = f"{temporary}/{files.temporary_name()}"
         with store_errors("storing a layer"):
             os.makedirs(temporary, exist_ok=True)
             self._stream = open(self._name, "xb")  # noqa: SIM115 - commit or abort closes it

@@ -7,10 +7,11 @@ import json
 import os
 import re
 
-from udocker import files
+from udocker import files, leases, makers
 from udocker.errors import (
     BadReference,
     BadReplyError,
+    ContainerInUse,
     ContainerNotFound,
     NameInUse,
     StoreError,
@@ -24,13 +25,16 @@ from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
 _REMOVE = "remove-after-run"
+_USERS = "in-use"
+_MANY = 64  # marks of runs that ended are looked through when there are more
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
+_IN_USE = "wait until that has ended; udocker rm -f removes it from under it"
 
 
 class Containers:
@@ -62,11 +66,11 @@ class Containers:
                 os.mkdir(f"{directory}/work", 0o700)
                 os.mkdir(f"{directory}/ROOT", 0o755)
             if remove:
-                files.write_atomic(f"{directory}/{_REMOVE}", b"")
+                files.write_atomic(f"{directory}/{_REMOVE}", makers.mark().encode())
             files.write_atomic(f"{directory}/config.json", container.config.raw)
             files.write_atomic(f"{directory}/container.json", _encode(container))
             os.makedirs(self._directory, exist_ok=True)
-            with files.lease(self._lock):
+            with leases.lease(self._lock):
                 if name is not None:
                     self._claim(name, container.id)
                 os.rename(directory, self.path(container.id))
@@ -77,7 +81,7 @@ class Containers:
         """Only one process at a time changes a container's form. Raises StoreError."""
         with contextlib.ExitStack() as stack:
             with store_errors("using the container"):
-                stack.enter_context(files.lease(f"{container.path}/lock"))
+                stack.enter_context(leases.lease(f"{container.path}/lock"))
             yield
 
     def hold(self, container: Container) -> None:
@@ -88,14 +92,38 @@ class Containers:
         # Another process that runs it holds it already, and removes it.
         with store_errors("using the container"), contextlib.suppress(BlockingIOError):
             files.lock_entry(container.path)
+            if os.path.exists(f"{container.path}/{_REMOVE}"):
+                mark = makers.mark().encode()
+                files.write_atomic(f"{container.path}/{_REMOVE}", mark)
+
+    def enter(self, container: Container) -> None:
+        """Let others see that this process, or the program it becomes, uses the container."""
+        folder = f"{container.path}/{_USERS}"
+        # On a full disk, or in a store that is only read, what is there can be run all the same.
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, exist_ok=True)
+            if len(os.listdir(folder)) > _MANY:
+                list(_users(container.path))
+            with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
+                stream.write(os.uname().nodename)
+
+    def is_used(self, identity: str, runs: Callable[[str], bool] = lambda path: False) -> bool:
+        """Whether ``remove`` would refuse."""
+        try:
+            _check_unused(self.path(identity), identity[:12], runs)
+        except ContainerInUse:
+            return True
+        return False
+
+    def left(self) -> list[str]:
+        """The ids of containers of ``remove`` whose processes are gone."""
+        return [identity for identity in self._ids() if _is_left(self.path(identity))]
 
     def sweep(self) -> None:
-        """Remove the containers of ``remove`` whose processes are gone. Never fails."""
-        for identity in self._ids():
-            path = self.path(identity)
+        """Remove what ``left`` lists. Never fails."""
+        for identity in self.left():
             with contextlib.suppress(OSError, StoreError):
-                if os.path.exists(f"{path}/{_REMOVE}") and files.is_left_behind(path):
-                    self.delete(identity)
+                self.delete(identity)
 
     def all(self) -> list[Container]:
         """Every container, the newest first."""
@@ -106,6 +134,40 @@ class Containers:
             if container is not None:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
+
+    def sound(self) -> list[Container]:
+        """As ``all``, without those whose record is damaged."""
+        found = []
+        for identity in self._ids():
+            with contextlib.suppress(StoreError):
+                container = self._read(identity, ())
+                if container is not None:
+                    found.append(container)
+        return found
+
+    def ids(self) -> list[str]:
+        """All ids, also of containers that are damaged."""
+        return self._ids()
+
+    def damaged(self) -> list[str]:
+        """The ids of containers whose record cannot be read: nobody knows what they need."""
+        sound = {container.id for container in self.sound()}
+        return [identity for identity in self._ids() if identity not in sound]
+
+    def dangling(self) -> list[str]:
+        """Names whose container is gone."""
+        try:
+            names = sorted(os.listdir(self._names))
+        except FileNotFoundError:
+            return []
+        return [name for name in names if not name.startswith(".") and not self._owner(name)]
+
+    def remove_dangling(self, name: str) -> None:
+        """Remove a name unless a container has it. Raises StoreError."""
+        with store_errors("removing the name"), leases.lease(self._lock):
+            if self._owner(name) is None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self._names}/{name}")
 
     def find(self, text: str, least: int = 1) -> Container | None:
         """The container with that name, id, or unambiguous beginning of an id.
@@ -129,23 +191,37 @@ class Containers:
         with store_errors("changing the container"):
             files.write_atomic(f"{container.path}/container.json", _encode(container))
 
-    def remove(self, text: str) -> None:
+    def remove(
+        self, text: str, force: bool = False, runs: Callable[[str], bool] = lambda path: False
+    ) -> None:
         """Remove the container that ``text`` means, also one whose record is damaged.
 
-        Raises ContainerNotFound, StoreError.
+        ``force``: also one that is in use. ``runs`` tells whether something that no mark tells of
+        runs in the container at a path. Raises ContainerInUse, ContainerNotFound, StoreError.
         """
         identity = self._resolve(text, 1)
         if identity is None or not os.path.isdir(self.path(identity)):
             raise ContainerNotFound(f"no such container: {text}", hint="udocker ps lists them")
-        self.delete(identity)
+        if not force:
+            _check_unused(self.path(identity), text, runs)
+        self.delete(identity, force)
 
-    def delete(self, identity: str) -> None:
-        """Remove a container, its names and everything it wrote. Raises StoreError."""
+    def delete(self, identity: str, force: bool = True) -> None:
+        """Remove a container, its names and everything it wrote.
+
+        Raises ContainerInUse unless ``force``, StoreError.
+        """
         with store_errors("removing the container"):
             names = self._names_of(identity)
             os.makedirs(self._temporary, exist_ok=True)
-            aside = f"{self._temporary}/{files.unique_name()}"
+            aside = f"{self._temporary}/{files.temporary_name()}"
             os.rename(self.path(identity), aside)
+            if not force:
+                try:
+                    _check_unused(aside, identity[:12])  # it may have begun just now
+                except ContainerInUse:
+                    os.rename(aside, self.path(identity))
+                    raise
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self._names}/{name}")
@@ -168,7 +244,7 @@ class Containers:
 
     def add_name(self, container: Container, name: str) -> None:
         """Give one more name. Raises NameInUse, UsageError, StoreError."""
-        with store_errors("naming the container"), files.lease(self._lock):
+        with store_errors("naming the container"), leases.lease(self._lock):
             self._claim(name, container.id)
 
     def remove_name(self, name: str) -> None:
@@ -180,7 +256,7 @@ class Containers:
     def rename(self, old: str, new: str) -> None:
         """Replace a name. Raises ContainerNotFound, NameInUse, UsageError, StoreError."""
         self._check_taken(old)
-        with store_errors("renaming the container"), files.lease(self._lock):
+        with store_errors("renaming the container"), leases.lease(self._lock):
             self.check_name(new)
             os.rename(f"{self._names}/{old}", f"{self._names}/{new}")
 
@@ -193,7 +269,7 @@ class Containers:
         self.check_name(name)
         os.makedirs(self._names, exist_ok=True)
         os.makedirs(self._temporary, exist_ok=True)
-        temporary = f"{self._temporary}/{files.unique_name()}"
+        temporary = f"{self._temporary}/{files.temporary_name()}"
         os.symlink(identity, temporary)
         try:
             os.rename(temporary, f"{self._names}/{name}")
@@ -271,6 +347,57 @@ class Containers:
                 f"container {identity[:12]} is damaged: {path}/container.json",
                 hint=f"udocker rm {identity[:12]}",
             ) from error
+
+
+def _is_left(path: str) -> bool:
+    try:
+        with open(f"{path}/{_REMOVE}", encoding="ascii") as stream:
+            state = makers.state(stream.read())
+        silent = files.older_than(f"{path}/{_REMOVE}", files.SURELY_LEFT)
+        if state == makers.ALIVE or (state == makers.UNKNOWN and not silent):
+            return False
+        if any(_is_alive(*user) for user in _users(path)):
+            return False
+        lock = files.lock_entry(path)
+    except (OSError, ValueError):  # it has none, or is held
+        return False
+    if lock is not None:
+        os.close(lock)
+    return True
+
+
+def _check_unused(path: str, name: str, runs: Callable[[str], bool] = lambda path: False) -> None:
+    for mark, node in _users(path):
+        if _is_alive(mark, node):
+            known = makers.state(mark) == makers.ALIVE
+            where = f"process {makers.pid(mark)}" + ("" if known else f" on {node}")
+            raise ContainerInUse(f"container {name} is in use: {where}", hint=_IN_USE)
+    if runs(path):
+        raise ContainerInUse(f"container {name} is in use: a run has left processes", hint=_IN_USE)
+
+
+def _users(path: str) -> Iterator[tuple[str, str]]:
+    """Marks of processes that may use the container at ``path``, and their hosts' names."""
+    try:
+        marks = os.listdir(f"{path}/{_USERS}")
+    except OSError:
+        return
+    for mark in marks:
+        with contextlib.suppress(OSError):
+            place = f"{path}/{_USERS}/{mark}"
+            if makers.state(mark) == makers.ENDED:
+                os.unlink(place)
+                continue
+            with open(place, encoding="utf-8", errors="replace") as stream:
+                yield mark, stream.read().strip()
+
+
+def _is_alive(mark: str, node: str) -> bool:
+    """Of another boot of this very host nothing is left."""
+    if makers.state(mark) != makers.UNKNOWN:
+        return makers.state(mark) == makers.ALIVE
+    here = os.uname().nodename
+    return node != here or node.startswith("localhost") or makers.is_of_this_boot(mark)
 
 
 def _encode(container: Container) -> bytes:

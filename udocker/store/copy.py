@@ -9,6 +9,7 @@ import os
 import stat
 
 from udocker import files
+from udocker.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,14 +33,15 @@ def copy_container(
     """Put the container's files into its ROOT, made aside and renamed there whole.
 
     Where the filesystem can, files share their blocks with the tree. ``give`` is called with the
-    copy of the tree. Raises OSError.
+    copy of the tree. Raises OSError, StoreError where another user keeps the tree from us.
     """
     with temporary() as directory:
         copy = f"{directory}/root"
-        _Copier().tree(container.tree, copy)
-        give(copy)
-        if os.path.isdir(container.upper):
-            _Copier().upper(container.upper, copy)
+        with files.beating(directory):
+            _Copier().tree(container.tree, copy)
+            give(copy)
+            if os.path.isdir(container.upper):
+                _Copier().upper(container.upper, copy)
         # ROOT is the empty mount point of the union: rename(2) replaces an empty directory.
         empty(container.root)
         with _writable(copy):
@@ -129,6 +131,10 @@ def _readable(path: str, status: os.stat_result) -> Iterator[None]:
     """Let the owner read, for a while, what only root inside may read by its mode."""
     mode = stat.S_IMODE(status.st_mode)
     needed = 0o500 if stat.S_ISDIR(status.st_mode) else 0o400
+    if status.st_uid != os.geteuid():
+        _check_readable(path, status)
+        yield
+        return
     if mode & needed == needed:
         yield
         return
@@ -137,6 +143,18 @@ def _readable(path: str, status: os.stat_result) -> Iterator[None]:
         yield
     finally:
         os.chmod(path, mode)
+
+
+def _check_readable(path: str, status: os.stat_result) -> None:
+    is_directory = stat.S_ISDIR(status.st_mode)
+    if os.access(path, os.R_OK | (os.X_OK if is_directory else 0)):
+        return
+    what = "directory" if is_directory else "file"
+    raise StoreError(
+        f"the image cannot be copied: uid {status.st_uid} keeps the {what} {path} from others",
+        hint="in F3 and N1 it need not be; or its owner pulls it anew with "
+        "UDOCKER_READABLE_TREES=true",
+    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @value
@@ -33,16 +33,30 @@ class ImageRecord:
 class Images:
     """``images/<registry>/<repository>/_tags/<tag>`` or ``_digests/<hex>``, one file a reference.
 
-    No part of a repository may begin with an underscore, so the two never meet.
+    No part of a repository may begin with an underscore, so the two never meet. What is missing is
+    looked for in ``others``, which are only read.
     """
 
-    def __init__(self, directory: str, temporary: str = "") -> None:
+    def __init__(self, directory: str, temporary: str = "", others: Sequence[Images] = ()) -> None:
+        self._others = tuple(others)
         self._directory = directory
         self._temporary = temporary
 
     def get(self, reference: Reference) -> ImageRecord | None:
-        """What ``reference`` means here. Raises StoreError when the record is damaged."""
-        return self._read(self._path(reference))
+        """What ``reference`` means. Raises StoreError when the record is damaged."""
+        own = self.own(reference)
+        if own is not None:
+            return own
+        for other in self._others:
+            with contextlib.suppress(StoreError):  # as if it were not there
+                record = other.get(reference)
+                if record is not None:
+                    return record
+        return None
+
+    def own(self, reference: Reference) -> ImageRecord | None:
+        """As ``get``, in this store alone."""
+        return self._read(self.path(reference))
 
     def put(self, reference: Reference, record: ImageRecord) -> None:
         """Make ``reference`` mean ``record``. Raises StoreError."""
@@ -57,11 +71,11 @@ class Images:
         }
         with store_errors("storing the image"):
             text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-            files.write_atomic(self._path(reference), text.encode(), aside=self._temporary)
+            files.write_atomic(self.path(reference), text.encode(), aside=self._temporary)
 
     def remove(self, reference: Reference) -> bool:
         """Forget ``reference``; False when it was not known. Raises StoreError."""
-        path = self._path(reference)
+        path = self.path(reference)
         with store_errors("removing the image"):
             try:
                 os.unlink(path)
@@ -71,17 +85,39 @@ class Images:
         return True
 
     def all(self) -> Iterator[ImageRecord]:
-        """Every image in the store, by name."""
+        """Every image of this store, by name. Raises StoreError when a record is damaged."""
+        for path in self.paths():
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def everywhere(self) -> Iterator[ImageRecord]:
+        """Every image that ``get`` finds: first those of this store."""
+        seen = set()
+        for record in self.all():
+            seen.add(record.reference)
+            yield record
+        for other in self._others:
+            with contextlib.suppress(StoreError):
+                for record in other.all():
+                    if record.reference not in seen:
+                        seen.add(record.reference)
+                        yield record
+
+    def paths(self) -> Iterator[str]:
+        """The files of all records, readable or not. Raises StoreError."""
         for folder, folders, names in os.walk(self._directory, onerror=_refuse):
             folders.sort()
             if os.path.basename(folder) in ("_tags", "_digests"):
-                for name in sorted(names):
-                    # A tag begins with no dot; what is being written does.
-                    record = None if name.startswith(".") else self._read(f"{folder}/{name}")
-                    if record is not None:
-                        yield record
+                # A tag begins with no dot; what is being written does.
+                yield from (f"{folder}/{name}" for name in sorted(names) if name[0] != ".")
 
-    def _path(self, reference: Reference) -> str:
+    def read(self, path: str) -> ImageRecord | None:
+        """The record in a file of ``paths``; None when it is gone. Raises StoreError."""
+        return self._read(path)
+
+    def path(self, reference: Reference) -> str:
+        """The file that says what ``reference`` means."""
         if reference.digest is not None:
             last = f"_digests/{reference.digest.algorithm}-{reference.digest.hex}"
         else:

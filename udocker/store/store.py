@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from udocker import files
+from udocker import files, leases
 from udocker.files import store_errors
 from udocker.store.blobs import Blobs
 from udocker.store.containers import Containers
@@ -14,28 +14,61 @@ from udocker.store.trees import Trees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+
+class Clearing:
+    """Things that are out of sight, and not deleted yet: that may take long."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._aside: list[str] = []
+
+    def take(self, path: str) -> None:
+        """Raises StoreError."""
+        aside = f"{self._store.topdir}/tmp/{files.temporary_name()}"
+        with store_errors("removing what is not needed"), contextlib.suppress(FileNotFoundError):
+            os.rename(path, aside)
+            self._aside.append(aside)
+
+    def finish(self) -> None:
+        """Raises StoreError."""
+        with store_errors("removing what is not needed"):
+            for path in self._aside:
+                files.remove_tree(path)
 
 
 class Store:
-    """The parts of the store at ``topdir``. Making one touches nothing on disk."""
+    """The parts of the store at ``topdir``. Making one touches nothing on disk.
 
-    def __init__(self, topdir: str) -> None:
+    ``repos``: stores in which images, trees and blobs are looked for that are missing here, in
+    that order. They are only read.
+    """
+
+    topdir: str
+    blobs: Blobs
+    images: Images
+    trees: Trees
+    containers: Containers
+
+    def __init__(self, topdir: str, repos: Sequence[str] = ()) -> None:
         self.topdir = topdir
-        self.blobs = Blobs(topdir)
-        self.images = Images(f"{topdir}/images", f"{topdir}/tmp")
-        self.trees = Trees(f"{topdir}/trees")
+        others = [Store(path) for path in dict.fromkeys(repos) if path != topdir]
+        self.blobs = Blobs(topdir, [other.blobs for other in others])
+        images = [other.images for other in others]
+        self.images = Images(f"{topdir}/images", f"{topdir}/tmp", images)
+        self.trees = Trees(f"{topdir}/trees", [other.trees for other in others])
         self.containers = Containers(topdir)
 
     @contextlib.contextmanager
     def lease(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-        """Only one process at a time does ``name``; see ``files.lease``. Raises StoreError."""
+        """Only one process at a time does ``name``; see ``leases.lease``. Raises StoreError."""
         import hashlib
 
         hexadecimal = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         with contextlib.ExitStack() as stack:
             with store_errors("using the store"):
-                stack.enter_context(files.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
+                stack.enter_context(leases.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
             yield
 
     @contextlib.contextmanager
@@ -46,11 +79,10 @@ class Store:
         of the block.
         """
         parent = f"{self.topdir}/tmp"
-        path = f"{parent}/{files.unique_name()}"
+        path = f"{parent}/{files.temporary_name()}"
         with store_errors("using the store"):
             os.makedirs(parent, exist_ok=True)
-            files.sweep(parent)
-            self.containers.sweep()
+            self.sweep()
             os.mkdir(path, 0o700)
             lock = files.lock_entry(path)
         try:
@@ -61,6 +93,31 @@ class Store:
                 files.remove_tree(path)
             if lock is not None:
                 os.close(lock)
+
+    @contextlib.contextmanager
+    def pulling(self) -> Iterator[None]:
+        """What comes while the block runs is not taken for garbage. Raises StoreError."""
+        from udocker.store.gc import pulling
+
+        with pulling(f"{self.topdir}/tmp"):
+            yield
+
+    @contextlib.contextmanager
+    def clearing(self) -> Iterator[Clearing]:
+        """Take things out of sight in the block, and delete them after it. Raises StoreError."""
+        clearing = Clearing(self)
+        with store_errors("using the store"):
+            os.makedirs(f"{self.topdir}/tmp", exist_ok=True)
+        self.sweep()
+        try:
+            yield clearing
+        finally:
+            clearing.finish()
+
+    def sweep(self) -> None:
+        """Remove what processes left that are gone. Never fails."""
+        files.sweep(f"{self.topdir}/tmp")
+        self.containers.sweep()
 
     @contextlib.contextmanager
     def references(self) -> Iterator[None]:
