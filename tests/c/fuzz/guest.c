@@ -11,7 +11,7 @@ static void check_order(const struct guest *guest) {
     }
     DEMAND(guest->origin_count == count + (guest->has_union ? 1 : 0));
     for (size_t index = 0; index + 1 < guest->origin_count; index++) {
-        DEMAND(guest->origins[index].size >= guest->origins[index + 1].size);
+        DEMAND(guest->mounts[index].origin.size >= guest->mounts[index + 1].origin.size);
     }
 }
 
