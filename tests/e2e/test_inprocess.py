@@ -312,6 +312,21 @@ def test_a_program_where_the_engine_is_does_not_start(mode: str, container: Cont
     assert result.err.startswith("udocker: cannot load /tmp/bare: it is made for a place")
 
 
+def test_mounts_have_the_numbers_that_mountinfo_has(
+    mode: str, native: str, container: Container, outside: Path
+) -> None:
+    """Mounts of the host, what is mounted below them, and files of both layers of the union."""
+    (outside / "v").mkdir()
+    (outside / "v/file").touch()
+    (outside / "other").touch()
+    volumes = ("-v", f"{outside}/v:/v", "-v", f"{outside}/other:/v2/file:ro")
+    paths = "/ /etc /etc/hosts /etc/passwd /usr/bin/env /tmp /tmp/new /v /v/file /v2 /v2/file"
+    paths += " /proc /proc/self/status /dev /dev/null /dev/pts /dev/shm /sys /sys/fs/cgroup"
+    script = _COMPILE.format(options="", name="mounts") + f"touch /tmp/new; /tmp/mounts {paths}"
+    for each in (native, mode):
+        assert (each, container(each, script, *volumes).out) == (each, "done\n")
+
+
 def test_it_runs_on_a_volume_as_well(mode: str, native: str, container: Container) -> None:
     build = _COMPILE.format(options="", name="behave")
     run = "rm -rf /w/new && mkdir /w/new && cd /w/new && /tmp/behave paths gone sockets scripts"
