@@ -1,5 +1,6 @@
 #include "calls.h"
 
+#include "deep.h"
 #include "own.h"
 #include "pin.h"
 #include "quick.h"
@@ -99,6 +100,24 @@ static long by_path(struct process *process, const struct call *call, char *host
     return result;
 }
 
+/* Of what has no path: a file with a long one is refused where it may lie on a read-only mount. */
+static bool may_be_readonly(const struct guest *guest, long descriptor) {
+    struct status status;
+    struct status other;
+    if (kernel(NR_newfstatat, descriptor, (long)"", (long)&status, AT_EMPTY_PATH, 0, 0) < 0) {
+        return false;
+    }
+    for (size_t index = 0; index < guest->mount_count; index++) {
+        const struct mount *mount = &guest->mounts[index];
+        if (mount->readonly &&
+            kernel(NR_newfstatat, AT_FDCWD, (long)mount->source, (long)&other, 0, 0, 0) == 0 &&
+            other.device == status.device) {
+            return true;
+        }
+    }
+    return false;
+}
+
 long may_change_descriptor(const struct process *process, long descriptor) {
     if (!process->guest.has_readonly) {
         return 0;
@@ -107,10 +126,12 @@ long may_change_descriptor(const struct process *process, long descriptor) {
     if (space == NULL) {
         return -ENOMEM;
     }
-    long size = path_of_directory(&process->guest, descriptor, space);
+    long size = deep_mount_path(&process->guest, descriptor, space);
     bool is_readonly =
-        size > 0 &&
-        guest_mount(&process->guest, space->guest, size == 1 ? 0 : (size_t)size)->readonly;
+        size > 0
+            ? guest_mount(&process->guest, space->guest, size == 1 ? 0 : (size_t)size)->readonly
+            : (size == -ENOTDIR || size == -ENAMETOOLONG) &&
+                  may_be_readonly(&process->guest, descriptor);
     workspace_give_back(space);
     return is_readonly ? -EROFS : 0;
 }
@@ -121,7 +142,7 @@ bool descriptor_is_inside(const struct process *process, long descriptor) {
     if (space == NULL) {
         return false;
     }
-    long size = path_of_directory(guest, descriptor, space);
+    long size = deep_mount_path(guest, descriptor, space);
     bool is_inside =
         size > 0 &&
         guest_mount(guest, space->guest, size == 1 ? 0 : (size_t)size)->target_size == 0;
@@ -289,6 +310,7 @@ struct first {
     const struct mount *mount; /* NULL: a descriptor stands for it */
     bool is_magic;
     bool is_entry;
+    bool is_deep;
     bool has_end;
 };
 
@@ -322,6 +344,7 @@ static long resolve_first(struct process *process, const struct row *row, struct
     }
     first->is_magic = space->is_magic;
     first->is_entry = space->is_entry;
+    first->is_deep = space->is_deep;
     first->has_end = space->has_end;
     const char *kept = space->is_entry ? space->guest : space->host;
     copy_bytes(space->kept, kept, length_of(kept) + 1);
@@ -357,6 +380,9 @@ static long two_paths(struct process *process, const struct row *row, const stru
     if (moves && first.is_entry && space->is_entry) {
         uint64_t flags = call->number == NR_renameat2 ? (unsigned)argument[4] : 0;
         return union_rename(&process->guest, space, first.has_end, flags);
+    }
+    if (moves && first.is_deep != space->is_deep && (first.is_entry || space->is_entry)) {
+        return -EXDEV; /* what a union has to remember of it has no path */
     }
     if (first.is_entry) {
         return -EBUSY; /* the second one ends in dots */

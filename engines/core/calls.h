@@ -110,4 +110,8 @@ static inline bool persona_can(const struct persona *persona, int capability) {
 struct workspace *workspace_take(void);
 void workspace_give_back(struct workspace *space);
 
+/* A descriptor to be closed when the workspace is given back, or two more were held since. */
+void workspace_hold(struct workspace *space, long descriptor);
+void workspace_let_go(struct workspace *space); /* of all that it holds */
+
 #endif

@@ -48,8 +48,8 @@ static long call_chroot(struct process *process, const struct call *call, struct
     if (result == 0) {
         result = kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status, 0, 0, 0);
     }
-    if (result == 0 && (status.mode & S_IFMT) != S_IFDIR) {
-        result = -ENOTDIR;
+    if (result == 0 && (space->is_deep || (status.mode & S_IFMT) != S_IFDIR)) {
+        result = space->is_deep ? -ENAMETOOLONG : -ENOTDIR;
     }
     if (result == 0) {
         result = kernel(NR_faccessat, AT_FDCWD, (long)space->host, X_OK, 0, 0, 0);

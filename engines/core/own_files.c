@@ -1,5 +1,6 @@
 /* What is done to files besides opening them, as far as it is about owners, modes and attributes.
  */
+#include "mount_ids.h"
 #include "own.h"
 #include "table.h"
 
@@ -312,6 +313,8 @@ long carry_out_on_host(struct process *process, const struct call *call,
         return make(process, call, &second, mount);
     case NR_mknodat:
         return make(process, call, &second, mount);
+    case NR_name_to_handle_at:
+        return mount_of_handle(&process->guest, call, mount);
     default:
         (void)first;
         break;

@@ -158,9 +158,9 @@ static long open_as_told(const struct opening *opening, const struct workspace *
     if (opening->how == NULL) {
         return open_host(space, opening->flags, opening->mode);
     }
-    struct open_how how = *opening->how;
-    how.resolve |= space->is_magic ? 0 : RESOLVE_NO_SYMLINKS;
-    return kernel(NR_openat2, AT_FDCWD, (long)space->host, (long)&how, sizeof how, 0, 0);
+    return space->is_magic ? kernel(NR_openat2, AT_FDCWD, (long)space->host, (long)opening->how,
+                                    sizeof *opening->how, 0, 0)
+                           : open_resolved_how(space->host, opening->how);
 }
 
 static bool is_written(long flags) {
@@ -282,7 +282,7 @@ static long open_resolved(struct process *process, struct opening *opening,
     if (space->mount->readonly) {
         return open_readonly(space, opening->flags, opening->mode);
     }
-    if (process->guest.has_union &&
+    if (process->guest.has_union && !space->is_deep &&
         (space->is_magic ? space->is_lower : space->mount->lower != NULL)) {
         return open_in_union(process, opening, space);
     }

@@ -1,4 +1,5 @@
 /* stat(2) and chown(2) in all their forms: owners are the guest's own. */
+#include "mount_ids.h"
 #include "own.h"
 #include "pin.h"
 #include "proc_owner.h"
@@ -10,6 +11,8 @@ enum {
     AT_NO_AUTOMOUNT = 0x800,
     AT_STATX_SYNC_TYPE = 0x6000,
     STATX_NEEDED = 0x11b, /* the type, the mode, the owners and the inode */
+    STATX_MNT_ID = 0x1000,
+    STATX_MNT_ID_UNIQUE = 0x4000,
     PERMISSIONS = 07777,
     SETUID = 04000,
     SETGID = 02000,
@@ -27,6 +30,7 @@ struct extended_status {
     uint64_t times[8];
     uint32_t special[2];
     uint32_t device_major, device_minor;
+    uint64_t mount_id;
 };
 
 /* A question about a file: stat(2) or statx(2). */
@@ -68,12 +72,33 @@ static void show(const struct process *process, const struct question *question,
     }
 }
 
+static bool asks_for_mount(const struct question *question) {
+    return question->is_extended && question->mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE);
+}
+
+/* Numbers that are never used again go with calls that the guest has not. */
+static long mask_of(const struct question *question) {
+    return (question->mask & ~(long)STATX_MNT_ID_UNIQUE) | STATX_NEEDED;
+}
+
+/* The kernel tells the number of the host's mount, asked or not. mount: NULL, not known. */
+static void show_mount(const struct process *process, const struct question *question,
+                       const struct mount *mount) {
+    struct extended_status *status = question->answer;
+    if (status->mask & STATX_MNT_ID) {
+        status->mount_id = mount_shown(&process->guest, mount, status->mount_id);
+    }
+}
+
 static long ask(const struct process *process, const struct question *question, long dirfd,
                 const char *path, long flags) {
     const struct guest *guest = &process->guest;
     if (question->is_extended) {
-        long result = kernel(NR_statx, dirfd, (long)path, flags, question->mask | STATX_NEEDED,
+        long result = kernel(NR_statx, dirfd, (long)path, flags, mask_of(question),
                              (long)question->answer, 0);
+        if (result == 0 && !asks_for_mount(question)) {
+            ((struct extended_status *)question->answer)->mask &= ~(uint32_t)STATX_MNT_ID;
+        }
         if (result == 0) {
             show(process, question, dirfd, path);
             union_show_extended(guest, question->answer, dirfd, path, flags);
@@ -184,13 +209,21 @@ static long status_at(struct process *process, const struct question *question, 
                       const char *path, struct workspace *space) {
     long flags = question->flags;
     if (path == NULL || (flags & AT_EMPTY_PATH && path_is_empty(path))) {
-        return ask(process, question, dirfd, path, flags);
+        long result = ask(process, question, dirfd, path, flags);
+        if (result == 0 && asks_for_mount(question)) {
+            show_mount(process, question, mount_of_descriptor(&process->guest, dirfd));
+        }
+        return result;
     }
-    long result = quick_ask(process, question, dirfd, path, space->host);
+    bool with_mount = asks_for_mount(question);
+    long result = with_mount ? -ENOSYS : quick_ask(process, question, dirfd, path, space->host);
     if (result == -ENOSYS) {
         enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
         result = path_resolve(&process->guest, dirfd, path, last, space);
         result = result < 0 ? result : ask(process, question, AT_FDCWD, space->host, flags);
+        if (result == 0 && with_mount) {
+            show_mount(process, question, space->mount);
+        }
     }
     show_process(process, question, result, path);
     return result;

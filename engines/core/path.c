@@ -1,5 +1,6 @@
 #include "path.h"
 
+#include "deep.h"
 #include "proc.h"
 #include "union.h"
 
@@ -489,12 +490,13 @@ static long begin(struct walk *walk, long dirfd) {
     return 0;
 }
 
-long path_resolve_within(const struct guest *guest, long dirfd, const char *path, enum last last,
-                         uint64_t limits, struct workspace *space) {
+static long walk_path(const struct guest *guest, long dirfd, const char *path, enum last last,
+                      uint64_t limits, struct workspace *space) {
     struct walk walk = {.guest = guest, .space = space, .last = last, .limits = limits, .tail = ""};
     space->is_magic = false;
     space->is_lower = false;
     space->is_entry = false;
+    space->is_deep = false;
     space->layer = NOWHERE;
     walk.found_size = PATH_SIZE;
     long result = path_copy(space->rest, path);
@@ -508,6 +510,16 @@ long path_resolve_within(const struct guest *guest, long dirfd, const char *path
         result = step(&walk);
     }
     return result < 0 ? result : finish(&walk);
+}
+
+long path_resolve_within(const struct guest *guest, long dirfd, const char *path, enum last last,
+                         uint64_t limits, struct workspace *space) {
+    long result = walk_path(guest, dirfd, path, last, limits, space);
+    if (result != -ENAMETOOLONG || limits & ~MAY_BE_MISSING) {
+        return result;
+    }
+    result = deep_resolve(guest, &dirfd, path, last, space);
+    return result == WALK_ON ? walk_path(guest, dirfd, space->rest, last, limits, space) : result;
 }
 
 long path_resolve(const struct guest *guest, long dirfd, const char *path, enum last last,

@@ -16,6 +16,8 @@ struct workspace {
     bool is_lower; /* and it is open on what is in the lower directory of the union */
     bool is_entry; /* of a union: host is the place in the upper one, whatever is there */
     bool has_end;  /* host ends in a slash, or in dots, that are not in guest */
+    bool is_deep;  /* host begins with a descriptor, and guest is no more than near it: deep.h */
+    int held[2];   /* descriptors that answers begin with, plus one; 0: none */
     enum layer layer; /* of a union, if it is no entry */
 
     char guest[PATH_SIZE]; /* the canonical guest path so far; at the end the whole one */

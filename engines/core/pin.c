@@ -78,12 +78,37 @@ static long open_by_parts(const char *host, long flags, long mode) {
     return dirfd;
 }
 
+/* The descriptor that host begins with, of which the rest is left; or AT_FDCWD. */
+static long take_descriptor(const char **host) {
+    const size_t size = sizeof BY_DESCRIPTOR - 1;
+    if (!same_bytes(*host, BY_DESCRIPTOR, size)) {
+        return AT_FDCWD;
+    }
+    long descriptor = 0;
+    const char *byte = *host + size;
+    for (; *byte >= '0' && *byte <= '9' && descriptor < 100000000; byte++) {
+        descriptor = descriptor * 10 + (*byte - '0');
+    }
+    if (*byte != '/') {
+        return AT_FDCWD;
+    }
+    *host = byte[1] == '\0' ? "." : byte + 1;
+    return descriptor;
+}
+
+long open_resolved_how(const char *host, const struct open_how *how) {
+    struct open_how without_links = *how;
+    without_links.resolve |= RESOLVE_NO_SYMLINKS;
+    long dirfd = take_descriptor(&host);
+    return kernel(NR_openat2, dirfd, (long)host, (long)&without_links, sizeof without_links, 0, 0);
+}
+
 long open_resolved_host(const char *host, long flags, long mode) {
-    struct open_how how = {.flags = flags_that_count(flags), .resolve = RESOLVE_NO_SYMLINKS};
+    struct open_how how = {.flags = flags_that_count(flags)};
     if (how.flags & (O_CREAT | O_TMPFILE_BIT)) {
         how.mode = (uint64_t)mode & MODE_BITS;
     }
-    long result = kernel(NR_openat2, AT_FDCWD, (long)host, (long)&how, sizeof how, 0, 0);
+    long result = open_resolved_how(host, &how);
     /* Some filters answer EPERM for what they do not know. */
     return result == -ENOSYS || result == -EPERM ? open_by_parts(host, flags, mode) : result;
 }

@@ -26,6 +26,10 @@ long pass_held(const struct call *call, char *host);
 /* -ELOOP when a directory above is a symbolic link; else 0. */
 long pin_check(char *host);
 
+/* openat2(2) of one, with no link to be followed but a descriptor that it may begin with: deep.h.
+ */
+long open_resolved_how(const char *host, const struct open_how *how);
+
 /* openat(2) of a host path that has no link but the last, which O_NOFOLLOW keeps. */
 long open_resolved_host(const char *host, long flags, long mode);
 

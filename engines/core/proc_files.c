@@ -1,5 +1,6 @@
 #include "proc_files.h"
 
+#include "mount_ids.h"
 #include "own.h"
 #include "proc.h"
 #include "proc_mounts.h"
@@ -9,7 +10,20 @@ enum { PLACE_SIZE = 64 };
 
 static const char *const names[] = {"maps", "smaps", "mounts", "mountinfo", "mountstats", "status"};
 
+/* Those of fdinfo are numbers. */
+static bool is_number(const char *name, size_t size) {
+    for (size_t at = 0; at < size; at++) {
+        if (name[at] < '0' || name[at] > '9') {
+            return false;
+        }
+    }
+    return size > 0;
+}
+
 bool proc_is_file(const char *name, size_t size) {
+    if (is_number(name, size)) {
+        return true;
+    }
     for (size_t index = 0; index < sizeof names / sizeof names[0]; index++) {
         if (length_of(names[index]) == size && same_bytes(names[index], name, size)) {
             return true;
@@ -154,11 +168,68 @@ static void write_place(char *place, unsigned long pid, const char *name) {
     copy_bytes(place + size, name, length_of(name) + 1);
 }
 
+/* fdinfo: the mount gets the number that mountinfo has. link: which the descriptor is at. */
+static void translate_mount(const struct guest *guest, struct text *out, const struct text *in,
+                            const char *link) {
+    static const char field[] = "mnt_id:\t";
+    const size_t size = sizeof field - 1;
+    const char *end = in->bytes + in->size;
+    for (const char *line = in->bytes; line < end;) {
+        const char *next = end_of_line(line, end);
+        next += next < end ? 1 : 0;
+        if ((size_t)(next - line) > size && same_bytes(line, field, size)) {
+            unsigned long id = 0;
+            for (line += size; *line >= '0' && *line <= '9'; line++) {
+                id = id * 10 + (unsigned long)(*line - '0');
+            }
+            text_add(out, field, size);
+            text_add_number(out, mount_shown(guest, mount_of_link(guest, link), id));
+        }
+        text_add(out, line, (size_t)(next - line));
+        line = next;
+    }
+}
+
+static const char INFO[] = "fdinfo/";
+
+/* The number of the descriptor, if name is one of fdinfo; else NULL. */
+static const char *descriptor_of(const char *name) {
+    const size_t size = sizeof INFO - 1;
+    bool is_one = same_bytes(name, INFO, size) && is_number(name + size, length_of(name + size)) &&
+                  length_of(name + size) <= 10;
+    return is_one ? name + size : NULL;
+}
+
+static long open_info(const struct guest *guest, unsigned long pid, const char *name, long flags) {
+    char place[PLACE_SIZE];
+    char link[PLACE_SIZE] = "fd/";
+    struct text in;
+    struct text out;
+    text_make(&in);
+    text_make(&out);
+    write_place(place, pid, name);
+    copy_bytes(link + 3, descriptor_of(name), length_of(descriptor_of(name)) + 1);
+    long result = text_read(&in, place);
+    if (result == 0) {
+        write_place(place, pid, link);
+        translate_mount(guest, &out, &in, place);
+        result = text_open(&out, !(flags & O_CLOEXEC));
+    }
+    text_free(&in);
+    text_free(&out);
+    return result;
+}
+
 long proc_open(const struct guest *guest, const char *host, long flags) {
     unsigned long pid;
     const char *name = proc_entry(host, &pid);
-    if (name == NULL || !proc_is_file(name, length_of(name)) || same_text(name, "status") ||
-        (flags & (O_ACCMODE | O_PATH | O_DIRECTORY | O_TRUNC)) != O_RDONLY) {
+    if (name == NULL || (flags & (O_ACCMODE | O_PATH | O_DIRECTORY | O_TRUNC)) != O_RDONLY) {
+        return -ENOSYS;
+    }
+    if (descriptor_of(name) != NULL) {
+        return open_info(guest, pid, name, flags);
+    }
+    if (!proc_is_file(name, length_of(name)) || same_text(name, "status")) {
         return -ENOSYS;
     }
     char place[PLACE_SIZE];

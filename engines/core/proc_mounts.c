@@ -1,5 +1,7 @@
 #include "proc_mounts.h"
 
+#include "mount_ids.h"
+
 /* A word of a line of mountinfo, as it stands there. */
 struct word {
     const char *bytes;
@@ -8,6 +10,7 @@ struct word {
 
 /* What a line says. */
 struct entry {
+    unsigned long id;
     struct word device, root, options, fields; /* fields: none or more words */
     struct word type, source, super_options;
     char *point; /* where it is mounted on the host, with nothing escaped */
@@ -20,8 +23,7 @@ struct writer {
     const struct guest *guest;
     struct text *out;
     enum form form;
-    unsigned long count; /* of mounts below those of the guest */
-    char *host;          /* PATH_SIZE bytes each */
+    char *host; /* PATH_SIZE bytes each */
     char *path;
 };
 
@@ -80,8 +82,13 @@ static void add_word(struct text *out, struct word word) {
 /* Read a line; *line goes on to the next one. False when it is none of these. */
 static bool read_entry(const char **line, struct entry *entry) {
     const char *text = *line;
-    next_word(&text); /* its number, and that of the one above */
-    next_word(&text);
+    struct word number = next_word(&text);
+    next_word(&text); /* the number of the one above */
+    entry->id = 0;
+    for (size_t at = 0; at < number.size && number.bytes[at] >= '0' && number.bytes[at] <= '9';
+         at++) {
+        entry->id = entry->id * 10 + (unsigned long)(number.bytes[at] - '0');
+    }
     entry->device = next_word(&text);
     entry->root = next_word(&text);
     struct word point = next_word(&text);
@@ -171,11 +178,6 @@ static void add_line(struct writer *writer, const struct entry *entry, struct wo
     text_add(out, "\n", 1);
 }
 
-/* Numbers for what is mounted in the guest: the root is the last of them, and gets 1. */
-static unsigned long number_of(const struct guest *guest, const struct mount *mount) {
-    return (unsigned long)(guest->mounts + guest->mount_count - mount);
-}
-
 static const struct mount *above(const struct guest *guest, const struct mount *mount) {
     size_t size = mount->target_size;
     while (size > 0 && mount->target[size - 1] != '/') {
@@ -189,32 +191,46 @@ static bool is_below(const char *path, size_t size, const char *prefix, size_t p
            (size == prefix_size || path[prefix_size] == '/');
 }
 
-/* A mount of the guest: what it shows belongs to the deepest mount of the host above its source. */
-static void add_mount(struct writer *writer, const struct mount *mount, const char *lines) {
-    struct entry entry = {.point = writer->host};
+/* What a mount of the guest shows belongs to the deepest mount of the host above its source. */
+static bool find_entry(const struct writer *writer, const struct mount *mount, const char *lines,
+                       struct entry *entry) {
     const char *found = NULL;
     size_t longest = 0;
+    entry->point = writer->host;
     for (const char *line = lines; *line != '\0';) {
         const char *begin = line;
-        if (read_entry(&line, &entry) && entry.point_size >= longest &&
-            is_below(mount->source, mount->source_size, entry.point, entry.point_size)) {
+        if (read_entry(&line, entry) && entry->point_size >= longest &&
+            is_below(mount->source, mount->source_size, entry->point, entry->point_size)) {
             found = begin;
-            longest = entry.point_size;
+            longest = entry->point_size;
         }
     }
-    if (found == NULL || !read_entry(&found, &entry)) {
+    return found != NULL && read_entry(&found, entry);
+}
+
+static unsigned long number_of(const struct writer *writer, const struct mount *mount,
+                               const char *lines) {
+    struct entry entry;
+    return find_entry(writer, mount, lines, &entry) ? mount_pair(writer->guest, mount, entry.id)
+                                                    : 0;
+}
+
+static void add_mount(struct writer *writer, const struct mount *mount, const char *lines) {
+    struct entry entry;
+    bool is_root = mount->target_size == 0;
+    unsigned long parent = is_root ? 0 : number_of(writer, above(writer->guest, mount), lines);
+    if (!find_entry(writer, mount, lines, &entry)) {
         return;
     }
-    struct word below = {mount->source + longest, mount->source_size - longest};
-    bool is_root = mount->target_size == 0;
+    struct word below = {mount->source + entry.point_size, mount->source_size - entry.point_size};
     add_line(writer, &entry, below, is_root ? "/" : mount->target, is_root ? 1 : mount->target_size,
-             mount->readonly, number_of(writer->guest, mount),
-             is_root ? 0 : number_of(writer->guest, above(writer->guest, mount)));
+             mount->readonly, mount_pair(writer->guest, mount, entry.id), parent);
 }
 
 /* What the host has mounted below the source of a mount. */
 static void add_mounts_below(struct writer *writer, const struct mount *mount, const char *lines) {
     struct entry entry = {.point = writer->host};
+    unsigned long number = number_of(writer, mount, lines);
     for (const char *line = lines; *line != '\0';) {
         if (!read_entry(&line, &entry) || entry.point_size <= mount->source_size ||
             !is_below(entry.point, entry.point_size, mount->source, mount->source_size)) {
@@ -229,7 +245,7 @@ static void add_mounts_below(struct writer *writer, const struct mount *mount, c
         size_t size = mount->target_size + left;
         if (guest_mount(writer->guest, writer->path, size) == mount) {
             add_line(writer, &entry, (struct word){"", 0}, writer->path, size, mount->readonly,
-                     MAX_MOUNTS + ++writer->count, number_of(writer->guest, mount));
+                     mount_pair(writer->guest, mount, entry.id), number);
         }
     }
 }

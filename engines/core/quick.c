@@ -3,7 +3,7 @@
 #include "memory.h"
 #include "proc_files.h"
 
-enum { LONGEST = 1024, PAGE = 4096, MODE_BITS = 07777 };
+enum { PAGE = 4096, MODE_BITS = 07777 };
 
 static bool may_be_mount(const struct guest *guest, const char *name, size_t size) {
     for (size_t index = 0; index + 1 < guest->mount_count; index++) {
@@ -53,7 +53,7 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
         return true;
     }
     size_t begin = shape->is_absolute ? 1 : 0;
-    for (size_t at = begin; at < LONGEST; at++) {
+    for (size_t at = begin; at < QUICK_LONGEST; at++) {
         if (((uintptr_t)path + at) % PAGE == 0 && !page_is_there(path + at)) {
             return false;
         }

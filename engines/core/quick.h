@@ -7,6 +7,8 @@
 
 #include "union.h"
 
+enum { QUICK_LONGEST = 1024 }; /* a longer path is one for the walk */
+
 /* What can be said of a path without looking at a file. */
 struct shape {
     bool is_single;         /* one name, or ".", and not that of a mount */

@@ -1,5 +1,8 @@
 #include "union.h"
 
+#include "deep.h"
+#include "quick.h"
+
 enum {
     PROT_READ_WRITE = 3,
     MAP_SHARED = 1,
@@ -352,14 +355,21 @@ static bool is_deleted(long dirfd, struct workspace *space) {
 /* The same in a workspace, of a directory that the guest has open. */
 static enum folder folder_of(const struct guest *guest, long dirfd, struct workspace *space) {
     long size = path_of_directory(guest, dirfd, space);
+    if (size == -ENAMETOOLONG) {
+        return deep_mount_path(guest, dirfd, space) < 0 ? UNKNOWN_FOLDER : NATIVE;
+    }
     if (size < 0) {
         return size == -ENOENT && is_deleted(dirfd, space) ? NATIVE : UNKNOWN_FOLDER;
     }
     size = size == 1 ? 0 : size;
     const struct mount *mount = guest_mount(guest, space->guest, (size_t)size);
-    return mount->lower == NULL
-               ? NATIVE
-               : union_folder(guest, mount, space->guest, (size_t)size, space->host);
+    if (mount->lower == NULL) {
+        return NATIVE;
+    }
+    enum folder folder = union_folder(guest, mount, space->guest, (size_t)size, space->host);
+    /* What is opened below must have a path that tells that it is in the lower one. */
+    bool is_far = mount->lower_size + (size_t)size + QUICK_LONGEST + 2 > PATH_SIZE;
+    return folder == ONLY_LOWER && is_far ? UNKNOWN_FOLDER : folder;
 }
 
 enum folder union_of_descriptor(const struct guest *guest, long dirfd) {

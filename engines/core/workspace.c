@@ -20,7 +20,26 @@ struct workspace *workspace_take(void) {
     return failed(address) ? NULL : (struct workspace *)address;
 }
 
+static void let_go(int *held) {
+    if (*held > 0) {
+        kernel(NR_close, *held - 1, 0, 0, 0, 0, 0);
+        *held = 0;
+    }
+}
+
+void workspace_hold(struct workspace *space, long descriptor) {
+    let_go(&space->held[1]);
+    space->held[1] = space->held[0];
+    space->held[0] = (int)descriptor + 1;
+}
+
+void workspace_let_go(struct workspace *space) {
+    let_go(&space->held[0]);
+    let_go(&space->held[1]);
+}
+
 void workspace_give_back(struct workspace *space) {
+    workspace_let_go(space);
     if (space >= pool && space < pool + POOL) {
         __atomic_clear(&taken[space - pool], __ATOMIC_RELEASE);
     } else {

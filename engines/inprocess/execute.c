@@ -108,11 +108,18 @@ static void exec_give_back(struct exec *exec) {
         kernel(NR_close, exec->descriptor, 0, 0, 0, 0, 0);
     }
     free_extra(exec);
+    workspace_let_go(&exec->space);
     if (exec >= spaces && exec < spaces + SPACES) {
         __atomic_store_n(&exec->owner, 0, __ATOMIC_RELEASE);
     } else {
         kernel(NR_munmap, (long)exec, sizeof *exec, 0, 0, 0, 0);
     }
+}
+
+/* The engine of the next program is told a path, and a deep directory has none. */
+static long resolve(struct exec *exec, long dirfd, const char *path, enum last last) {
+    long result = path_resolve(&exec->process->guest, dirfd, path, last, &exec->space);
+    return result == 0 && exec->space.is_deep ? -ENAMETOOLONG : result;
 }
 
 /* faccessat(2) by what is open, which takes no walk over a long path; Linux 5.8 can. */
@@ -184,7 +191,7 @@ static long check_interpreter(struct exec *exec, const struct elf_file *file) {
     }
     copy_bytes(exec->kept, exec->program, length_of(exec->program) + 1);
     exec->program = exec->kept;
-    result = path_resolve(&exec->process->guest, AT_FDCWD, exec->interpreter, FOLLOW, &exec->space);
+    result = resolve(exec, AT_FDCWD, exec->interpreter, FOLLOW);
     if (result < 0) {
         return result;
     }
@@ -257,7 +264,7 @@ static bool is_link(const char *host) {
 }
 
 static long resolve_and_open(struct exec *exec, long dirfd, const char *path, enum last last) {
-    long result = path_resolve(&exec->process->guest, dirfd, path, last, &exec->space);
+    long result = resolve(exec, dirfd, path, last);
     if (result < 0) {
         return result;
     }

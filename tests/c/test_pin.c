@@ -5,6 +5,7 @@
 
 #define NR_openat2 100000 /* the kernel has no such call */
 #define open_resolved_host open_without_openat2
+#define open_resolved_how how_without_openat2
 #define pin pin_without_openat2
 #define pin_end end_without_openat2
 #define pass_held pass_without_openat2

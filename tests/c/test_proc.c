@@ -144,14 +144,15 @@ static const char *mounts_of(const char *name) {
 static void test_mounts(void) {
     CHECK(GUEST(&guest, "root", "/c/root", "rw", "/dev", "/dev", "ro", "/data",
                 "/srv/with blank/in", "rw", "/etc/hosts", "/c/files/hosts"));
+    /* The host's number times 256, and the place in the list of mounts. */
     CHECK_TEXT(mounts_of("mountinfo"),
-               "1 0 8:1 /c/root / rw,relatime shared:1 - ext4 /dev/sda1 rw,discard\n"
-               "2 1 0:5 / /dev rw,nosuid shared:2 - devtmpfs udev rw,size=4k\n"
-               "3 1 0:40 /vol/in /data ro,relatime - nfs server:/vol ro,vers=4\n"
-               "4 1 8:1 /c/files/hosts /etc/hosts rw,relatime shared:1 - ext4 /dev/sda1 "
+               "5635 0 8:1 /c/root / rw,relatime shared:1 - ext4 /dev/sda1 rw,discard\n"
+               "5890 5635 0:5 / /dev rw,nosuid shared:2 - devtmpfs udev rw,size=4k\n"
+               "7681 5635 0:40 /vol/in /data ro,relatime - nfs server:/vol ro,vers=4\n"
+               "5632 5635 8:1 /c/files/hosts /etc/hosts rw,relatime shared:1 - ext4 /dev/sda1 "
                "rw,discard\n"
-               "257 1 0:41 / /usr rw - tmpfs tmpfs rw\n"
-               "258 2 0:20 / /dev/pts rw,nosuid shared:3 master:1 - devpts devpts rw,gid=5\n");
+               "7939 5635 0:41 / /usr rw - tmpfs tmpfs rw\n"
+               "6146 5890 0:20 / /dev/pts rw,nosuid shared:3 master:1 - devpts devpts rw,gid=5\n");
     CHECK_TEXT(mounts_of("mounts"), "/dev/sda1 / ext4 rw,relatime,discard 0 0\n"
                                     "udev /dev devtmpfs rw,nosuid,size=4k 0 0\n"
                                     "server:/vol /data nfs ro,relatime,vers=4 0 0\n"

@@ -72,7 +72,7 @@ class Container:
 @pytest.fixture(scope="module")
 def container(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Container:
     programs = tmp_path_factory.mktemp("programs")
-    for source in _PROGRAMS.glob("*.c"):
+    for source in _PROGRAMS.glob("*.*"):
         shutil.copy(source, programs)
     return Container(shared, programs)
 
@@ -310,6 +310,47 @@ def test_a_program_where_the_engine_is_does_not_start(mode: str, container: Cont
     result = container(mode, script, check=False)
     assert result.out == "126\n"
     assert result.err.startswith("udocker: cannot load /tmp/bare: it is made for a place")
+
+
+@pytest.mark.parametrize("place", ["/tmp/deep", "/v/deep"])
+def test_directories_have_longer_paths_than_a_path_may_be(
+    mode: str, place: str, native: str, container: Container, outside: Path
+) -> None:
+    """In the union, and on a volume."""
+    volume = ("-v", f"{outside}:/v")
+    script = f"python3 /w/deep.py {place}"
+    expected = container(native, script, *volume).out
+    assert expected.startswith("6030\n")
+    assert expected.endswith("\nFalse\n")
+    assert container(mode, script, *volume).out == expected
+
+
+def test_read_only_volumes_are_so_at_any_depth(
+    mode: str, native: str, container: Container, outside: Path
+) -> None:
+    make = "import os\nfor _ in range(30): os.mkdir('d' * 200), os.chdir('d' * 200)\n"
+    make += "open('file', 'w').write('deep')"
+    subprocess.run([sys.executable, "-c", make], cwd=outside, check=True)
+    script = "python3 /w/deep_readonly.py /v"
+    expected = container(native, script, "-v", f"{outside}:/v:ro").out
+    assert "works" not in expected
+    assert container(mode, script, "-v", f"{outside}:/v:ro").out == expected
+    shutil.rmtree(outside / ("d" * 200))
+
+
+def test_mounts_have_the_numbers_that_mountinfo_has(
+    mode: str, native: str, container: Container, outside: Path
+) -> None:
+    """Mounts of the host, what is mounted below them, and files of both layers of the union."""
+    (outside / "v").mkdir()
+    (outside / "v/file").touch()
+    (outside / "other").touch()
+    volumes = ("-v", f"{outside}/v:/v", "-v", f"{outside}/other:/v2/file:ro")
+    paths = "/ /etc /etc/hosts /etc/passwd /usr/bin/env /tmp /tmp/new /v /v/file /v2 /v2/file"
+    paths += " /proc /proc/self/status /dev /dev/null /dev/pts /dev/shm /sys /sys/fs/cgroup"
+    script = _COMPILE.format(options="", name="mounts") + f"touch /tmp/new; /tmp/mounts {paths}"
+    for each in (native, mode):
+        assert (each, container(each, script, *volumes).out) == (each, "done\n")
 
 
 def test_it_runs_on_a_volume_as_well(mode: str, native: str, container: Container) -> None:

@@ -62,6 +62,14 @@ def is_holder(holder: Holder) -> bool:
         return False
 
 
+def process_id(holder: Holder) -> int:
+    """To tell the user; 0: it has ended."""
+    try:
+        return int(os.readlink(f"/proc/self/fd/{holder.process}").rpartition("/")[2])
+    except (OSError, ValueError):
+        return 0
+
+
 def _holder(name: str, labels: Collection[str]) -> Iterator[Holder]:
     process = os.open(f"/proc/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

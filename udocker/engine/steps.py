@@ -147,11 +147,12 @@ class Steps:
         if os.path.exists(step.state):
             return
         with workdirs.unused(step.work) as unused:
-            if not unused and not union.is_used(step.work):
+            pid = 0 if unused else workdirs.holder(step.work)
+            if pid:
                 raise EngineError(
-                    "the container is running on kernel overlayfs, and nothing else may write "
-                    "to it meanwhile",
-                    hint="wait until that has ended, or run in the same mode: --execmode=N1",
+                    f"process {pid} ({_program(pid)}) runs in the container on kernel overlayfs, "
+                    "and nothing else may write to that meanwhile",
+                    hint="wait until it has ended, or run in the same mode: --execmode=N1",
                 )
             union.share(step.state, step.upper, step.tree)
 

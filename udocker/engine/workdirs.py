@@ -16,7 +16,7 @@ import os
 
 from udocker import files, leases
 from udocker.engine import union
-from udocker.engine.others import borrow, holders, is_holder
+from udocker.engine.others import borrow, holders, is_holder, process_id
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -78,6 +78,11 @@ def is_used(parent: str) -> bool:
     return next(holders(_labels(parent)), None) is not None or union.is_used(parent)
 
 
+def holder(parent: str) -> int:
+    """A process that has the union mounted; 0: there is none."""
+    return next((pid for pid in map(process_id, holders(_labels(parent))) if pid), 0)
+
+
 def make(directory: WorkDirectory) -> None:
     """Raises OSError."""
     with contextlib.suppress(FileExistsError):
@@ -109,12 +114,12 @@ def _look(labels: dict[str, int]) -> tuple[set[int], int, str]:
         used: set[int] = set()
         refusal = ""
         has_ended = False
-        for holder in holders(labels):
+        for found in holders(labels):
             try:
-                return used, _borrow(holder), ""
+                return used, _borrow(found), ""
             except OSError as error:
-                if is_holder(holder):
-                    used.add(labels[holder.label])
+                if is_holder(found):
+                    used.add(labels[found.label])
                     refusal = error.strerror or str(error)
                 else:
                     has_ended = True  # and may have left another one
