@@ -42,7 +42,8 @@ long host_exists(const char *host) {
     return result >= 0 || result == -EINVAL ? 0 : result;
 }
 
-long may_access(const struct process *process, const struct workspace *space, int access) {
+static long may_by_mounts(const struct process *process, const struct workspace *space,
+                          int access) {
     const struct guest *guest = &process->guest;
     long exists = 0;
     if (access == REMOVE && !space->mount->readonly) {
@@ -64,6 +65,16 @@ long may_access(const struct process *process, const struct workspace *space, in
         return exists == 0 ? -EEXIST : -EROFS;
     }
     return exists < 0 ? exists : -EROFS;
+}
+
+long may_access(struct process *process, const struct workspace *space, int access) {
+    long result = may_by_mounts(process, space, access);
+    if (result == 0 && access == CREATE) {
+        result = permission_to_make(process, space);
+    } else if (result == 0 && access == REMOVE) {
+        result = permission_to_remove(process, space);
+    }
+    return result;
 }
 
 static bool is_path_only(long descriptor) {
@@ -151,10 +162,11 @@ bool descriptor_is_inside(const struct process *process, long descriptor) {
 }
 
 /* A name in a directory that the guest has open: the kernel can be trusted with it. */
-static bool is_plain_name(const struct process *process, const struct row *row, long dirfd,
+static bool is_plain_name(struct process *process, const struct row *row, long dirfd,
                           const char *path, enum last last) {
     struct shape shape;
     if (last == FOLLOW || (row->access != READ && process->guest.has_readonly) ||
+        (row->access != READ && permission_is_asked(process)) ||
         !quick_shape(&process->guest, path, &shape) || !shape.is_single) {
         return false;
     }
@@ -312,6 +324,7 @@ struct first {
     bool is_entry;
     bool is_deep;
     bool has_end;
+    long allowed; /* whether the caller may take it from there: 0 or -errno */
 };
 
 /* It is put into the call, or if it is an entry of a union kept as a path of the guest. */
@@ -332,7 +345,8 @@ static long resolve_first(struct process *process, const struct row *row, struct
                               last_by(row, argument), space);
         first->mount = space->mount;
         if (result == 0) {
-            result = moves ? may_access(process, space, REMOVE)
+            first->allowed = moves ? permission_to_remove(process, space) : 0;
+            result = moves ? may_by_mounts(process, space, REMOVE)
                            : union_to_change(&process->guest, space, true);
         }
         if (result == 0 && !moves && process->guest.has_union) {
@@ -352,6 +366,12 @@ static long resolve_first(struct process *process, const struct row *row, struct
     return 0;
 }
 
+/* Whether the caller may put something there; when it moves, in place of what is there. */
+static long may_put(struct process *process, const struct workspace *space, bool moves) {
+    long result = permission_to_make(process, space);
+    return result == 0 && moves ? permission_to_remove(process, space) : result;
+}
+
 /* rename(2) and link(2), and what they became: both on one mount. */
 static long two_paths(struct process *process, const struct row *row, const struct call *call,
                       struct workspace *space) {
@@ -367,11 +387,15 @@ static long two_paths(struct process *process, const struct row *row, const stru
     result =
         path_resolve(&process->guest, dirfd2, (const char *)argument[row->path2], ENTRY, space);
     if (result == 0) {
-        result = may_access(process, space, moves ? REMOVE : CREATE);
+        result = may_by_mounts(process, space, moves ? REMOVE : CREATE);
     }
     if (result == 0 && first.mount != NULL && first.mount != space->mount) {
         bool is_there = moves || host_exists(space->kept) == 0;
         result = is_there ? -EXDEV : -ENOENT;
+    }
+    result = result == 0 ? first.allowed : result;
+    if (result == 0) {
+        result = may_put(process, space, moves);
     }
     if (result < 0) {
         return result;

@@ -85,6 +85,8 @@ long calls_carry_out(struct process *process, const struct call *call, uint64_t 
 const struct persona *persona_of(struct process *process);
 struct persona *persona_to_change(struct process *process);
 
+bool persona_is_in_group(const struct persona *persona, unsigned gid);
+
 /* Whether the caller is a child of vfork(2), with its parent's memory. */
 bool persona_is_borrowed(struct process *process);
 

@@ -14,6 +14,7 @@ enum {
     SECCOMP_FLAGS = 0x17, /* those that need no one to listen */
     FILTER_SIZE = 16,     /* of struct sock_fprog */
     W_OK = 2,
+    AT_EACCESS = 0x200,
     FS_IOC_SETFLAGS = 0x40086602, /* <linux/fs.h>, <linux/fsverity.h> */
     FS_IOC_FSSETXATTR = 0x401c5820,
     FS_IOC_SETVERSION = 0x40087602,
@@ -168,6 +169,10 @@ static long access_at(struct process *process, long dirfd, const char *path, lon
                         : kernel(NR_faccessat2, AT_FDCWD, (long)space->host, mode, flags, 0, 0);
     if (result == -EACCES && root_may(process, space, mode, flags)) {
         result = 0;
+    }
+    bool is_for_root = !(flags & AT_EACCESS) && persona_of(process)->user.real == 0;
+    if (result == 0 && !is_for_root) {
+        result = permission_to_use(process, space, (unsigned)mode);
     }
     return result == 0 && mode & W_OK && space->mount->readonly ? -EROFS : result;
 }

@@ -11,10 +11,10 @@ long host_exists(const char *host);
 
 /*
  * From calls.c: whether what was resolved last may be accessed so (enum access of table.h), as far
- * as that is a matter of mounts. 0 or -errno. The same for what a descriptor is open on, which is
- * to be changed.
+ * as that is a matter of mounts and of owners. 0 or -errno. The same for what a descriptor is open
+ * on, which is to be changed.
  */
-long may_access(const struct process *process, const struct workspace *space, int access);
+long may_access(struct process *process, const struct workspace *space, int access);
 long may_change_descriptor(const struct process *process, long descriptor);
 
 /* From calls.c: whether a descriptor's file lies in the container, and not on a mount. */
@@ -45,6 +45,19 @@ long make_begin(struct process *process, struct call *call, const struct mount *
                 unsigned *taken);
 void make_end(struct process *process, const struct mount *mount, long dirfd, const char *path,
               unsigned taken);
+
+/*
+ * From own_permission.c: whether the caller may do what the kernel would let it do, by owners and
+ * modes that the guest sees. 0 or -errno. Names are those of an ENTRY; wanted: as of access(2).
+ */
+bool permission_is_asked(struct process *process);
+long permission_to_make(struct process *process, const struct workspace *space);
+long permission_to_remove(struct process *process, const struct workspace *space);
+long permission_to_use(struct process *process, const struct workspace *space, unsigned wanted);
+bool permission_is_owner(struct process *process, unsigned uid);
+
+/* Whether a file that was opened to be read is perhaps not the caller's to read. */
+bool permission_may_lack(struct process *process, long descriptor);
 
 /* From own_mappings.c: mmap(2) of a file, executable, or of its patched copy. */
 long map_file(const struct guest *guest, const long *argument);

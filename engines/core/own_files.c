@@ -152,6 +152,9 @@ static long set_mode(struct process *process, long descriptor, unsigned mode,
         return -ENOSYS;
     }
     struct owner owner = owners_find(&process->guest, &file, descriptor, NULL);
+    if (!permission_is_owner(process, owner.uid) && owners_have_place(descriptor, NULL)) {
+        return -EPERM;
+    }
     owner.mode = (int)(mode & PERMISSIONS);
     bool is_inside = is_of_container(process, mount, descriptor);
     /* Files get rights when root opens them. */
@@ -163,7 +166,8 @@ static long set_mode(struct process *process, long descriptor, unsigned mode,
 static long change_mode(struct process *process, const struct call *call, const struct place *place,
                         long flags, const struct mount *mount) {
     unsigned mode = (unsigned)call->argument[place->mode];
-    if (!(mode & GIVES_RIGHTS) && (mode & USUAL) == USUAL && !owners_are_known(&process->guest)) {
+    if (!(mode & GIVES_RIGHTS) && (mode & USUAL) == USUAL && !owners_are_known(&process->guest) &&
+        !permission_is_asked(process)) {
         return pass(call);
     }
     if (place->path == NULL || place->path[0] == '\0') {

@@ -5,7 +5,7 @@
 #include "proc_status.h"
 #include "quick.h"
 
-enum { W_OK = 2, TRIES = 8 };
+enum { R_OK = 4, W_OK = 2, TRIES = 8 };
 
 /* What has been resolved. */
 static long open_host(const struct workspace *space, long flags, long mode) {
@@ -115,7 +115,8 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
     bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT);
     struct shape shape;
     if ((writes && process->guest.has_readonly) || !quick_shape(&process->guest, path, &shape) ||
-        shape.may_be_translated || makes_others(process, flags)) {
+        shape.may_be_translated || makes_others(process, flags) ||
+        (writes && permission_is_asked(process))) {
         return -ENOSYS;
     }
     enum folder folder = quick_folder(&process->guest, dirfd, path, &shape);
@@ -277,8 +278,29 @@ static long open_in_union(struct process *process, struct opening *opening,
     return is_whiteout ? -EAGAIN : result;
 }
 
+/* Whether the caller may open it, or make it. 0 or -errno. */
+static long may_open(struct process *process, const struct opening *opening,
+                     const struct workspace *space) {
+    long flags = opening->flags;
+    if (flags & O_PATH || !permission_is_asked(process)) {
+        return 0;
+    }
+    if (may_be_missing(flags)) {
+        long result = permission_to_make(process, space);
+        if (result < 0) {
+            return result;
+        }
+    }
+    unsigned wanted = (flags & O_ACCMODE) == O_WRONLY ? 0 : R_OK;
+    return permission_to_use(process, space, is_written(flags) ? wanted | W_OK : wanted);
+}
+
 static long open_resolved(struct process *process, struct opening *opening,
                           struct workspace *space) {
+    long allowed = may_open(process, opening, space);
+    if (allowed < 0) {
+        return allowed;
+    }
     if (space->mount->readonly) {
         return open_readonly(space, opening->flags, opening->mode);
     }
@@ -318,6 +340,10 @@ static long open_at(struct process *process, long dirfd, const char *path, long 
         follows && quick_past_links(&process->guest, path, space->kept) ? space->kept : path;
     long result = quick_open_at(process, dirfd, straight, flags, mode, space->host);
     result = result == -EACCES ? -ENOSYS : result;
+    if (result >= 0 && !(flags & O_PATH) && permission_may_lack(process, result)) {
+        kernel(NR_close, result, 0, 0, 0, 0, 0);
+        result = -ENOSYS;
+    }
     for (int count = 0; count < TRIES && (result == -ENOSYS || result == -EAGAIN); count++) {
         result = path_resolve_within(&process->guest, dirfd, path, last_of(flags),
                                      may_be_missing(flags), space);

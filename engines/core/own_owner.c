@@ -239,21 +239,12 @@ static long call_fstat(struct process *process, const struct call *call) {
     return result;
 }
 
-static bool is_in_group(const struct persona *persona, unsigned gid) {
-    for (unsigned index = 0; index < persona->group_count; index++) {
-        if (persona->groups[index] == gid) {
-            return true;
-        }
-    }
-    return persona->group.filesystem == gid;
-}
-
 /* Whether the guest may give to new what is old's: root may, others may change their own group. */
 static bool may_give(const struct persona *persona, const struct owner *old,
                      const struct owner *new) {
     unsigned user = persona->user.filesystem;
     return user == 0 || (old->uid == user && new->uid == user &&
-                         (new->gid == old->gid || is_in_group(persona, new->gid)));
+                         (new->gid == old->gid || persona_is_in_group(persona, new->gid)));
 }
 
 /* A program that changes hands gives its rights to nobody: chown(2). */

@@ -348,6 +348,12 @@ bool owners_are_of_image(const struct guest *guest) {
     return !is_nothing(guest, HAVE_IMAGE) && image_of(guest) != NULL;
 }
 
+bool owners_have_place(long dirfd, const char *path) {
+    char room[PLACE_SIZE];
+    const char *place = place_of(dirfd, path, room);
+    return place != NULL && kernel(NR_getxattr, (long)place, (long)NAME, 0, 0, 0, 0) != -EOPNOTSUPP;
+}
+
 bool owners_can_be_kept(const struct file *file) {
     unsigned kind = file->mode & S_IFMT;
     return kind == S_IFREG || kind == S_IFDIR;

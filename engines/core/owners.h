@@ -73,6 +73,9 @@ bool owners_are_known(const struct guest *guest);
 /* Whether the image has something. */
 bool owners_are_of_image(const struct guest *guest);
 
+/* Whether the file system of a file can hold what is to be remembered; path as above. */
+bool owners_have_place(long dirfd, const char *path);
+
 /* Whether files of this kind can be remembered. */
 bool owners_can_be_kept(const struct file *file);
 

@@ -53,6 +53,15 @@ void persona_begin(struct process *process) {
     capabilities_of_program(persona);
 }
 
+bool persona_is_in_group(const struct persona *persona, unsigned gid) {
+    for (unsigned index = 0; index < persona->group_count; index++) {
+        if (persona->groups[index] == gid) {
+            return true;
+        }
+    }
+    return persona->group.filesystem == gid;
+}
+
 /* A guest is part of its process. */
 static struct root root_of(struct guest *guest) {
     char *process = (char *)guest - offsetof(struct process, guest);

@@ -207,12 +207,19 @@ static void test_hidden_attributes(void) {
 
 static void test_others(void) {
     become(5, 7);
+    CHECK_NUMBER(open_it("/dir/made", O_WRONLY | O_CREAT, 0600), -EACCES);
+    CHECK_NUMBER(on(NR_mkdir, "/dir/own", 0750, 0), -EACCES);
+    CHECK_NUMBER(on(NR_chmod, "/dir", 0777, 0), -EPERM);
+    become(0, 0);
+    CHECK_NUMBER(on(NR_chmod, "/dir", 0777, 0), 0);
+    CHECK_NUMBER(on(NR_chmod, "/other", 0646, 0), 0);
+    become(5, 7);
     long descriptor = open_it("/dir/made", O_WRONLY | O_CREAT, 0600);
     CHECK_TEXT(shown_open(descriptor), "5:7 0600");
     close_descriptor((int)descriptor);
     CHECK_NUMBER(open_it("/dir/made", O_WRONLY | O_CREAT | O_EXCL, 0600), -EEXIST);
     close_descriptor((int)open_it("/other", O_WRONLY | O_CREAT, 0600));
-    CHECK_TEXT(shown("/other"), "0:0 0644");
+    CHECK_TEXT(shown("/other"), "0:0 0646");
     CHECK_NUMBER(on(NR_mkdir, "/dir/own", 0750, 0), 0);
     CHECK_TEXT(shown("/dir/own"), "5:7 0750");
     CHECK_NUMBER(on(NR_chown, "/dir/made", 0, -1), -EPERM);
@@ -222,6 +229,11 @@ static void test_others(void) {
     CHECK_TEXT(shown("/dir/made"), "5:9 0600");
     CHECK_NUMBER(on(NR_chroot, "/dir", 0, 0), -EPERM);
     CHECK_NUMBER(carry_out(NR_setgroups, 0, 0, 0, 0, 0), -EPERM);
+    become(0, 0);
+    CHECK_NUMBER(on(NR_chmod, "/dir", 0755, 0), 0);
+    CHECK_NUMBER(on(NR_chmod, "/other", 0644, 0), 0);
+    become(5, 7);
+    CHECK_NUMBER(open_it("/other", O_WRONLY | O_CREAT, 0600), -EACCES);
     become(0, 0);
     CHECK_NUMBER(on(NR_mknod, "/dir/white", S_IFCHR, 0), -EPERM);
     CHECK_NUMBER(on(NR_mknod, "/dir/plain", S_IFREG | 0600, 0), 0);

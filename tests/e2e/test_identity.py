@@ -139,6 +139,76 @@ def test_accounts_and_becoming_others(inside: Run) -> None:
     assert lines[8:] == ["refused", "extra", "ann:mail 2750"]
 
 
+def _tries(result: Result) -> list[str]:
+    """The last words of what programs wrote: what was wrong with it, or what they say."""
+    return [line.rpartition(": ")[2] for line in result.out.splitlines()]
+
+
+_AS_GAMES = "setpriv --reuid=games --regid=games --clear-groups"
+_DENIED = "Permission denied"
+_NOT_PERMITTED = "Operation not permitted"
+
+
+def test_others_keep_out_of_directories_that_are_not_theirs(inside: Run) -> None:
+    script = f"""
+    rm -rf /tmp/k; mkdir /tmp/k; cd /tmp/k; mkdir open; chmod 777 open; touch f open/f
+    mkdir own; chown games own; exec 2>&1
+    {_AS_GAMES} sh -c 'rm -f f; mkdir d; ln -s f l; ln f h; mv f g; mv open/f .; touch n
+        mv own m; echo >r; rm -f missing && touch own/a && mv own/a own/b && mv own/b open/c
+        rm open/f && echo done; mkdir own /usr/bin; rmdir /tmp/missing' || true
+    stat -c %U open/c; ls
+    """
+    assert _tries(inside(script)) == [
+        *(*[_DENIED] * 9, "done", *["File exists"] * 2, "No such file or directory"),
+        *("games", "f", "open", "own"),
+    ]
+
+
+def test_others_keep_off_what_is_sticky(inside: Run) -> None:
+    script = f"""
+    rm -rf /tmp/k; mkdir /tmp/k; cd /tmp/k; chmod 1777 .; touch f; mkdir d; exec 2>&1
+    {_AS_GAMES} sh -c 'rm -f f; rmdir d; mv f g; touch a; mv a f; mkfifo p; ln -s a l
+        rm p l a && echo done'
+    ls
+    """
+    assert _tries(inside(script)) == [*[_NOT_PERMITTED] * 4, "done", "d", "f"]
+
+
+def test_others_keep_off_files_that_are_not_theirs(inside: Run) -> None:
+    script = f"""
+    rm -rf /tmp/k; mkdir /tmp/k; cd /tmp/k; for f in open mine group secret; do echo $f >$f; done
+    chmod 666 open; chown games mine; chown :games group; chmod 664 group; chmod 600 secret mine
+    exec 2>&1
+    {_AS_GAMES} sh -c 'for f in open mine group; do cat $f; echo more >>$f && test -w $f; done
+        cat secret; cat /etc/shadow; cat /etc/passwd >/dev/null && echo read
+        (: >secret); (: >>/etc/passwd); test -r secret || echo no; test -w /etc/passwd || echo no
+        chmod 777 secret; chmod 640 mine'
+    cat secret; stat -c %a secret mine
+    """
+    assert _tries(inside(script)) == [
+        *("open", "mine", "group", *[_DENIED] * 2, "read", *[_DENIED] * 2, "no", "no"),
+        *(_NOT_PERMITTED, "secret", "600", "640"),
+    ]
+
+
+def test_what_is_stuck_is_not_moved_to_another_mount(inside: Run, tmp_path: Path) -> None:
+    """That it is another one comes first: then mv(1) copies, and cannot remove."""
+    script = f"""
+    rm -rf /tmp/k; mkdir -m 1777 /tmp/k; cd /tmp/k; echo a >f; exec 2>&1
+    {_AS_GAMES} mv f {tmp_path} || cat f {tmp_path}/f
+    """
+    assert _lines(inside(script, "-v", str(tmp_path))) == [
+        *("mv: cannot remove 'f': Operation not permitted", "a", "a")
+    ]
+
+
+def test_others_are_kept_from_no_volume(inside: Run, tmp_path: Path) -> None:
+    """What is mounted has the owners and modes of the host, where all are one user."""
+    (tmp_path / "f").write_text("f\n")
+    script = f"{_AS_GAMES} sh -c 'cat f; echo g >f; mv f g; cat g; mkdir d && rm g'"
+    assert _lines(inside(script, "-v", str(tmp_path), "-w", str(tmp_path))) == ["f", "g"]
+
+
 def test_a_package_with_owners(inside: Run) -> None:
     script = f"""
     dpkg --purge made >/dev/null 2>&1 || true; rm -rf /tmp/made; userdel made 2>/dev/null || true
