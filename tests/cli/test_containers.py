@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,38 @@ def test_setup_of_a_mode_that_does_not_work_warns(udocker: Udocker) -> None:
     assert ended.code == 0
     assert "P1 does not work on this host: the proot program is not in PATH" in ended.err
     assert udocker("setup", "box").out == "execmode: P1\n"
+
+
+# diff, export, clone
+
+
+def test_diff_export_and_clone(udocker: Udocker) -> None:
+    identity = udocker("create", "--name=box", "test").out.strip()
+    (udocker.store_path / f"containers/{identity}/upper/new\nline").write_bytes(b"1")
+    assert udocker("diff", "box").out == "A /new\\nline\n"
+    assert json.loads(udocker("diff", "--json", "box").out) == [{"kind": "A", "path": "/new\nline"}]
+    assert udocker("export", "-o", "out.tar", "box").out == ""
+    with tarfile.open(udocker.top / "out.tar") as archive:
+        assert archive.getnames() == ["file", "new\nline"]
+    piped = udocker("export", "box").out.encode("utf-8", "surrogateescape")
+    assert piped == (udocker.top / "out.tar").read_bytes()
+    made = udocker("clone", "--name=second", "box").out.strip()
+    assert udocker("diff", "second").out == udocker("diff", "box").out
+    assert made in udocker("ps", "--no-trunc").out
+
+
+def test_create_with_a_copy(udocker: Udocker) -> None:
+    identity = udocker("create", "--copy", "test").out.strip()
+    assert (udocker.store_path / f"containers/{identity}/ROOT/file").read_bytes() == b"of the image"
+
+
+@pytest.mark.parametrize("command", ["diff", "export", "clone"])
+def test_containers_that_are_not_there(udocker: Udocker, command: str) -> None:
+    ended = udocker(command, "none")
+    assert (ended.code, ended.out) == (125, "")
+    assert ended.err.splitlines() == [
+        "udocker: no such container: none",
+        "  try: udocker ps lists them",
+    ]
+    for words in ((), ("one", "two"), ("--bad", "one")):
+        assert udocker(command, *words).code == 2

@@ -1,10 +1,10 @@
-"""ps, rm, name, rename, rmname, inspect, setup."""
+"""ps, rm, name, rename, rmname, inspect, setup, diff, export, clone."""
 
 from __future__ import annotations
 
 from udocker.cli.commands import Command
 from udocker.cli.parser import FLAG, TEXT, Option, Syntax
-from udocker.cli.table import age, columns
+from udocker.cli.table import age, columns, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +85,36 @@ def _setup(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _diff(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.export import diff
+
+    found = diff(context.session, parsed.words[0])
+    if parsed.flag("json"):
+        context.print_json([{"kind": kind, "path": path} for kind, path in found])
+        return 0
+    for kind, path in found:
+        context.print(f"{kind} {line(path)}")
+    return 0
+
+
+def _export(context: Context, parsed: Parsed) -> int:
+    from udocker.errors import UsageError
+    from udocker.ops.export import export
+
+    target = parsed.text("output") or "-"
+    if target == "-" and context.is_terminal:
+        raise UsageError("an archive is nothing for a terminal", hint="udocker export -o FILE …")
+    export(context.session, parsed.words[0], target)
+    return 0
+
+
+def _clone(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.clone import clone
+
+    context.print(clone(context.session, parsed.words[0], parsed.text("name")).id)
+    return 0
+
+
 _NO_TRUNC = Option(("--no-trunc",), FLAG, "whole container ids")
 _PS = Syntax(
     usage="[OPTIONS]",
@@ -127,6 +157,43 @@ _SETUP = Syntax(
     at_least=1,
     at_most=1,
 )
+_DIFF = Syntax(
+    usage="[OPTIONS] CONTAINER",
+    summary="Show what a container changed of its image.",
+    options=(Option(("--json",), FLAG, "as JSON"),),
+    at_least=1,
+    at_most=1,
+    details=(
+        "A path was added, C changed, D deleted. Files that are what they were are not shown, nor\n"
+        "is what is in a deleted directory. Mount points that runs have made are changes too."
+    ),
+)
+_EXPORT = Syntax(
+    usage="[OPTIONS] CONTAINER",
+    summary="Write a container's files as a tar archive.",
+    options=(Option(("--output", "-o"), TEXT, "the file to write; - is stdout", "FILE"),),
+    at_least=1,
+    at_most=1,
+    details=(
+        "The files that programs in the container see, volumes aside, with the owners and modes\n"
+        "that the image or root in the container gave them. Sockets and devices are left out.\n"
+        "A file appears when it is whole; what was there is replaced."
+    ),
+)
+_CLONE = Syntax(
+    usage="[OPTIONS] CONTAINER",
+    summary="Make another container with the same files and print its id.",
+    options=(
+        Option(("--name",), TEXT, "give the new container a name", "NAME"),
+        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+    ),
+    at_least=1,
+    at_most=1,
+    details=(
+        "Only what the container changed of its image is copied; all of its files where it has\n"
+        "its own copy of the image, by shared blocks where the filesystem can."
+    ),
+)
 COMMANDS = (
     Command("ps", _PS, _ps),
     Command("rm", _RM, _rm),
@@ -135,4 +202,7 @@ COMMANDS = (
     Command("rmname", _RMNAME, _rmname),
     Command("inspect", _INSPECT, _inspect),
     Command("setup", _SETUP, _setup),
+    Command("diff", _DIFF, _diff),
+    Command("export", _EXPORT, _export),
+    Command("clone", _CLONE, _clone),
 )

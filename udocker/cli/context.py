@@ -28,6 +28,11 @@ class Context:
             self._session = self._begin()
         return self._session
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether results go to somebody who looks at them."""
+        return self._stdout.isatty()
+
     def close(self) -> None:
         """Leave the terminal as it was found."""
         if self._session is not None:

@@ -8,6 +8,7 @@ import sys
 from udocker.cli import commands
 from udocker.cli.context import Context
 from udocker.cli.parser import FLAG, TEXT, Option, Parsed, Syntax, help_text, parse
+from udocker.cli.table import line
 from udocker.errors import UdockerError, UsageError
 from udocker.files import translate
 from udocker.model.value import replace
@@ -130,17 +131,10 @@ def _tell(error: UdockerError, debug: bool) -> int:
     if debug:
         _traceback()
     _flush()
-    sys.stderr.write(f"udocker: {_line(error.message)}\n")
+    sys.stderr.write(f"udocker: {line(error.message)}\n")
     if error.hint:
-        sys.stderr.write(f"  try: {_line(error.hint)}\n")
+        sys.stderr.write(f"  try: {line(error.hint)}\n")
     return error.exit_code
-
-
-def _line(text: str) -> str:
-    """``text`` as one line that a terminal only shows: a part of it may be anybody's."""
-    return "".join(
-        c if c.isprintable() or "\ud800" <= c < "\ue000" else repr(c)[1:-1] for c in text
-    )
 
 
 def _tell_unexpected(error: Exception, debug: bool) -> int:

@@ -75,6 +75,7 @@ def _create(context: Context, parsed: Parsed) -> int:
         name=parsed.text("name"),
         pull=parsed.text("pull") or "missing",
         platform=platform(parsed),
+        copy=parsed.flag("copy"),
     )
     context.print(container.id)
     return 0
@@ -120,6 +121,7 @@ _CREATE = Syntax(
     summary="Make a container of an image and print its id.",
     options=(
         Option(("--name",), TEXT, "give the container a name", "NAME"),
+        Option(("--copy",), FLAG, "with its own copy of the image, as R1 and the P modes need it"),
         PLATFORM,
         _PULL,
         REGISTRY,

@@ -36,3 +36,10 @@ def age(moment: str) -> str:
         if count >= 1:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def line(text: str) -> str:
+    """``text`` as one line that a terminal only shows: a part of it may be anybody's."""
+    return "".join(
+        c if c.isprintable() or "\ud800" <= c < "\ue000" else repr(c)[1:-1] for c in text
+    )

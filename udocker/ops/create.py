@@ -31,10 +31,12 @@ def create(
     pull: str = MISSING,
     platform: Platform | None = None,
     remove: bool = False,
+    copy: bool = False,
 ) -> Container:
     """A new container of ``reference``, pulled first as ``pull`` says.
 
-    ``remove``: it goes once the process that runs it has ended. Raises UdockerError; then there
+    ``remove``: it goes once the process that runs it has ended. ``copy``: with a root directory of
+    its own. Raises UdockerError; then there
     is no new container.
     """
     containers = session.store.containers
@@ -49,8 +51,15 @@ def create(
                 container = _new(session, record)
                 made = containers.create(directory, container, name, remove=remove)
                 used(session, record)
-                return made
+                break
         # Another process has removed or replaced the image after it had been found: once more.
+    if not copy:
+        return made
+    try:
+        return private_copy(session, made)
+    except BaseException:
+        containers.delete(made.id)
+        raise
 
 
 def ensure_image(

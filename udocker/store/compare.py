@@ -50,7 +50,7 @@ def _difference(here: str, there: str, status: os.stat_result, wanted: os.stat_r
         ("has another mode", status.st_mode != wanted.st_mode),
         ("has another time", kind != stat.S_IFDIR and _time(status) != _time(wanted)),
         ("has other attributes", _attributes(here) != _attributes(there)),
-        ("has another content", kind == stat.S_IFREG and not _is_same(here, there)),
+        ("has another content", kind == stat.S_IFREG and not has_same_bytes(here, there)),
     ):
         if differs:
             return text
@@ -61,7 +61,8 @@ def _time(status: os.stat_result) -> int:
     return status.st_mtime_ns
 
 
-def _is_same(here: str, there: str) -> bool:
+def has_same_bytes(here: str, there: str) -> bool:
+    """Of two files. Raises OSError."""
     with open(here, "rb", 0) as one, open(there, "rb", 0) as other:
         while True:
             data = one.read(_CHUNK)

@@ -55,14 +55,17 @@ class Containers:
     def create(
         self, directory: str, container: Container, name: str | None, remove: bool = False
     ) -> Container:
-        """Make ``container`` from the empty ``directory``, which is renamed into place.
+        """Make ``container`` from ``directory``, which is renamed into place.
+
+        It is empty, or has what another container wrote (``upper``) or has of files (``ROOT``).
 
         ``remove``: a sweep may remove it once nobody holds it. Raises NameInUse, UsageError,
         StoreError; then nothing is visible.
         """
         with store_errors("creating the container"):
             if container.form == UNION:
-                os.mkdir(f"{directory}/upper", 0o755)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(f"{directory}/upper", 0o755)
                 os.mkdir(f"{directory}/work", 0o700)
                 os.mkdir(f"{directory}/ROOT", 0o755)
             if remove:

@@ -48,6 +48,11 @@ def copy_container(
             os.rename(copy, container.root)
 
 
+def copy_as_it_is(source: str, target: str) -> None:
+    """Copy an upper directory, whiteouts and all, or a whole root. Raises OSError."""
+    _Copier(as_it_is=True).tree(source, target)
+
+
 def empty(directory: str) -> None:
     """Remove the copy of a process that was killed before it could record it. Raises OSError."""
     if os.listdir(directory):
@@ -59,23 +64,24 @@ def empty(directory: str) -> None:
 class _Copier:
     """Copies one tree; files that are one inode there are one inode in the copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, as_it_is: bool = False) -> None:
+        self._as_it_is = as_it_is  # also what is overlayfs's
         self._links: dict[tuple[int, int], str] = {}
 
     def tree(self, source: str, target: str) -> None:
         """Copy directory ``source`` to ``target``, which does not exist."""
         status = os.lstat(source)
         os.mkdir(target, 0o700)
-        with _readable(source, status):
+        with readable(source, status):
             for entry in os.scandir(source):
                 self._entry(entry.path, f"{target}/{entry.name}")
-            _copy_attributes(source, target, status)
+            _copy_attributes(source, target, status, self._as_it_is)
 
     def upper(self, source: str, target: str) -> None:
         """Apply the upper directory ``source`` to the copy at ``target``."""
         status = os.lstat(source)
         os.chmod(target, 0o700)
-        with _readable(source, status):
+        with readable(source, status):
             for entry in os.scandir(source):
                 self._apply(entry, f"{target}/{entry.name}")
             _copy_attributes(source, target, status)
@@ -101,19 +107,25 @@ class _Copier:
         if stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(source), target)
         elif stat.S_ISREG(status.st_mode):
-            with _readable(source, status):
+            with readable(source, status):
                 _copy_file(source, target)
         elif stat.S_ISFIFO(status.st_mode):
             os.mkfifo(target)
+        elif self._as_it_is and _is_void(status):
+            os.mknod(target, stat.S_IFCHR, 0)
+            return
         else:
             return  # a socket or a whiteout: nothing that could be copied
-        _copy_attributes(source, target, status)
+        _copy_attributes(source, target, status, self._as_it_is)
         if status.st_nlink > 1:
             self._links[(status.st_dev, status.st_ino)] = target
 
 
 def _is_whiteout(entry: os.DirEntry[str]) -> bool:
-    status = entry.stat(follow_symlinks=False)
+    return _is_void(entry.stat(follow_symlinks=False))
+
+
+def _is_void(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
@@ -127,7 +139,7 @@ def _may_merge(source: str, target: str) -> bool:
 
 
 @contextlib.contextmanager
-def _readable(path: str, status: os.stat_result) -> Iterator[None]:
+def readable(path: str, status: os.stat_result) -> Iterator[None]:
     """Let the owner read, for a while, what only root inside may read by its mode."""
     mode = stat.S_IMODE(status.st_mode)
     needed = 0o500 if stat.S_ISDIR(status.st_mode) else 0o400
@@ -216,21 +228,22 @@ def _next_hole(descriptor: int, position: int, size: int) -> int:
         return size
 
 
-def _copy_attributes(source: str, target: str, status: os.stat_result) -> None:
+def _copy_attributes(
+    source: str, target: str, status: os.stat_result, as_it_is: bool = False
+) -> None:
     link = stat.S_ISLNK(status.st_mode)
     if not link:
-        for name in _attributes(source):
+        for name in _attributes(source, as_it_is):
             with contextlib.suppress(OSError):
                 os.setxattr(target, name, os.getxattr(source, name))
         os.chmod(target, stat.S_IMODE(status.st_mode))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
-def _attributes(path: str) -> list[str]:
+def _attributes(path: str, all_of_users: bool) -> list[str]:
     try:
         names = os.listxattr(path)
     except OSError:
         return []
-    return [
-        n for n in names if n.startswith("user.") and (n == _OWNER or not n.startswith(_OVERLAY))
-    ]
+    kept = (n for n in names if n.startswith("user."))
+    return [n for n in kept if all_of_users or n == _OWNER or not n.startswith(_OVERLAY)]

@@ -1,0 +1,56 @@
+"""What diff, export and clone say of a container is what its programs see."""
+
+from __future__ import annotations
+
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.engines import BUSYBOX
+from udocker.model.run import UNION_ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2e.engines import Inside
+
+pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.engines"]
+
+_WORK = """
+mkdir -p /d/e && echo 1 >/d/e/f && ln /d/e/f /d/g && ln -s f /d/e/l && chmod 4750 /d/e/f
+rm /etc/passwd && echo new >>/etc/group && rm -r /home && mkdir /home && echo 2 >/home/x
+mkfifo /d/p && touch -d @5 /d/g && chmod 0 /home/x
+"""
+_HOSTS = ("./dev", "./proc", "./sys")
+_REPLACED = {"./etc/hosts", "./etc/passwd", "./etc/resolv.conf"}  # P modes show them unmounted
+_SHOW = r"cd /; find . -xdev \( -path ./dev -o -path ./proc -o -path ./sys \) -prune -o -print"
+
+
+def test_as_programs_see_it(inside: Inside, tmp_path: Path) -> None:
+    udocker, mode = inside.shared, f"--execmode={inside.mode}"
+    image = udocker.image(BUSYBOX)
+    try:
+        udocker("create", "-q", "--name=first", image)
+        udocker("run", "-q", mode, "first", "sh", "-ec", _WORK)
+        told = udocker("diff", "first").out.splitlines()
+        assert {"A /d/e/f", "A /d/p", "D /etc/passwd", "C /etc/group", "A /home/x"} <= set(told)
+        assert "C /bin" not in told
+        udocker("clone", "-q", "--name=second", "first")
+        assert udocker("diff", "second").out.splitlines() == told
+        for name in ("first", "second"):
+            shown = udocker("run", "-q", mode, name, "sh", "-c", _SHOW).out.splitlines()
+            target = tmp_path / f"{name}.tar"
+            udocker("export", "-o", str(target), name)
+            with tarfile.open(target) as archive:
+                found = {f"./{each.name}": each for each in archive}
+            here = {path for path in found if not path.startswith(_HOSTS)} - _REPLACED
+            assert here == set(shown) - {"."} - _REPLACED
+            assert found["./d/g"].mtime == 5
+            assert {found["./d/e/f"].islnk(), found["./d/g"].islnk()} == {False, True}
+            assert found["./home/x"].mode == 0
+            if inside.has(UNION_ROOT) and inside.mode != "N1":
+                assert found["./d/e/f"].mode == 0o4750
+    finally:
+        udocker("rm", "-f", "first", "second")

@@ -1,0 +1,169 @@
+"""A container's files read from outside: all of them, and what it changed of its image.
+
+The upper directory is in the format of overlayfs: see ``view``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from udocker.model.value import value
+from udocker.store.compare import has_same_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Optional
+
+    # uid, gid, permission bits (None: those of the file)
+    Owner = tuple[int, int, Optional[int]]
+
+ADDED, CHANGED, DELETED = "A", "C", "D"
+_OPAQUE = "user.overlay.opaque"
+_OWNER = "user.overlay.owner"
+
+
+@value
+class Entry:
+    """What is at ``path`` ("" is the root): host paths in the upper directory and in the tree.
+
+    "" where there is nothing. ``is_removed``: the tree has it, and the container does not.
+    """
+
+    path: str
+    over: str
+    under: str
+    is_removed: bool = False
+
+
+def walk(upper: str, tree: str, *, whole: bool = False, unchanged: bool = True) -> Iterator[Entry]:
+    """Every entry, a directory before what is in it, names sorted. Raises OSError.
+
+    ``whole``: ``upper`` has all files, and what it lacks is removed. ``unchanged`` False: without
+    what is in the tree alone.
+    """
+    pending = [Entry("", upper, tree)]
+    while pending:
+        entry = pending.pop()
+        yield entry
+        if not entry.is_removed and _is_directory(entry.over or entry.under):
+            found = reversed(_children(entry, whole))
+            pending += [each for each in found if unchanged or each.over or each.is_removed]
+
+
+def _children(entry: Entry, whole: bool) -> list[Entry]:
+    below = set(os.listdir(entry.under)) if _is_directory(entry.under) else set()
+    above = set(os.listdir(entry.over)) if entry.over else set()
+    is_hidden = bool(entry.over) and (whole or _is_opaque(entry.over))
+    children = []
+    for name in sorted(below | above, key=os.fsencode):
+        path = f"{entry.path}/{name}"
+        over = f"{entry.over}/{name}" if name in above else ""
+        under = f"{entry.under}/{name}" if name in below else ""
+        if over and _is_whiteout(over):
+            over, is_removed = "", True
+        else:
+            is_removed = not over and is_hidden
+        if over or under:
+            children.append(Entry(path, over, under, is_removed))
+    return children
+
+
+def changes(
+    upper: str, tree: str, owner: Callable[[str], Owner], *, whole: bool = False
+) -> list[tuple[str, str]]:
+    """ADDED, CHANGED or DELETED, and the path; directories above a change are CHANGED.
+
+    ``owner`` tells who the image's entry at a path belongs to. Raises OSError.
+    """
+    found: dict[str, str] = {}
+    for entry in walk(upper, tree, whole=whole, unchanged=False):
+        kind = _kind(entry, owner, whole)
+        if kind and entry.path:
+            found[entry.path] = kind
+            above = os.path.dirname(entry.path)
+            while above != "/" and above not in found:
+                found[above] = CHANGED
+                above = os.path.dirname(above)
+    ordered = sorted(found, key=lambda path: os.fsencode(path).split(b"/"))
+    return [(found[path], path) for path in ordered]
+
+
+def owner_of(path: str, status: os.stat_result) -> Owner | None:
+    """What the file itself says of its owner: ``store.owners`` has the format."""
+    if stat.S_ISLNK(status.st_mode):
+        return None
+    try:
+        uid, gid, *mode = os.getxattr(path, _OWNER).decode().split(":")
+        return int(uid), int(gid), int(mode[0], 8) if mode else None
+    except (OSError, ValueError):
+        return None
+
+
+def _kind(entry: Entry, owner: Callable[[str], Owner], whole: bool) -> str:
+    if entry.is_removed:
+        return DELETED
+    if not entry.under:
+        return ADDED
+    return "" if _is_same(entry, owner, whole) else CHANGED
+
+
+def _is_same(entry: Entry, owner: Callable[[str], Owner], whole: bool) -> bool:
+    one, other = os.lstat(entry.over), os.lstat(entry.under)
+    kind = stat.S_IFMT(one.st_mode)
+    if kind != stat.S_IFMT(other.st_mode):
+        return False
+    if kind == stat.S_IFLNK:
+        return os.readlink(entry.over) == os.readlink(entry.under)
+    is_like = _has_same_owner(entry, one, other, owner) and (
+        _attributes(entry.over) == _attributes(entry.under)
+    )
+    if not is_like or kind != stat.S_IFREG:
+        return is_like
+    if (one.st_size, one.st_mtime_ns) != (other.st_size, other.st_mtime_ns):
+        return False
+    # A whole root is as large as the image: a time that is the same is taken for proof.
+    return whole or one.st_size == 0 or has_same_bytes(entry.over, entry.under)
+
+
+def _has_same_owner(
+    entry: Entry, one: os.stat_result, other: os.stat_result, owner: Callable[[str], Owner]
+) -> bool:
+    mode, wanted = stat.S_IMODE(one.st_mode), stat.S_IMODE(other.st_mode)
+    given = owner_of(entry.over, one)
+    if given is None:
+        return mode == wanted
+    uid, gid, true_mode = owner(entry.path)
+    return given[:2] == (uid, gid) and (mode if given[2] is None else given[2]) == (
+        wanted if true_mode is None else true_mode
+    )
+
+
+def _attributes(path: str) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in attribute_names(path)}
+
+
+def attribute_names(path: str) -> list[str]:
+    """Extended attributes of users, without those that are ours or overlayfs's."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return []
+    return sorted(n for n in names if n.startswith("user.") and not n.startswith("user.overlay."))
+
+
+def _is_directory(path: str) -> bool:
+    return bool(path) and stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def _is_whiteout(path: str) -> bool:
+    status = os.lstat(path)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _is_opaque(path: str) -> bool:
+    try:
+        return os.getxattr(path, _OPAQUE) == b"y"
+    except OSError:
+        return False
