@@ -830,7 +830,11 @@ def test_wrong_diff_id(case: Case, fake: FakeRegistry, pull: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"no archive at all", gzip.compress(b"no archive " * 100), b"\xfd7zXZ\0" + bytes(600)],
+    [
+        b"no archive at all",
+        gzip.compress(b"no archive " * 100, mtime=0),
+        b"\xfd7zXZ\0" + bytes(600),
+    ],
 )
 def test_a_layer_that_is_no_archive(
     case: Case, fake: FakeRegistry, pull: list[str], data: bytes

@@ -243,7 +243,9 @@ def test_a_directory_that_becomes_a_link_meanwhile(
     for number in range(80):
         entries += [
             file(f"d/e/f{number}", "mine", mode=0o777),
+            file(f"above{number}"),  # so that what is next is looked up anew
             directory(f"d/e/g{number}", mtime=1),
+            file(f"over{number}"),
         ]
         entries += [hardlink(f"d/e/h{number}", f"d/e/f{number}"), file(f"d/e/.wh.secret{number}")]
     entries += [file("d/.wh.secret"), file("d/e/.wh..wh..opq"), file("d/e/secret", "mine")]

@@ -180,7 +180,7 @@ def _unpack(
 ) -> None:
     """Build the tree; ``fetch`` brings meanwhile what the layers wait for."""
     with store_errors("unpacking the image"), session.store.temporary() as directory:
-        unpack_into(session, layers, directory, report, session.config.readable_trees, fetch)
+        unpack_into(session, layers, directory, report, session.config.readable_trees, fetch=fetch)
         session.store.trees.publish(directory, chain_id)
 
 
@@ -190,6 +190,7 @@ def unpack_into(
     directory: str,
     report: Reporter,
     readable: bool,
+    *,
     fetch: Callable[[Builder], None] | None = None,
 ) -> None:
     """Make a tree in ``directory``, which is empty. Raises as ``ensure_tree``, and OSError.
