@@ -10,20 +10,25 @@ from cffi import FFI
 _HERE = os.path.dirname(os.path.relpath(__file__))
 
 
-def _declarations() -> str:
-    """The prototypes of native.h, without comments and preprocessor lines, as cffi takes them."""
-    with open(os.path.join(_HERE, "native.h"), encoding="ascii") as stream:
+_HEADERS = ("native.h", "layer.h")
+_SOURCES = ("native.c", "layer.c")
+
+
+def _declarations(header: str) -> str:
+    """The declarations of a header, without comments and preprocessor lines, as cffi takes them."""
+    with open(os.path.join(_HERE, header), encoding="ascii") as stream:
         text = re.sub(r"/\*.*?\*/", "", stream.read(), flags=re.DOTALL)
     return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
 
 
 FFIBUILDER = FFI()
-FFIBUILDER.cdef(_declarations())
+for _header in _HEADERS:
+    FFIBUILDER.cdef(_declarations(_header))
 FFIBUILDER.set_source(
     "udocker._native",
-    '#include "native.h"',
-    sources=[os.path.join(_HERE, "native.c")],
+    "".join(f'#include "{header}"\n' for header in _HEADERS),
+    sources=[os.path.join(_HERE, name) for name in _SOURCES],
     include_dirs=[_HERE],
-    depends=[os.path.join(_HERE, "native.h")],
+    depends=[os.path.join(_HERE, name) for name in _HEADERS],
     extra_compile_args=["-std=gnu11", "-O2"],
 )

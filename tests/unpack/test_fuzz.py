@@ -242,4 +242,4 @@ def test_images_touch_nothing_outside(image: list[tuple[bytes, int]]) -> None:
         assert {path.name for path in Path(top).iterdir()} == {"outside", "image"}
         with contextlib.suppress(FileNotFoundError):
             left = {path.name for path in (place / "tree").iterdir()}
-            assert left <= {"root", "layer", "index.jsonl"}
+            assert left <= {"root", "layer-0", "layer-1", "layer-2", "index.jsonl"}

@@ -783,4 +783,4 @@ class TestMessages:
                 unpack(tmp_path, tar(file("a/b/c/d/e/f/g/h")))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert caught.value.filename.startswith(str(tmp_path / "tree/layer/a"))
+        assert caught.value.filename.startswith(str(tmp_path / "tree/layer-0/a"))

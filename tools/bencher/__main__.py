@@ -1,7 +1,8 @@
-"""tools/bench [start] [pull] [memory] [engines]: measure udocker beside other tools.
+"""tools/bench [start] [pull] [memory] [engines] [unpack]: measure udocker beside other tools.
 
 Without names: start, pull and memory. `engines` measures modes beside each other, in an image that
-mmdebstrap makes the first time.
+mmdebstrap makes the first time. `unpack` measures unpacking and fetching of seven layers, and of
+300,000 small files, in images made so too; there ratios are to the first row, tar's.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -10,7 +11,8 @@ mmdebstrap makes the first time.
   --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
   --modes=M,...    of engines: the first is what the others are divided by (default: N1,F3,F2,P1);
                    bwrap is bubblewrap, and +v behind a mode adds volumes
-  --only=WORD,...  of engines: the workloads that have one of the words in their names
+  --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
+                   gzip, zstd, small, fetch, slow
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -26,7 +28,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bencher import cases, engines, image
+from bencher import cases, engines, image, layered, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, interleave, rows, table
 from image_maker.registry import serving
@@ -39,6 +41,8 @@ _TITLES = {
     "memory": "Peak memory of a pull by layer size",
 }
 _ENGINES = "engines"
+_UNPACK = "unpack"
+_FIRST = "udocker's time divided by the row's"
 _BIG = (16, 512)
 
 
@@ -57,7 +61,7 @@ def main(arguments: list[str]) -> int:
         name, equals, text = argument.lstrip("-").partition("=")
         if argument.startswith("--") and equals and name in options:
             options[name] = text
-        elif argument in (*_NAMES, _ENGINES):
+        elif argument in (*_NAMES, _ENGINES, _UNPACK):
             wanted.append(argument)
         else:
             print((__doc__ or "").strip(), file=sys.stderr)
@@ -68,6 +72,11 @@ def main(arguments: list[str]) -> int:
     if _ENGINES in wanted:
         wanted.remove(_ENGINES)
         _write_costs(_measure_engines(options), Path(options["out"]))
+        if not wanted:
+            return 0
+    if _UNPACK in wanted:
+        wanted.remove(_UNPACK)
+        _write(_measure_unpacking(options), Path(options["out"]), _UNPACK)
         if not wanted:
             return 0
     panels = _measure(wanted or list(_NAMES), options)
@@ -87,6 +96,29 @@ def _measure_engines(options: dict[str, str]) -> list[engines.Cost]:
             return engines.measure(ground, modes, workloads, int(options["rounds"] or 5))
     finally:
         _remove(scratch)
+
+
+def _measure_unpacking(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+    panels = []
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        data = layered.storage(Path(options["images"]), scratch)
+        with serving(data / "registry", readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            bench = unpacking.Bench(ground, data)
+            with unpacking.slow(address) as slow:
+                for name, (title, make) in unpacking.PANELS.items():
+                    if not any(word in name for word in options["only"].split(",")):
+                        continue
+                    print(f"bench: {name}", file=sys.stderr, flush=True)
+                    contenders = make(bench, slow if name == "slow" else address)
+                    interleave(contenders, int(options["rounds"] or 5))
+                    least = f" (the line: {bench.least_seconds():.1f} s)" if name == "slow" else ""
+                    panels.append((title + least, rows(contenders, of_first=True)))
+    finally:
+        os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
+        _remove(scratch)
+    return panels
 
 
 def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list[Row]]]:
@@ -133,19 +165,20 @@ def _system() -> str:
     return f"Linux {platform.release()} {platform.machine()}, {os.cpu_count()} processors"
 
 
-def _write(panels: list[tuple[str, list[Row]]], out: Path) -> None:
+def _write(panels: list[tuple[str, list[Row]]], out: Path, name: str = "bench") -> None:
     out.mkdir(parents=True, exist_ok=True)
+    ratio = "the row's time divided by the first row's" if name == _UNPACK else _FIRST
     text = "\n\n".join(
         [
-            f"Medians of interleaved runs; x: udocker's time divided by the row's. {_system()}.",
+            f"Medians of interleaved runs; x: {ratio}. {_system()}.",
             *(table(title, found) for title, found in panels),
         ]
     )
     print(text)
-    (out / "bench.txt").write_text(text + "\n")
+    (out / f"{name}.txt").write_text(text + "\n")
     data = {title: [dataclasses.asdict(row) for row in found] for title, found in panels}
-    (out / "bench.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / "bench.svg").write_text(chart(panels) + "\n")
+    (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
+    (out / f"{name}.svg").write_text(chart(panels) + "\n")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def pull(ground: Ground) -> list[Contender]:
 
     def fresh(number: int) -> dict[str, str]:
         for name in ("pull", "layout", "bundle"):
-            _remove(ground.scratch / name)
+            remove(ground.scratch / name)
         return ground.environment(UDOCKER_DIR=str(ground.scratch / "pull"))
 
     def fresh_podman(number: int) -> dict[str, str]:
@@ -103,7 +103,7 @@ def memory(ground: Ground, sizes: tuple[int, ...]) -> list[Contender]:
         image = _big_image(ground, size)
 
         def before(number: int) -> dict[str, str]:
-            _remove(ground.scratch / "memory")
+            remove(ground.scratch / "memory")
             return ground.environment(UDOCKER_DIR=str(ground.scratch / "memory"))
 
         command = [ground.udocker, "pull", "-q", image]
@@ -146,7 +146,8 @@ def _big_image(ground: Ground, size: int) -> str:
     return target
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove what is there, if anything: directories without permissions too."""
     if path.exists():
         subprocess.run(["chmod", "-R", "u+rwX", str(path)], check=False)
         shutil.rmtree(path)

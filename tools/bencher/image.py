@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from image_maker import debian, layers
@@ -20,7 +21,7 @@ _PACKAGES = [
     "busybox-static",
 ]
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def storage(images: Path, scratch: Path) -> Path:
@@ -28,16 +29,22 @@ def storage(images: Path, scratch: Path) -> Path:
 
     Raises SystemExit when mmdebstrap fails.
     """
-    key = hashlib.sha256(f"{_PACKAGES}{Path(__file__).read_text()}".encode()).hexdigest()[:16]
-    kept = [images.parent / f"bench-{key}", Path(f"/var/tmp/udocker-bench-{os.getuid()}-{key}")]
-    for place in kept:
+    made = kept("bench", images, Path(__file__), lambda making: _make(making, scratch))
+    return made / "registry"
+
+
+def kept(name: str, images: Path, program: Path, make: Callable[[Path], None]) -> Path:
+    """What ``make`` fills a directory with; made again when ``program``, its source, changes."""
+    key = f"{name}-{hashlib.sha256(program.read_bytes()).hexdigest()[:16]}"
+    places = [images.parent / key, Path(f"/var/tmp/udocker-{key}-{os.getuid()}")]
+    for place in places:
         if place.is_dir():
             return place
-    place = kept[0] if os.access(images.parent, os.W_OK) else kept[1]
+    place = places[0] if os.access(images.parent, os.W_OK) else places[1]
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
     try:
-        _make(making, scratch)
-        (making / "registry").rename(place)
+        make(making)
+        making.rename(place)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return place
@@ -54,7 +61,7 @@ def _make(making: Path, scratch: Path) -> None:
     layout = Layout(making / "oci")
     config = {"Env": [_PATH, "LANG=C.UTF-8"], "Cmd": ["bash"]}
     layer = layout.layer(tar, "zstd")
-    layout.tag(NAME, layout.image([layer], _MACHINES[platform.machine()], config))
+    layout.tag(NAME, layout.image([layer], MACHINES[platform.machine()], config))
     layout.finish()
     shutil.rmtree(work)
     with serving(making / "registry", readonly=False) as address:

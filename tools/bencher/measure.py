@@ -84,12 +84,17 @@ class Row:
     cpu_ratio: float
 
 
-def rows(contenders: list[Contender]) -> list[Row]:
-    """A row for each contender; ratios are udocker's (the first) divided by the row's."""
+def rows(contenders: list[Contender], *, of_first: bool = False) -> list[Row]:
+    """A row for each contender; ratios are udocker's (the first) divided by the row's.
+
+    ``of_first``: the row's divided by the first's, which is then another tool's.
+    """
     first = contenders[0]
     found = []
     for contender in contenders:
         pairs = list(zip(first.runs, contender.runs))
+        if of_first:
+            pairs = [(b, a) for a, b in pairs]
         found.append(
             Row(
                 contender.name,

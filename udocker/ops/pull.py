@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 from udocker.errors import BadReplyError, StoreError, UnpackError, VerificationError
 from udocker.files import beating, store_errors
@@ -14,16 +15,19 @@ from udocker.store.images import ImageRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
-    from udocker.model.image import Layer
+    from udocker.model.image import BlobSink, Layer
     from udocker.ops.session import Session
     from udocker.registry.remote import Registry, RemoteImage
     from udocker.report import Reporter
+    from udocker.store.arrivals import Arrivals
     from udocker.store.blobs import Blobs
+    from udocker.unpack.tree import Builder
 
 _CHUNK = 1 << 20  # bytes
+_MAX_WORKERS = 8  # threads that unpack; each has about a megabyte, and files open
 
 
 @value
@@ -36,6 +40,27 @@ class StoredLayer:
 
     def open(self) -> BinaryIO:
         return self.blobs.open(self.descriptor)
+
+
+@value
+class ArrivingLayer:
+    """A layer whose compressed bytes are on their way into the store, or there."""
+
+    arrivals: Arrivals
+    stored: StoredLayer
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self.stored.descriptor
+
+    @property
+    def diff_id(self) -> Digest:
+        return self.stored.diff_id
+
+    def open(self) -> BinaryIO:
+        if self.descriptor.digest in self.arrivals:
+            return self.arrivals.open(self.descriptor)
+        return self.stored.open()
 
 
 def pull(session: Session, reference: Reference, platform: Platform | None = None) -> ImageRecord:
@@ -146,31 +171,103 @@ def ensure_tree(
     return trees.root(chain_id)
 
 
-def _unpack(session: Session, chain_id: Digest, layers: Sequence[Layer], report: Reporter) -> None:
+def _unpack(
+    session: Session,
+    chain_id: Digest,
+    layers: Sequence[Layer],
+    report: Reporter,
+    fetch: Callable[[Builder], None] | None = None,
+) -> None:
+    """Build the tree; ``fetch`` brings meanwhile what the layers wait for."""
     with store_errors("unpacking the image"), session.store.temporary() as directory:
-        unpack_into(session, layers, directory, report, session.config.readable_trees)
+        unpack_into(session, layers, directory, report, session.config.readable_trees, fetch=fetch)
         session.store.trees.publish(directory, chain_id)
 
 
 def unpack_into(
-    session: Session, layers: Sequence[Layer], directory: str, report: Reporter, readable: bool
+    session: Session,
+    layers: Sequence[Layer],
+    directory: str,
+    report: Reporter,
+    readable: bool,
+    *,
+    fetch: Callable[[Builder], None] | None = None,
 ) -> None:
     """Make a tree in ``directory``, which is empty. Raises as ``ensure_tree``, and OSError.
 
-    ``readable``: other users may read all of it.
+    ``readable``: other users may read all of it. ``fetch`` brings meanwhile what is not here.
     """
     from udocker.ops.limits import unpack_limits
     from udocker.unpack.readable import open_to_all
-    from udocker.unpack.tree import build_tree
+    from udocker.unpack.tree import Builder
 
     total = sum(layer.descriptor.size for layer in layers)
     task = report.task("unpacking", total)
     limits = unpack_limits(session.config, total)
     with beating(directory):
-        build_tree(layers, directory, limits, task.advance)
+        with Builder(layers, directory, limits, task.advance) as builder:
+            builder.start(_workers(len(layers), fetch is not None))
+            if fetch is not None:
+                fetch(builder)
+            builder.finish()
         if readable:
             open_to_all(directory, limits)
     task.done()
+
+
+def _workers(layers: int, coming: bool) -> int:
+    """How many threads unpack; none where one would only wait for the other."""
+    import os
+
+    wanted = min(len(os.sched_getaffinity(0)), layers, _MAX_WORKERS)
+    return wanted if wanted > 1 or coming else 0
+
+
+def _fetch_and_unpack(
+    session: Session,
+    chain_id: Digest,
+    layers: Sequence[StoredLayer],
+    missing: Sequence[Descriptor],
+    download: Callable[[Callable[[Descriptor], BlobSink], Callable[[], None]], None],
+) -> None:
+    """Bring the layers that are missing, and unpack them as they come."""
+    from udocker.store.arrivals import Arrivals
+
+    arrivals = Arrivals(session.store.blobs, missing)
+
+    def fetch(builder: Builder) -> None:
+        try:
+            download(arrivals.sink, lambda: _go_on(builder, arrivals))
+        finally:
+            arrivals.close()
+
+    with session.store.lease(f"tree {chain_id}"):
+        if session.store.trees.has(chain_id):
+            return
+        coming = [ArrivingLayer(arrivals, layer) for layer in layers]
+        try:
+            _unpack(session, chain_id, coming, session.report, fetch)
+        except (VerificationError, UnpackError):
+            # What was read before a fetch began again may be to blame, and not the blobs.
+            again = any(arrivals.was_begun_again(each.digest) for each in missing)
+            if not again or not all(map(session.store.blobs.has, missing)):
+                raise
+
+
+def _go_on(builder: Builder, arrivals: Arrivals) -> None:
+    """Raise what ended the unpacking, so that it ends the download; not while that may show that
+    the bytes were to blame, and not the layer."""
+    failed = builder.failure()
+    if failed is None:
+        return
+    error, layer = failed
+    if layer is not None and isinstance(error, (UnpackError, VerificationError)):
+        digest = layer.descriptor.digest
+        if arrivals.was_begun_again(digest):
+            return
+        if type(error) is UnpackError and not arrivals.is_proven(digest):
+            return
+    raise error
 
 
 def _fetch(
@@ -188,19 +285,22 @@ def _fetch(
         missing = [layer for layer in unique.values() if not blobs.has(layer)]
         if missing and not session.store.trees.has(remote.config.chain_id):
             check_space(session, str(reference), missing, remote.manifest.layers)
-            with store_errors("storing a layer"):
-                registry.download(reference, missing, blobs.sink)
         try:
+            if missing and not session.store.trees.has(remote.config.chain_id):
+                download = functools.partial(registry.download, reference, missing)
+                _fetch_and_unpack(session, remote.config.chain_id, layers, missing, download)
+                missing = []
             record = install(
                 session, reference, remote.manifest, remote.config, layers, index=index
             )
         except (VerificationError, UnpackError):
-            if mended or not _remove_damaged(blobs, unique.values()):
+            fetched = all(map(blobs.has, missing))
+            if mended or not fetched or not _remove_damaged(blobs, unique.values()):
                 raise
             mended = True
         except StoreError:
             # Another process may have removed an image that had layers in common with ours.
-            if all(map(blobs.has, unique.values())):
+            if all(blobs.has(layer) for layer in unique.values() if layer not in missing):
                 raise
         else:
             session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")

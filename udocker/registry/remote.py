@@ -69,17 +69,18 @@ class Registry:
         reference: Reference,
         descriptors: Sequence[Descriptor],
         sink_factory: Callable[[Descriptor], BlobSink],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Fetch blobs of ``reference``'s repository, several at once, each into a sink of its own.
 
         A sink is committed when its blob is complete. On a failure those that were committed
-        stay and the others are aborted. Raises RegistryError, VerificationError, and what a
-        sink raises.
+        stay and the others are aborted. ``check`` is called at least once a second. Raises
+        RegistryError, VerificationError, and what a sink or ``check`` raises.
         """
         from udocker.registry.transfer import Transfer
 
         try:
-            Transfer(self._api, reference, sink_factory).run(descriptors)
+            Transfer(self._api, reference, sink_factory, check).run(descriptors)
         finally:
             self._api.close()
 

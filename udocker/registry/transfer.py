@@ -126,8 +126,15 @@ class Blob:
 class Transfer:
     """Fetches blobs of one repository."""
 
-    def __init__(self, api: Api, reference: Reference, sink_factory: SinkFactory) -> None:
+    def __init__(
+        self,
+        api: Api,
+        reference: Reference,
+        sink_factory: SinkFactory,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._api = api
+        self._check = check
         self._settings = api.settings
         self._reference = reference
         self._sink_factory = sink_factory
@@ -158,6 +165,7 @@ class Transfer:
                 self._multi.perform()
                 self._collect()
                 self._give_up_silent()
+                self._check()
                 self._wait()
         finally:
             self._stop(blobs)

@@ -31,7 +31,7 @@ class Blobs:
     def __init__(self, topdir: str, others: Sequence[Blobs] = ()) -> None:
         self._others = tuple(others)
         self._directory = f"{topdir}/blobs"
-        self._temporary = f"{topdir}/tmp"
+        self.temporary = f"{topdir}/tmp"
 
     def path(self, digest: Digest) -> str:
         return f"{self._directory}/{digest.algorithm}/{digest.hex}"
@@ -78,12 +78,12 @@ class Blobs:
         with contextlib.suppress(OSError), open(self.path(digest), "rb") as stream:
             if stream.read() == data:
                 return digest
-        files.write_atomic(self.path(digest), data, aside=self._temporary)
+        files.write_atomic(self.path(digest), data, aside=self.temporary)
         return digest
 
     def sink(self, descriptor: Descriptor) -> FileSink:
         """Where the bytes of ``descriptor`` go as they arrive. Raises StoreError."""
-        return FileSink(self._temporary, self.path(descriptor.digest), descriptor)
+        return FileSink(self.temporary, self.path(descriptor.digest), descriptor)
 
     def remove(self, digest: Digest) -> None:
         with contextlib.suppress(FileNotFoundError):

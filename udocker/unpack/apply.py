@@ -16,6 +16,7 @@ from udocker.model.value import value
 from udocker.unpack import header
 from udocker.unpack.index import Index, Record
 from udocker.unpack.names import checked_path, components, join, show, split
+from udocker.unpack.native import NativeWriter, native_module
 from udocker.unpack.plan import HIDE, HIDE_CHILDREN, MAKE, plan
 from udocker.unpack.root import Root, set_mode
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from udocker.unpack.tar import Archive
 
     T = TypeVar("T")
+    Attributes = tuple[tuple[bytes, bytes], ...]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _IN_TREE = 0o1777  # setuid and setgid would give this user's rights to others
@@ -51,9 +53,12 @@ class Tree:
 
 
 class LayerWriter:
-    """Writes members into ``layer``; hard links may lead to ``below``, the layers merged so far."""
+    """Writes members into ``layer``; hard links may lead to what ``below`` gives, the tree of the
+    layers below, for which it may have to wait."""
 
-    def __init__(self, layer: Tree, below: Tree | None, hidden: Hidden, budget: Budget) -> None:
+    def __init__(
+        self, layer: Tree, below: Callable[[], Tree | None], hidden: Hidden, budget: Budget
+    ) -> None:
         self._layer = layer
         self._root = layer.root
         self._index = layer.index
@@ -61,6 +66,7 @@ class LayerWriter:
         self._hidden = hidden
         self._budget = budget
         self._max_depth = budget.limits.max_depth
+        self._has_devices = False
         self._makers: dict[str, Callable[[Member, bytes, Archive], None]] = {
             header.FILE: self._file,
             header.SYMLINK: self._symlink,
@@ -72,17 +78,49 @@ class LayerWriter:
 
     def write(self, archive: Archive) -> None:
         """Write every member, then the times of directories. Raises UnpackError, OSError."""
-        for member in archive:
-            self._budget.entry()
-            operation = plan(member, self._max_depth)
-            try:
-                if operation.action == MAKE:
-                    self._make(member, operation.path, archive)
-                elif operation.action in (HIDE, HIDE_CHILDREN):
-                    self._hidden.add(operation.path, operation.action == HIDE_CHILDREN)
-            except OSError as error:
-                raise explained(error, self._root, operation.path) from error
+        with contextlib.ExitStack() as stack:
+            native = self._native(stack)
+            while True:
+                if native is not None:
+                    self._write_plain(native, archive)
+                member = archive.next()
+                if member is None:
+                    break
+                self._write(member, archive)
         self._set_directory_times()
+
+    def _native(self, stack: contextlib.ExitStack) -> NativeWriter | None:
+        module = native_module()
+        if module is None:
+            return None
+        top = self._root.directory(b"")
+        return stack.enter_context(NativeWriter(module, top, self._budget, self._noted))
+
+    def _write_plain(self, native: NativeWriter, archive: Archive) -> None:
+        # A record of a device must go when a file takes its name.
+        try:
+            archive.leave_to(lambda stream: native.write(stream, self._has_devices))
+        except OSError as error:
+            raise explained(error, self._root, native.path) from error
+
+    def _noted(self, kind: str, path: bytes, *, mode: int, uid: int, gid: int, mtime: int) -> None:
+        """Keep what the tree does not show of a member that is written."""
+        record = _record(uid, gid, mode, _mode_in_tree(kind, mode))
+        if kind == header.DIRECTORY:
+            self._index.directory(path, record, mtime)
+        else:
+            self._index.entry(path, record)
+
+    def _write(self, member: Member, archive: Archive) -> None:
+        self._budget.entry()
+        operation = plan(member, self._max_depth)
+        try:
+            if operation.action == MAKE:
+                self._make(member, operation.path, archive)
+            elif operation.action in (HIDE, HIDE_CHILDREN):
+                self._hidden.add(operation.path, operation.action == HIDE_CHILDREN)
+        except OSError as error:
+            raise explained(error, self._root, operation.path) from error
 
     def _set_directory_times(self) -> None:
         for path, node in self._index.walk():
@@ -134,9 +172,9 @@ class LayerWriter:
                 self._keep_directory(path)
         descriptor = self._root.directory(path)
         xattrs = _set_xattrs(descriptor, member.xattrs)
-        mode = member.mode & _IN_TREE | 0o700
+        mode = _mode_in_tree(member.kind, member.mode)
         os.fchmod(descriptor, mode)
-        self._index.directory(path, _record(member, mode, xattrs), member.mtime)
+        self._index.directory(path, _record_of(member, mode, xattrs), member.mtime)
 
     def _keep_directory(self, path: bytes) -> None:
         """A directory keeps what is in it when it comes again; anything else makes way for it."""
@@ -154,27 +192,27 @@ class LayerWriter:
             _write_content(descriptor, member, archive)
             xattrs = _set_xattrs(descriptor, member.xattrs)
             # After the last write, which clears bits of the mode on some filesystems.
-            mode = member.mode & _IN_TREE | 0o400
+            mode = _mode_in_tree(member.kind, member.mode)
             os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(member.mtime, member.mtime))
         finally:
             os.close(descriptor)
-        self._index.entry(path, _record(member, mode, xattrs))
+        self._index.entry(path, _record_of(member, mode, xattrs))
 
     def _symlink(self, member: Member, path: bytes, _: Archive) -> None:
         if not member.link:
             raise UnpackError(f"the symbolic link {show(member.name)} has no target")
         self._fresh(path, lambda parent, name: os.symlink(member.link, name, dir_fd=parent))
         self._set_time(path, member.mtime)
-        self._index.entry(path, _record(member, member.mode, member.xattrs))
+        self._index.entry(path, _record_of(member, member.mode, member.xattrs))
 
     def _fifo(self, member: Member, path: bytes, _: Archive) -> None:
         self._fresh(path, lambda parent, name: os.mkfifo(name, 0o600, dir_fd=parent))
         parent, name = split(path)
-        mode = member.mode & _IN_TREE | 0o400
+        mode = _mode_in_tree(member.kind, member.mode)
         set_mode(name, self._root.directory(parent), mode)
         self._set_time(path, member.mtime)
-        self._index.entry(path, _record(member, mode, member.xattrs))
+        self._index.entry(path, _record_of(member, mode, member.xattrs))
 
     def _device(self, member: Member, path: bytes, _: Archive) -> None:
         self._record_device(
@@ -189,6 +227,7 @@ class LayerWriter:
         )
 
     def _record_device(self, path: bytes, record: Record) -> None:
+        self._has_devices = True
         with contextlib.suppress(FileNotFoundError):
             self._root.remove(path)
         self._index.entry(path, record)
@@ -213,7 +252,8 @@ class LayerWriter:
     def _link_target(self, member: Member) -> tuple[Tree, bytes, os.stat_result | None]:
         """Where the target is, and its status; None for a recorded device."""
         target = checked_path(components(member.link), self._max_depth)
-        for tree in (self._layer, self._below):
+        for look in (lambda: self._layer, self._below):
+            tree = look()
             if tree is not None:
                 target, status = tree.root.find(target)
                 record = tree.index.record(target)
@@ -293,9 +333,7 @@ def _fd_path(parent: int, name: bytes) -> bytes:
     return b"/proc/self/fd/%d/%s" % (parent, name)
 
 
-def _set_xattrs(
-    descriptor: int, xattrs: tuple[tuple[bytes, bytes], ...]
-) -> tuple[tuple[bytes, bytes], ...]:
+def _set_xattrs(descriptor: int, xattrs: Attributes) -> Attributes:
     """Set the attributes that a user may set; the others come back."""
     left = []
     for name, data in xattrs:
@@ -309,13 +347,24 @@ def _set_xattrs(
     return tuple(left)
 
 
-def _record(member: Member, mode: int, xattrs: tuple[tuple[bytes, bytes], ...]) -> Record | None:
-    """What a tree where the entry has ``mode`` does not say of ``member``."""
-    true_mode = None if mode == member.mode else member.mode
+def _mode_in_tree(kind: str, mode: int) -> int:
+    """The mode that an entry gets; its owner must be able to read it."""
+    if kind == header.SYMLINK:
+        return mode
+    return mode & _IN_TREE | (0o700 if kind == header.DIRECTORY else 0o400)
+
+
+def _record_of(member: Member, mode: int, xattrs: Attributes) -> Record | None:
+    """What a tree where the entry has ``mode`` and not ``xattrs`` does not say of ``member``."""
+    return _record(member.uid, member.gid, member.mode, mode, xattrs)
+
+
+def _record(uid: int, gid: int, mode: int, given: int, xattrs: Attributes = ()) -> Record | None:
+    true_mode = None if given == mode else mode
     if xattrs:
-        return Record(member.uid, member.gid, true_mode, None, xattrs)
-    if member.uid or member.gid or true_mode is not None:
-        return _shared_record(member.uid, member.gid, true_mode)
+        return Record(uid, gid, true_mode, None, xattrs)
+    if uid or gid or true_mode is not None:
+        return _shared_record(uid, gid, true_mode)
     return None
 
 

@@ -116,6 +116,25 @@ class LayerStream:
             size -= len(piece)
             yield piece
 
+    def held(self) -> tuple[bytes, int]:
+        """Bytes at hand, and where in them the next one is; ``skip`` takes some."""
+        return self._chunk, self._at
+
+    def skip(self, size: int) -> None:
+        """Take ``size`` of the bytes at hand."""
+        self._at += size
+
+    def more(self) -> bool:
+        """Put more bytes behind those at hand; False at the end."""
+        rest = self._chunk[self._at :]
+        if not rest:
+            return self._next()
+        passed = self._passed + self._at
+        chunk = next(self._chunks, b"")
+        self._hash.update(chunk)
+        self._passed, self._chunk, self._at = passed, rest + chunk, 0
+        return bool(chunk)
+
     def drain(self, limit: int) -> None:
         """Read to the end. Raises ArchiveLimitError when that is more than ``limit`` bytes."""
         limit += self.offset

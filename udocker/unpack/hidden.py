@@ -24,10 +24,8 @@ class Hidden:
         )
         self._max_bytes = max_bytes
 
-    def __enter__(self) -> Hidden:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Forget them."""
         self._file.close()
 
     def add(self, path: bytes, children_only: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from udocker.errors import ArchiveLimitError
 from udocker.model.value import value
 from udocker.unpack.names import show
@@ -30,16 +32,23 @@ class Limits:
 
 
 class Budget:
-    """What is left of the limits while layers are unpacked."""
+    """What is left of the limits while layers are unpacked, by several threads perhaps."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._bytes = 0
         self._entries = 0
+        self._lock = allocate_lock()
 
-    def entry(self) -> None:
-        """One more archive member."""
-        self._entries += 1
+    def left(self) -> tuple[int, int]:
+        """How many entries and bytes may still come."""
+        limits = self.limits
+        return max(0, limits.max_entries - self._entries), max(0, limits.max_bytes - self._bytes)
+
+    def entry(self, count: int = 1) -> None:
+        """One more archive member, or ``count``."""
+        with self._lock:
+            self._entries += count
         if self._entries > self.limits.max_entries:
             raise ArchiveLimitError(
                 f"the image has more than {self.limits.max_entries} archive entries",
@@ -48,7 +57,8 @@ class Budget:
 
     def spend(self, size: int, name: bytes) -> None:
         """``size`` more bytes on disk, of the file ``name``."""
-        self._bytes += size
+        with self._lock:
+            self._bytes += size
         if self._bytes > self.limits.max_bytes:
             raise ArchiveLimitError(
                 f"the image unpacks to more than {self.limits.max_bytes} bytes, at {show(name)}",

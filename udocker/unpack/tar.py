@@ -14,7 +14,7 @@ from udocker.unpack.names import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Optional
 
     from udocker.unpack.compression import LayerStream
@@ -59,7 +59,7 @@ class _Extensions:
 
 
 class Archive:
-    """Iterate over it for members; ``content`` reads the data of the one that came last.
+    """``next`` gives the members; ``content`` reads the data of the one that came last.
 
     Every UnpackError says at which offset of the uncompressed archive it is wrong.
     """
@@ -73,13 +73,25 @@ class Archive:
         self._name: Optional[bytes] = None  # of the current member, once it is known
 
     def __iter__(self) -> Iterator[Member]:
-        while True:
-            self._finish()
-            member = self._next()
-            if member is None:
-                return
+        return iter(self.next, None)
+
+    def next(self) -> Member | None:
+        """The next member; None at the end."""
+        self._finish()
+        member = self._next()
+        if member is not None:
             self._name = member.name
-            yield member
+        return member
+
+    def leave_to(self, writer: Callable[[LayerStream], bytes | None]) -> None:
+        """Let ``writer`` have the members before those that it leaves to ``next``.
+
+        It gives the name of one that the archive ends in, if it does.
+        """
+        self._finish()
+        self._name = writer(self._stream)
+        if self._name is not None:
+            raise self._truncated()
 
     def content(self, size: int) -> Iterator[memoryview]:
         """The next ``size`` bytes of the member's data."""
