@@ -6,6 +6,7 @@
 #include "quick.h"
 #include "table.h"
 #include "union.h"
+#include "union_native.h"
 
 static enum last last_by(const struct row *row, const long *argument) {
     long flags = row->flags == NONE ? 0 : argument[row->flags];
@@ -444,6 +445,41 @@ static long on_descriptor(struct process *process, const struct row *row, const 
     return result;
 }
 
+/* rename(2) and rmdir(2): something else may come in the place of a directory. */
+static bool moves_directories(const struct call *call) {
+    switch (call->number) {
+#ifdef ARCH_HAS_LEGACY
+    case NR_rename:
+#endif
+#ifdef NR_renameat
+    case NR_renameat:
+#endif
+    case NR_renameat2:
+        return true;
+    default:
+        return is_rmdir(call);
+    }
+}
+
+static long on_paths(struct process *process, const struct row *row, const struct call *call) {
+    struct removal removal;
+    bool moves = moves_directories(call);
+    struct workspace *space = workspace_take();
+    if (space == NULL) {
+        return -ENOMEM;
+    }
+    if (moves) {
+        removal_begin(&process->guest, &removal);
+    }
+    long result = row->kind == ONE_PATH ? one_path(process, row, call, space)
+                                        : two_paths(process, row, call, space);
+    if (moves) {
+        removal_end(&process->guest, &removal);
+    }
+    workspace_give_back(space);
+    return result;
+}
+
 long calls_carry_out(struct process *process, const struct call *call, uint64_t *mask) {
     const struct row *row = table_row(call->number);
     if (row == NULL) {
@@ -458,15 +494,6 @@ long calls_carry_out(struct process *process, const struct call *call, uint64_t 
     if (row->kind == OWN_FUNCTION) {
         return own_carry_out(process, call, mask);
     }
-    if (row->kind == ON_DESCRIPTOR) {
-        return on_descriptor(process, row, call);
-    }
-    struct workspace *space = workspace_take();
-    if (space == NULL) {
-        return -ENOMEM;
-    }
-    long result = row->kind == ONE_PATH ? one_path(process, row, call, space)
-                                        : two_paths(process, row, call, space);
-    workspace_give_back(space);
-    return result;
+    return row->kind == ON_DESCRIPTOR ? on_descriptor(process, row, call)
+                                      : on_paths(process, row, call);
 }

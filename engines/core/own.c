@@ -244,6 +244,8 @@ long own_carry_out(struct process *process, const struct call *call, uint64_t *m
     case NR_execveat:
         return process->execute(process, a[0], (const char *)a[1], (char *const *)a[2],
                                 (char *const *)a[3], a[4]);
+    case NR_fchdir:
+        return change_directory(call);
     case NR_mmap:
         return own_map_call(process, call);
     case NR_getdents64:

@@ -26,6 +26,9 @@ bool descriptor_is_inside(const struct process *process, long descriptor);
  */
 long carry_out_on_host(struct process *process, const struct call *call, const struct mount *mount);
 
+/* From own_files.c: chdir(2) or fchdir(2), as it is. */
+long change_directory(const struct call *call);
+
 /* From own_files.c: whether what the caller makes belongs to somebody whom the host does not know.
  */
 bool makes_for_others(struct process *process);

@@ -3,6 +3,7 @@
 #include "mount_ids.h"
 #include "own.h"
 #include "table.h"
+#include "union_native.h"
 
 enum {
     PERMISSIONS = 07777,
@@ -293,6 +294,13 @@ static bool take_rights(struct process *process, const struct call *call,
     return is_taken;
 }
 
+long change_directory(const struct call *call) {
+    working_directory_moves();
+    long result = pass(call);
+    working_directory_moved();
+    return result;
+}
+
 long carry_out_on_host(struct process *process, const struct call *call,
                        const struct mount *mount) {
     const long *a = call->argument;
@@ -307,6 +315,8 @@ long carry_out_on_host(struct process *process, const struct call *call,
     case NR_mknod:
         return make(process, call, &first, mount);
 #endif
+    case NR_chdir:
+        return change_directory(call);
     case NR_fchmodat:
         return change_mode(process, call, &second, 0, mount);
     case NR_fchmodat2:

@@ -38,10 +38,9 @@ static long open_readonly(const struct workspace *space, long flags, long mode) 
 }
 
 /* Of an image: its containers are not to meet in it. */
-static bool is_pipe(const char *host) {
+static bool is_pipe(long dirfd, const char *path, long flags) {
     struct status status;
-    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0) ==
-               0 &&
+    return kernel(NR_newfstatat, dirfd, (long)path, (long)&status, flags, 0, 0) == 0 &&
            (status.mode & S_IFMT) == S_IFIFO;
 }
 
@@ -62,7 +61,8 @@ static long quick_open_in_union(struct process *process, enum folder folder, lon
         result = open_resolved_host(host, flags | O_NOFOLLOW, 0);
     }
     if (result == -ENOENT) {
-        if (quick_path(guest, dirfd, path, shape, LOWER, host) < 0 || is_pipe(host)) {
+        if (quick_path(guest, dirfd, path, shape, LOWER, host) < 0 ||
+            (!(flags & O_DIRECTORY) && is_pipe(AT_FDCWD, host, AT_SYMLINK_NOFOLLOW))) {
             return -ENOSYS;
         }
         result = kernel(NR_openat, AT_FDCWD, (long)host, flags | O_NOFOLLOW, 0, 0, 0);
@@ -125,6 +125,10 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
     }
     if (folder == MERGED || (folder == ONLY_LOWER && shape.is_absolute)) {
         return quick_open_in_union(process, folder, dirfd, path, &shape, flags, host);
+    }
+    if (folder == ONLY_LOWER && !(flags & (O_PATH | O_DIRECTORY)) &&
+        is_pipe(dirfd, path, AT_SYMLINK_NOFOLLOW)) {
+        return -ENOSYS;
     }
     if (shape.is_single && flags & O_NOFOLLOW) {
         return kernel(NR_openat, dirfd, (long)path, flags, mode, 0, 0);
@@ -248,7 +252,8 @@ static long open_in_union(struct process *process, struct opening *opening,
         }
     }
     bool is_copied = is_written(opening->flags) ||
-                     (!(opening->flags & O_PATH) && !space->is_magic && is_pipe(space->host));
+                     (!(opening->flags & (O_PATH | O_DIRECTORY)) &&
+                      is_pipe(AT_FDCWD, space->host, space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW));
     if (is_lower && is_copied) {
         long result = prepare_to_write(process, opening, space);
         if (result < 0) {

@@ -6,6 +6,8 @@
 #include "quick.h"
 #include "table.h"
 #include "union.h"
+#include "union_facts.h"
+#include "union_native.h"
 
 enum {
     AT_NO_AUTOMOUNT = 0x800,
@@ -154,18 +156,53 @@ static long ask_in_union(struct process *process, const struct question *questio
     return result == -ENOTDIR ? -ENOSYS : result;
 }
 
+/* By opening it: the kernel sees to it that there is no link. */
+static long ask_opened(struct process *process, const struct question *question, long dirfd,
+                       const char *path, const struct shape *shape, char *host) {
+    long flags = question->flags;
+    long open_flags = O_PATH | O_CLOEXEC | (flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0);
+    long descriptor = quick_open(&process->guest, dirfd, path, shape, open_flags, 0, host);
+    if (descriptor < 0) {
+        bool is_no_answer = descriptor == -ELOOP || descriptor == -EMFILE || descriptor == -ENFILE;
+        return is_no_answer ? -ENOSYS : descriptor;
+    }
+    long result = ask(process, question, descriptor, "", flags | AT_EMPTY_PATH);
+    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    return result;
+}
+
+/* A path of several parts of which it is known that the kernel meets no link before the last. */
+static long ask_native(struct process *process, const struct question *question, const char *path,
+                       const struct shape *shape, const struct native *native, char *host) {
+    if (shape->is_absolute) {
+        if (quick_path(&process->guest, AT_FDCWD, path, shape, UPPER, host) < 0) {
+            return -ENOSYS;
+        }
+        path = host;
+    }
+    long result = ask_name(process, question, AT_FDCWD, path);
+    return native_holds(&process->guest, native) ? result : -ENOSYS;
+}
+
 /* Without the walk, where there are no links; -ENOSYS where it is needed. */
 static long quick_ask(struct process *process, const struct question *question, long dirfd,
                       const char *path, char *host) {
+    const struct guest *guest = &process->guest;
     struct shape shape;
-    long flags = question->flags;
-    bool keeps = flags & AT_SYMLINK_NOFOLLOW;
-    bool is_known = !(flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH |
-                                      (question->is_extended ? AT_STATX_SYNC_TYPE : 0)));
-    if (!is_known || !quick_shape(&process->guest, path, &shape)) {
+    bool is_known =
+        !(question->flags & ~(long)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH |
+                                    (question->is_extended ? AT_STATX_SYNC_TYPE : 0)));
+    if (!is_known || !quick_shape(guest, path, &shape)) {
         return -ENOSYS;
     }
-    enum folder folder = quick_folder(&process->guest, dirfd, path, &shape);
+    struct native native = {.can_be_known = false};
+    bool is_below = (int)dirfd == AT_FDCWD && shape.is_simple && !shape.is_single;
+    if (!shape.is_absolute && is_below && native_begin(guest, path, shape.above, false, &native)) {
+        return ask_native(process, question, path, &shape, &native, host);
+    }
+    uint64_t generation = 0;
+    bool may_note = facts_are_usable(guest, &generation);
+    enum folder folder = quick_folder(guest, dirfd, path, &shape);
     if (folder == UNKNOWN_FOLDER) {
         return -ENOSYS;
     }
@@ -173,16 +210,23 @@ static long quick_ask(struct process *process, const struct question *question, 
         return ask_in_union(process, question, folder, dirfd, path, &shape, host);
     }
     if (shape.is_single) {
-        return ask_name(process, question, dirfd, path);
+        long result = ask_name(process, question, dirfd, path);
+        if (result == 0 && folder == ONLY_LOWER && may_note && !question->is_extended &&
+            is_kind(question, S_IFDIR)) {
+            const struct status *status = question->answer;
+            union_note_below(guest, dirfd, status->device, status->inode, generation);
+        }
+        return result;
     }
-    long open_flags = O_PATH | O_CLOEXEC | (keeps ? O_NOFOLLOW : 0);
-    long descriptor = quick_open(&process->guest, dirfd, path, &shape, open_flags, 0, host);
-    if (descriptor < 0) {
-        bool is_no_answer = descriptor == -ELOOP || descriptor == -EMFILE || descriptor == -ENFILE;
-        return is_no_answer ? -ENOSYS : descriptor;
+    if (shape.is_absolute && guest_mount(guest, path, shape.size)->lower != NULL &&
+        native_begin(guest, path, shape.above, true, &native)) {
+        return ask_native(process, question, path, &shape, &native, host);
     }
-    long result = ask(process, question, descriptor, "", flags | AT_EMPTY_PATH);
-    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    bool may_learn = folder == NATIVE && native_may_learn(guest, &native);
+    long result = ask_opened(process, question, dirfd, path, &shape, host);
+    if (may_learn && result == 0) {
+        native_learn(guest, &native);
+    }
     return result;
 }
 

@@ -36,6 +36,7 @@ static bool take_part(const struct guest *guest, const char *name, size_t size,
 /* The last part has been taken, it is the only one or not. */
 static void finish(struct shape *shape, const char *name, size_t size, size_t end, bool is_only) {
     shape->size = end;
+    shape->above = end - size;
     shape->is_single = is_only && !shape->is_absolute && shape->is_simple;
     shape->may_be_translated = proc_is_file(name, size);
 }
@@ -123,7 +124,8 @@ long quick_open(const struct guest *guest, long dirfd, const char *path, const s
     }
     long result = kernel(NR_openat2, dirfd, (long)path, (long)&how, sizeof how, 0, 0);
     /* openat2 minds flags that openat ignores; leaving the directory is a link's work, too. */
-    bool is_no_answer = result == -EINVAL || result == -EXDEV || result == -EAGAIN;
+    bool is_no_answer =
+        result == -EINVAL || result == -EXDEV || result == -EAGAIN || result == -EPERM;
     return is_no_answer ? -ENOSYS : result;
 }
 

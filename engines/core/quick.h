@@ -16,6 +16,7 @@ struct shape {
     bool is_absolute;       /* and then only that no part is "..", "." or empty */
     bool may_be_translated; /* to read it is for proc_open */
     size_t size;
+    size_t above; /* of it, all before the last part */
 };
 
 /* Read a path of the guest's. False when the walk should see to it: it is not there, or long. */

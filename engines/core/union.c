@@ -2,6 +2,8 @@
 
 #include "deep.h"
 #include "quick.h"
+#include "union_facts.h"
+#include "union_native.h"
 
 enum {
     PROT_READ_WRITE = 3,
@@ -91,18 +93,21 @@ static uint64_t hash_byte(uint64_t hash, char byte) {
     return (hash ^ (unsigned char)byte) * HASH_FACTOR;
 }
 
-static uint64_t mixed(uint64_t hash) {
+uint64_t fact_mixed(uint64_t hash) {
     hash ^= hash >> 32;
     hash *= 0x9e3779b97f4a7c15ULL;
     return hash ^ (hash >> 29);
 }
 
-static uint64_t hash_path(const char *path, size_t size) {
-    uint64_t hash = HASH_BEGIN;
+uint64_t fact_hash(uint64_t before, const char *text, size_t size) {
     for (size_t at = 0; at < size; at++) {
-        hash = hash_byte(hash, path[at]);
+        before = hash_byte(before, text[at]);
     }
-    return hash;
+    return before;
+}
+
+static uint64_t hash_path(const char *path, size_t size) {
+    return fact_hash(HASH_BEGIN, path, size);
 }
 
 /* What hides the lower directory. */
@@ -253,7 +258,7 @@ enum folder union_folder(const struct guest *guest, const struct mount *mount, c
  * the answer. Whoever moves a directory says so before, and ends the generation afterwards.
  */
 
-static bool may_know(const struct guest *guest, uint64_t *generation) {
+bool facts_are_usable(const struct guest *guest, uint64_t *generation) {
     const struct shared *shared = guest->shared;
     if (shared == NULL || !shared->is_local) {
         return false;
@@ -263,11 +268,11 @@ static bool may_know(const struct guest *guest, uint64_t *generation) {
     return !is_changing;
 }
 
-static uint64_t fact_of(uint64_t hash, uint64_t generation) {
-    return mixed(hash + generation * 0xd6e8feb86659fd93ULL) & ~3ULL;
+uint64_t fact_of(uint64_t hash, uint64_t generation) {
+    return fact_mixed(hash + generation * 0xd6e8feb86659fd93ULL) & ~3ULL;
 }
 
-static enum folder recall(const struct guest *guest, uint64_t fact) {
+enum folder fact_recall(const struct guest *guest, uint64_t fact) {
     const uint64_t *facts = guest->shared->facts;
     size_t place = (size_t)(fact >> 20) % SHARED_FACTS;
     for (size_t way = 0; way < 2; way++) {
@@ -279,7 +284,7 @@ static enum folder recall(const struct guest *guest, uint64_t fact) {
     return UNKNOWN_FOLDER;
 }
 
-static void note(const struct guest *guest, uint64_t fact, enum folder folder) {
+void fact_note(const struct guest *guest, uint64_t fact, enum folder folder) {
     uint64_t *facts = guest->shared->facts;
     size_t place = (size_t)(fact >> 20) % SHARED_FACTS;
     uint64_t first = __atomic_load_n(&facts[place], __ATOMIC_RELAXED);
@@ -291,7 +296,7 @@ static void note(const struct guest *guest, uint64_t fact, enum folder folder) {
 
 bool union_fact(const struct guest *guest, const char *path, size_t size, uint64_t *fact) {
     uint64_t generation = 0;
-    if (!may_know(guest, &generation)) {
+    if (!facts_are_usable(guest, &generation)) {
         return false;
     }
     *fact = fact_of(hash_path(path, size), generation);
@@ -300,20 +305,20 @@ bool union_fact(const struct guest *guest, const char *path, size_t size, uint64
 
 enum folder union_known(const struct guest *guest, const char *path, size_t size) {
     uint64_t fact;
-    return union_fact(guest, path, size, &fact) ? recall(guest, fact) : UNKNOWN_FOLDER;
+    return union_fact(guest, path, size, &fact) ? fact_recall(guest, fact) : UNKNOWN_FOLDER;
 }
 
 void union_learn(const struct guest *guest, const struct mount *mount, const char *path,
                  size_t size, char *host) {
     uint64_t generation = 0;
-    if (!may_know(guest, &generation)) {
+    if (!facts_are_usable(guest, &generation)) {
         return;
     }
     uint64_t fact = fact_of(hash_path(path, size), generation);
-    if (recall(guest, fact) == UNKNOWN_FOLDER) {
+    if (fact_recall(guest, fact) == UNKNOWN_FOLDER) {
         enum folder folder = union_folder(guest, mount, path, size, host);
         if (folder != UNKNOWN_FOLDER) {
-            note(guest, fact, folder);
+            fact_note(guest, fact, folder);
         }
     }
 }
@@ -321,23 +326,23 @@ void union_learn(const struct guest *guest, const struct mount *mount, const cha
 /* The word for a file; the first program of each run may have found more copies than there were. */
 static bool copy_fact(const struct guest *guest, uint64_t file, uint64_t *fact) {
     uint64_t generation = 0;
-    if (!may_know(guest, &generation)) {
+    if (!facts_are_usable(guest, &generation)) {
         return false;
     }
     uint64_t starts = __atomic_load_n(&guest->shared->starts, __ATOMIC_ACQUIRE);
-    *fact = fact_of(mixed(file) + mixed(starts + HASH_FACTOR), generation);
+    *fact = fact_of(fact_mixed(file) + fact_mixed(starts + HASH_FACTOR), generation);
     return true;
 }
 
 bool union_knows_no_copy(const struct guest *guest, uint64_t file) {
     uint64_t fact;
-    return copy_fact(guest, file, &fact) && recall(guest, fact) != UNKNOWN_FOLDER;
+    return copy_fact(guest, file, &fact) && fact_recall(guest, fact) != UNKNOWN_FOLDER;
 }
 
 void union_learn_no_copy(const struct guest *guest, uint64_t file) {
     uint64_t fact;
     if (copy_fact(guest, file, &fact)) {
-        note(guest, fact, NATIVE);
+        fact_note(guest, fact, NATIVE);
     }
 }
 
@@ -372,16 +377,19 @@ static enum folder folder_of(const struct guest *guest, long dirfd, struct works
     return folder == ONLY_LOWER && is_far ? UNKNOWN_FOLDER : folder;
 }
 
+static uint64_t fact_of_file(uint64_t device, uint64_t inode, uint64_t generation) {
+    return fact_of(fact_mixed(inode + 1) + fact_mixed(device), generation);
+}
+
 enum folder union_of_descriptor(const struct guest *guest, long dirfd) {
-    struct status status;
+    struct identity_of_file file;
     uint64_t generation = 0;
-    long result = kernel(NR_newfstatat, (int)dirfd, (long)"", (long)&status, AT_EMPTY_PATH, 0, 0);
-    if (result < 0 || !is_directory(&status)) {
+    if (!union_identify(dirfd, &file)) {
         return UNKNOWN_FOLDER;
     }
-    bool may = may_know(guest, &generation);
-    uint64_t fact = fact_of(mixed(status.inode + 1) + mixed(status.device), generation);
-    enum folder folder = may ? recall(guest, fact) : UNKNOWN_FOLDER;
+    bool may = facts_are_usable(guest, &generation);
+    uint64_t fact = fact_of_file(file.device, file.inode, generation);
+    enum folder folder = may ? fact_recall(guest, fact) : UNKNOWN_FOLDER;
     if (folder != UNKNOWN_FOLDER) {
         return folder;
     }
@@ -392,9 +400,18 @@ enum folder union_of_descriptor(const struct guest *guest, long dirfd) {
     folder = folder_of(guest, dirfd, space);
     workspace_give_back(space);
     if (may && folder != UNKNOWN_FOLDER) {
-        note(guest, fact, folder);
+        fact_note(guest, fact, folder);
     }
     return folder;
+}
+
+void union_note_below(const struct guest *guest, long dirfd, uint64_t device, uint64_t inode,
+                      uint64_t generation) {
+    uint64_t fact = fact_of_file(device, inode, generation);
+    if (fact_recall(guest, fact) == UNKNOWN_FOLDER &&
+        union_of_descriptor(guest, dirfd) == ONLY_LOWER) {
+        fact_note(guest, fact, ONLY_LOWER);
+    }
 }
 
 /* Merged directories that were looked into: as long as the generation lasts none of them moves. */
@@ -434,11 +451,11 @@ long union_path_in(const struct guest *guest, long dirfd, const char *name, size
                    enum layer layer, char *host) {
     struct status status;
     uint64_t generation = 0;
-    if (!may_know(guest, &generation) ||
+    if (!facts_are_usable(guest, &generation) ||
         kernel(NR_newfstatat, (int)dirfd, (long)"", (long)&status, AT_EMPTY_PATH, 0, 0) != 0) {
         return -ENOSYS;
     }
-    struct remembered *place = &remembered[mixed(status.inode) % REMEMBERED];
+    struct remembered *place = &remembered[fact_mixed(status.inode) % REMEMBERED];
     if (__atomic_test_and_set(&place->is_taken, __ATOMIC_ACQUIRE)) {
         return -ENOSYS;
     }
@@ -597,7 +614,7 @@ static uint64_t born(long dirfd, const char *path, long flags) {
 
 /* The word of marks that tells of an inode, and the bit in it. Bits are never taken back. */
 static size_t mark_of(uint64_t inode, uint64_t *bit) {
-    size_t place = mixed(inode) % (SHARED_MARKS * 64);
+    size_t place = fact_mixed(inode) % (SHARED_MARKS * 64);
     *bit = 1ULL << (place % 64);
     return place / 64;
 }
@@ -622,7 +639,7 @@ void union_note_copy(const struct guest *guest, const char *host, const struct s
     shared->upper_device = status.device;
     shared->lower_device = before->device;
     for (size_t step = 0; step < SHARED_COPIED; step++) {
-        struct copied *copied = &shared->copied[(mixed(status.inode) + step) % SHARED_COPIED];
+        struct copied *copied = &shared->copied[(fact_mixed(status.inode) + step) % SHARED_COPIED];
         if (copied->inode == 0) { /* nobody else adds one: this is done under the lock */
             copied->before = before->inode;
             copied->born = when;
@@ -645,7 +662,7 @@ uint64_t union_inode(const struct guest *guest, uint64_t device, uint64_t inode,
     }
     uint64_t when = 0;
     for (size_t step = 0; step < SHARED_COPIED; step++) {
-        const struct copied *copied = &shared->copied[(mixed(inode) + step) % SHARED_COPIED];
+        const struct copied *copied = &shared->copied[(fact_mixed(inode) + step) % SHARED_COPIED];
         uint64_t found = __atomic_load_n(&copied->inode, __ATOMIC_ACQUIRE);
         if (found == 0) {
             break;

@@ -22,13 +22,14 @@ enum folder {
  * inode a copied file had. Python makes it (udocker/engine/union.py), all zero but for these.
  */
 enum {
-    SHARED_FORMAT = 3,
+    SHARED_FORMAT = 4,
     SHARED_OPAQUE = 4096,
     SHARED_FACTS = 6144,
     SHARED_LINKS = 128,
     LONGEST_LINK = 55,
     SHARED_COPIED = 65536,
     SHARED_MARKS = 512,
+    SHARED_REMOVING = 64,
 };
 
 struct copied {
@@ -54,11 +55,13 @@ struct shared {
     uint64_t copied_count;
     uint64_t is_local; /* no other host writes there */
     uint64_t starts;   /* of first programs; each may find copies of files that were not there */
-    uint64_t rest[7];
+    uint64_t native_generation, removing_more; /* see union_native.h */
+    uint64_t rest[5];
     struct owner_hints owners;
     /* What every program looks at lies in the first 64 KiB, which the kernel maps at one fault. */
     uint64_t marks[SHARED_MARKS]; /* a bit is set of each inode in copied */
     struct known_link links[SHARED_LINKS];
+    uint32_t removing[SHARED_REMOVING];
     uint64_t facts[SHARED_FACTS];
     uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
     struct copied copied[SHARED_COPIED];

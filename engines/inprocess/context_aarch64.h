@@ -24,6 +24,12 @@ static inline uintptr_t context_place(const struct context *context) {
     return (uintptr_t)context->program_counter;
 }
 
+/* The call is made again, with another first argument. */
+static inline void context_repeat(struct context *context, long first) {
+    context->program_counter -= 4;
+    context->registers[0] = first;
+}
+
 static inline void context_answer(struct context *context, long result) {
     context->registers[0] = result;
 }

@@ -24,6 +24,10 @@ enum {
     PR_CAP_AMBIENT = 47,
     ENOTTY = 25,
     PR_SET_SYSCALL_USER_DISPATCH = 59,
+    CLONE_VM = 0x100,
+    CLONE_FS = 0x200,
+    CLONE_VFORK = 0x4000,
+    CLONE_THREAD = 0x10000,
     CLONE_NEW = 0x7e020000, /* namespaces of its own, of any kind that clone(2) makes */
 };
 
@@ -31,7 +35,7 @@ enum {
  * Calls that stop only with certain arguments, and pass with others: most of them are about
  * something else, and a null pointer names nothing.
  */
-enum test { IF_SET, IF_EQUAL, IF_NOT_NULL };
+enum test { IF_SET, IF_EQUAL, IF_NOT_NULL, IF_APART };
 
 struct condition {
     long number;
@@ -63,6 +67,7 @@ static const struct condition conditions[] = {
     {NR_ioctl, 1, IF_EQUAL, 0x5000943a, ERROR(ENOTTY)}, /* RM_DEV_V2 */
     {NR_ioctl, 1, IF_EQUAL, 0x5000943f, ERROR(ENOTTY)}, /* SNAP_DESTROY_V2 */
     {NR_clone, 0, IF_SET, CLONE_NEW, ERROR(EPERM)},
+    {NR_clone, 0, IF_APART, 0, TRAP}, /* see make_apart */
     /* Who is root sends audit records, and takes it ill when that is refused: there is no audit. */
     {NR_socket, 2, IF_EQUAL, NETLINK_AUDIT, ERROR(EPROTONOSUPPORT)},
     {NR_sendto, 4, IF_NOT_NULL, 0, TRAP},
@@ -141,6 +146,22 @@ static uint64_t answer(const struct guest *guest, long number) {
     }
 }
 
+/*
+ * Whether a clone(2) parts the memory from the working directory, and has not been here before. As
+ * vfork(2) it may do so, and threads have both, new processes none. To the next instruction, or to
+ * the one behind it.
+ */
+static void put_apart(struct writer *writer, uint32_t place) {
+    put(writer, LOAD, 0, 0, place + 4);
+    put(writer, JUMP_EQUAL, 0, 7, 0);
+    put(writer, LOAD, 0, 0, place);
+    put(writer, JUMP_IF_SET, 0, 3, CLONE_VM);
+    put(writer, JUMP_IF_SET, 4, 0, CLONE_VFORK);
+    put(writer, JUMP_IF_SET, 0, 2, CLONE_FS);
+    put(writer, JUMP_IF_SET, 2, 1, CLONE_THREAD);
+    put(writer, JUMP_IF_SET, 0, 1, CLONE_FS);
+}
+
 static void put_condition(struct writer *writer, const struct condition *condition) {
     uint32_t place = OF_ARGUMENTS + 8 * (uint32_t)condition->argument;
     put(writer, LOAD, 0, 0, place);
@@ -149,6 +170,8 @@ static void put_condition(struct writer *writer, const struct condition *conditi
         put(writer, RETURN, 0, 0, condition->answer);
         put(writer, LOAD, 0, 0, place + 4);
         put(writer, JUMP_EQUAL, 1, 0, 0);
+    } else if (condition->test == IF_APART) {
+        put_apart(writer, place);
     } else {
         uint16_t test = condition->test == IF_SET ? JUMP_IF_SET : JUMP_EQUAL;
         put(writer, test, 0, 1, condition->value);

@@ -14,6 +14,7 @@
 #include "pin.h"
 #include "quick.h"
 #include "union.h"
+#include "union_native.h"
 
 enum {
     AUX_END = 0, /* getauxval(3) */
@@ -386,6 +387,7 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     }
     take_over(words[1]);
     the_process.pid = (int)kernel(NR_getpid, 0, 0, 0, 0, 0, 0); /* and no child of vfork(2) */
+    working_directory_begin(the_process.pid);
     engine.interpreter = words[4];
     given = words[5];
     map_program(words[3]);

@@ -1,5 +1,6 @@
 #include "engine.h"
 #include "guest_filter.h"
+#include "union_native.h"
 
 #if defined(__x86_64__)
 #include "context_x86_64.h"
@@ -85,6 +86,16 @@ static void on_filtered(int signal, struct info *info, struct context *context) 
     on_sent(signal, info, context);
 }
 
+/*
+ * A clone(2) after which memory and working directory do not belong together any more. The guest
+ * makes it itself, since it may return twice, once more: of the flags the kernel looks at the lower
+ * half only, and with a bit in the upper one the filter lets it pass.
+ */
+static void make_apart(const struct call *call, struct context *context) {
+    working_directory_is_shared();
+    context_repeat(context, call->argument[0] | (long)((uint64_t)1 << 63));
+}
+
 static void on_trap(int signal, struct info *info, struct context *context) {
     if (info->code != SYS_SECCOMP) {
         on_sent(signal, info, context);
@@ -98,6 +109,10 @@ static void on_trap(int signal, struct info *info, struct context *context) {
     long result = guest_filter_probe(the_engine->process, &call);
     if (result == -PROBE_TRAPPED) {
         on_filtered(signal, info, context);
+        return;
+    }
+    if (result == -PROBE_ALLOWED && call.number == NR_clone) {
+        make_apart(&call, context);
         return;
     }
     if (result == -PROBE_ALLOWED) {

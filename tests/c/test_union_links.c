@@ -26,6 +26,9 @@ static void make_union(void) {
     make_file("host/file", "of the host");
     make_file("lower/dir/file", "of the image");
     CHECK_NUMBER(kernel(NR_mknodat, AT_FD, (long)"lower/pipe", S_IFIFO | 0600, 0, 0, 0), 0);
+    make_directory("lower/deep");
+    CHECK_NUMBER(kernel(NR_mknodat, AT_FD, (long)"lower/deep/pipe", S_IFIFO | 0600, 0, 0, 0), 0);
+    CHECK_NUMBER(kernel(NR_mknodat, AT_FD, (long)"lower/deep/pipe2", S_IFIFO | 0600, 0, 0, 0), 0);
     snprintf(target, sizeof target, "%s/host/file", scratch());
     static const char *const links[] = {"lower/link", "lower/link1", "lower/link2", "lower/link3",
                                         "lower/link4"};
@@ -135,6 +138,21 @@ static void test_pipe(void) {
     CHECK_NUMBER(kernel(NR_fstat, pipe, (long)&status, 0, 0, 0, 0), 0);
     CHECK(status.inode != lower.status.inode);
     check_same("lower/pipe", &lower);
+
+    /* By its name alone, or by way of /proc, it is a pipe of the image, too. */
+    struct state deep = state_of("lower/deep/pipe");
+    long directory = on(NR_openat, AT_FD, (long)"/deep", O_RDONLY | O_DIRECTORY, 0, 0);
+    long place = on(NR_openat, directory, (long)"pipe2", O_PATH, 0, 0);
+    CHECK(directory >= 0 && place >= 0);
+    long named = on(NR_openat, directory, (long)"pipe", O_RDONLY | O_NONBLOCK, 0, 0);
+    CHECK_NUMBER(kernel(NR_fstat, named, (long)&status, 0, 0, 0, 0), 0);
+    CHECK(status.inode != deep.status.inode);
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%ld", place);
+    deep = state_of("lower/deep/pipe2");
+    long again = on(NR_openat, AT_FD, (long)path, O_RDONLY | O_NONBLOCK, 0, 0);
+    CHECK_NUMBER(kernel(NR_fstat, again, (long)&status, 0, 0, 0, 0), 0);
+    CHECK(status.inode != deep.status.inode);
 }
 
 int main(void) {

@@ -526,6 +526,111 @@ def test_io_uring_is_refused(compiled: Callable[..., Result]) -> None:
     assert compiled(source).out == "-1 1\n"
 
 
+def test_memory_without_the_working_directory(
+    compiled: Callable[..., Result], container: Container
+) -> None:
+    """Where the one has a directory the other has a link, to what only the host has."""
+    source = """
+        #define _GNU_SOURCE
+        #include <errno.h>
+        #include <fcntl.h>
+        #include <pthread.h>
+        #include <sched.h>
+        #include <signal.h>
+        #include <stdio.h>
+        #include <sys/stat.h>
+        #include <sys/syscall.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        static char stack[65536];
+        static volatile int step, seen, seen_by_thread;
+        static void await(int what) { while (step != what) sched_yield(); }
+        static int look(void) {
+            struct stat status;
+            int last = -1;
+            for (int count = 0; count < 3; count++)
+                last = stat("d/small.c", &status) == 0 ? 0 : errno;
+            return last;
+        }
+        static int move(void *nothing) {
+            (void)nothing;
+            chdir("../b");
+            seen = look();
+            step = 1;
+            await(2);
+            seen += look();
+            _exit(0);
+        }
+        static void *borrow(void *nothing) {
+            (void)nothing;
+            clone(move, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, 0);
+            seen_by_thread = look();
+            return NULL;
+        }
+        int main(int count, char **words) {
+            pthread_t thread;
+            mkdir("/tmp/t", 0700);
+            chdir("/tmp/t");
+            mkdir("a", 0700);
+            mkdir("b", 0700);
+            mkdir("a/d", 0700);
+            close(open("a/d/small.c", O_CREAT | O_WRONLY, 0600));
+            symlink(words[1], "b/d");
+            chdir("a");
+            printf("alone %d", look());
+            if (fork() == 0) {
+                chdir("../b");
+                _exit(look());
+            }
+            int status;
+            wait(&status);
+            printf(" fork %d %d", WEXITSTATUS(status), look());
+            if (vfork() == 0) {
+                chdir("../b");
+                _exit(look());
+            }
+            wait(&status);
+            printf(" vfork %d %d", WEXITSTATUS(status), look());
+            fflush(stdout);
+            if (words[2][0] == 't') {
+                pthread_create(&thread, NULL, borrow, NULL);
+                await(1);
+                chdir("/tmp/t/a");
+                int mine = look();
+                step = 2;
+                pthread_join(thread, NULL);
+                printf(" thread %d %d %d", mine, seen, seen_by_thread);
+            } else if (words[2][0] == 'm') {
+                int child = clone(move, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
+                await(1);
+                chdir("/tmp/t/a");
+                int mine = look();
+                step = 2;
+                waitpid(child, &status, 0);
+                printf(" memory %d %d", mine, seen);
+            } else {
+                if (syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0) == 0) {
+                    chdir("../b");
+                    _exit(0);
+                }
+                wait(&status);
+                printf(" directory %d", look());
+            }
+            return 0;
+        }
+    """
+    told = {
+        word: compiled(source, str(container.programs), word, options="-pthread").out
+        for word in ("thread", "memory", "directory")
+    }
+    begin = "alone 0 fork 2 0 vfork 2 0"
+    assert told == {
+        "thread": f"{begin} thread 0 4 0",
+        "memory": f"{begin} memory 0 4",
+        "directory": f"{begin} directory 2",
+    }
+
+
 def test_new_namespaces_are_refused(mode: str, container: Container) -> None:
     result = container(mode, "unshare -U true; unshare -m true; echo", check=False)
     assert result.err.count("Operation not permitted") == 2

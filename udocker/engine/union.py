@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FOLDER = "inprocess"  # in the work directory
 _OPAQUE = "user.overlay.opaque"
 # struct shared of union.h
-_FORMAT = 3
+_FORMAT = 4
 _HASHES = 4096
-_HASHES_AT = 8 * (16 + 4 + 64 + 512 + 8 * 128 + 6144)
+_HASHES_AT = 8 * (16 + 4 + 64 + 512 + 8 * 128 + 32 + 6144)
 _SIZE = _HASHES_AT + 8 * _HASHES + 24 * 65536
 
 
@@ -38,8 +38,8 @@ def share(state: str, upper: str, tree: str) -> None:
     hidden = [_hash(path) for path in _hiding(upper, tree)]
     temporary = f"{state}.{files.unique_name()}"
     with open(temporary, "xb") as stream:
-        header = (_FORMAT, len(hidden), 0, 0, 0, 0, 0, leases.is_local(upper))
-        stream.write(struct.pack("=8Q", *header))
+        header = (_FORMAT, len(hidden), 0, 0, 0, 0, 0, leases.is_local(upper), 0)
+        stream.write(struct.pack("=9Q", *header) + os.urandom(8))
         stream.seek(_HASHES_AT)
         stream.write(struct.pack(f"={_HASHES}Q", *_table(hidden)))
         stream.flush()
