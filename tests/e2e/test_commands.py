@@ -44,9 +44,11 @@ def containers(udocker: Udocker) -> list[dict[str, Any]]:
 
 
 def everything(store: Path) -> dict[str, tuple[int, int]]:
-    """The files of a store, and what tells that one was written."""
+    """The files of a store but its locks, and what tells that one was written."""
     found = {}
-    for top, _, names in os.walk(store):
+    for top, folders, names in os.walk(store):
+        if top == str(store):
+            folders.remove("locks")  # the time of a lock is that of its last use
         for name in names:
             status = os.lstat(os.path.join(top, name))
             found[os.path.join(top, name)] = (status.st_ino, status.st_mtime_ns)

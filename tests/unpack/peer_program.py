@@ -18,6 +18,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Optional
 
 Facts = dict[str, Any]
@@ -171,6 +172,10 @@ def main(layout: str, peers: list[str], names: list[str]) -> None:
     os.environ["XDG_RUNTIME_DIR"] = f"{_WORK}/xdg"
     for part in ("xdg", "store", "run", "tmp"):
         os.mkdir(f"{_WORK}/{part}")
+    # Its locks are otherwise one file in /dev/shm for all that call themselves user 1000.
+    settings = Path(_WORK, "containers.conf")
+    settings.write_text('[engine]\nlock_type = "file"\n')
+    os.environ["CONTAINERS_CONF"] = str(settings)
     found = {name: {peer: _unpacked(peer, layout, name) for peer in peers} for name in names}
     json.dump(found, sys.stdout)
 

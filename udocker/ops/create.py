@@ -32,12 +32,13 @@ def create(
     platform: Platform | None = None,
     remove: bool = False,
     copy: bool = False,
+    trial: bool = False,
 ) -> Container:
     """A new container of ``reference``, pulled first as ``pull`` says.
 
     ``remove``: it goes once the process that runs it has ended. ``copy``: with a root directory of
-    its own. Raises UdockerError; then there
-    is no new container.
+    its own. ``trial``: the image does not count as used. Raises UdockerError; then there is no new
+    container.
     """
     containers = session.store.containers
     if name is not None:
@@ -50,7 +51,8 @@ def create(
             if is_here and session.store.images.get(reference) == record:
                 container = _new(session, record)
                 made = containers.create(directory, container, name, remove=remove)
-                used(session, record)
+                if not trial:
+                    used(session, record)
                 break
         # Another process has removed or replaced the image after it had been found: once more.
     if not copy:

@@ -62,7 +62,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     from udocker.engine.steps import describe, describe_undo
 
-    container, is_new = _container(session, replace(request, pull="never"))
+    container, is_new = _container(session, replace(request, pull="never"), trial=True)
     try:
         launch = _prepare(session, request, container, dry=True)
     finally:
@@ -204,7 +204,9 @@ def _is_directory(view: View, path: str) -> bool | None:
         return None
 
 
-def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
+def _container(
+    session: Session, request: RunRequest, trial: bool = False
+) -> tuple[Container, bool]:
     """The container to run, and whether it was made for this run."""
     existing = session.store.containers.find(request.target, least=_LEAST_ID)
     if existing is not None:
@@ -230,6 +232,7 @@ def _container(session: Session, request: RunRequest) -> tuple[Container, bool]:
         pull=request.pull,
         platform=_platform(request),
         remove=request.remove,
+        trial=trial,
     )
     return container, True
 
