@@ -39,7 +39,7 @@ def kept(inside: Inside, shared: Shared) -> Iterator[str]:
     shared("create", f"--name={name}", shared.image(BUSYBOX))
     shared("run", "-q", f"--execmode={inside.mode}", name, "true")
     yield name
-    shared("rm", name)
+    shared("rm", "-f", name)  # in some modes what a command left behind may still run
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from builders.sessions import TestSession
 from builders.sessions import session as make_session
 from fakes.registry import FakeRegistry, Fault, MadeImage, make_image, make_layer
 from udocker.errors import HostileArchiveError, UnpackError, VerificationError
-from udocker.model.reference import Reference
+from udocker.model.reference import Digest, Reference
 from udocker.ops.pull import pull
 
 NAME = "test/app"
@@ -144,3 +144,18 @@ def test_an_interrupt_ends_both(session: TestSession, registry: FakeRegistry) ->
         signal.signal(signal.SIGINT, previous)
     assert nothing_is_visible(session)
     assert stored(session, image)[1] is False
+
+
+def test_a_damaged_blob_of_the_store_is_mended_though_it_ended_the_download_of_others(
+    session: TestSession, registry: FakeRegistry
+) -> None:
+    make_image(registry, "test/first", "latest", [SMALL])
+    pull(session, Reference.parse(f"{registry.host}/test/first:latest"))
+    image = make_image(registry, NAME, "latest", [SMALL, LARGE])
+    small, large = (layer["digest"] for layer in image.layers)
+    blob = Path(session.store.blobs.path(Digest.parse(small)))
+    blob.write_bytes(blob.read_bytes()[:-9] + b"x" * 9)
+    registry.fault(large, Fault(stall=1 << 20, times=1))
+    pull(session, reference(registry))
+    assert all(stored(session, image))
+    assert blob.read_bytes() == SMALL

@@ -128,7 +128,11 @@ def _podman(layout: str, name: str) -> Iterator[str]:
         *("podman", "--storage-driver=overlay", f"--root={_WORK}/store", f"--runroot={_WORK}/run"),
         *("--cgroup-manager=cgroupfs", "--events-backend=none", f"--tmpdir={_WORK}/tmp"),
     ]
-    image = _run(*podman, "pull", "--quiet", f"oci:{layout}:{name}").split()[-1]
+    # It makes a name of the path, and a name has no capital letters.
+    place = Path(_WORK, "layout")
+    place.unlink(missing_ok=True)
+    place.symlink_to(layout)
+    image = _run(*podman, "pull", "--quiet", f"oci:{place}:{name}").split()[-1]
     target = _run(*podman, "image", "mount", image).strip()
     try:
         yield target

@@ -294,8 +294,9 @@ def _fetch(
                 session, reference, remote.manifest, remote.config, layers, index=index
             )
         except (VerificationError, UnpackError):
-            fetched = all(map(blobs.has, missing))
-            if mended or not fetched or not _remove_damaged(blobs, unique.values()):
+            # A damaged one may have ended the fetch of others.
+            here = [layer for layer in unique.values() if blobs.has(layer)]
+            if mended or not _remove_damaged(blobs, here):
                 raise
             mended = True
         except StoreError:
