@@ -109,6 +109,12 @@ static long follow(struct deep *deep, size_t size, bool has_slash) {
 
 /* ".." may lead to where the walk finds its way again. */
 static long go_up(struct deep *deep) {
+    if (path_of_directory(deep->guest, deep->at, deep->space) >= 0) {
+        /* It may be the guest's root: the walk knows what is above. */
+        move_bytes(deep->space->rest + 3, deep->next, length_of(deep->next) + 1);
+        copy_bytes(deep->space->rest, "../", 3);
+        return WALK_ON;
+    }
     long above = open_directory(deep->at, "..");
     if (above < 0) {
         return above;

@@ -233,7 +233,11 @@ static void test_directories(void) {
     CHECK_TEXT(leads(&guest, -1, "/etc", FOLLOW), "root/etc");
     CHECK_TEXT(leads(&guest, AT_FDCWD, "x", FOLLOW),
                "-ENOENT"); /* it is in the scratch directory */
-    enter("root/usr");
+    enter("root");
+    char up[400] = "../../";
+    memset(up + strlen(up), 'n', 300);
+    CHECK_TEXT(leads(&guest, AT_FDCWD, up, FOLLOW), "-ENAMETOOLONG");
+    enter("usr");
     CHECK_ALL(&guest, AT_FDCWD, in_usr);
     CHECK_ALL(&guest, (long)(unsigned)AT_FDCWD, in_usr); /* as 32 bits of a register */
     make_directory("../gone");
