@@ -118,8 +118,17 @@ def test_a_copy_gives_the_same_archive(
 def test_a_file_that_cannot_be_written(
     session: TestSession, box: Container, tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreError, match="No such file or directory"):
-        export(session, "box", str(tmp_path / "no/such"))
+    for target, why in (
+        (tmp_path / "no/such", "No such file or directory"),
+        (tmp_path, "Is a dir"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            export(session, "box", str(target))
+        assert caught.value.message.startswith(f"exporting the container to {target}: {why}")
+        assert ".tmp" not in caught.value.message
+        assert "-o FILE" in str(caught.value.hint)
+    export(session, "box", os.devnull)
+    assert not list(tmp_path.glob("*.tmp"))
     with pytest.raises(ContainerNotFound):
         export(session, "none", str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()

@@ -49,20 +49,39 @@ def export(session: Session, text: str, target: str) -> None:
     """
     container = _found(session, text)
     if target == "-":
-        with store_errors("exporting the container"):
+        with _export_errors("stdout"):
             sys.stdout.flush()
             _write(container, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         return
+    if os.path.exists(target) and not os.path.isfile(target):
+        # A device or a pipe is written to; of a directory the system says what is wrong.
+        with _export_errors(target), open(target, "wb") as stream:
+            _write(container, stream)
+        return
     aside = f"{target}.{os.getpid()}.tmp"
     try:
-        with store_errors("exporting the container"):
+        with _export_errors(target, aside):
             with open(aside, "xb") as stream:
                 _write(container, stream)
             os.rename(aside, target)
     finally:
         with contextlib.suppress(OSError):
             os.unlink(aside)
+
+
+@contextlib.contextmanager
+def _export_errors(*targets: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads has had enough
+    except OSError as error:
+        text = f"exporting the container to {targets[0]}: {error.strerror or error}"
+        if error.filename not in (None, *targets):
+            raise StoreError(f"{text}: {error.filename}", hint="udocker fsck") from error
+        hint = "name a file that you may write, where there is room: udocker export -o FILE …"
+        raise StoreError(text, hint=hint) from error
 
 
 def _found(session: Session, text: str) -> Container:
