@@ -212,6 +212,7 @@ class TestFile:
             load(line)
         key = line.partition(" ")[0]
         assert caught.value.message.startswith(f"{home}/.udocker/udocker.conf: {key}: ")
+        assert caught.value.hint == "correct it, or take it away: then the default counts"
         assert caught.value.exit_code == 2
 
     def test_unknown_setting(self, load, home):

@@ -296,4 +296,5 @@ def _parsed(setting: Setting, text: str, where: str) -> Any:
     try:
         return setting.parse(text)
     except ValueError as error:
-        raise ConfigError(f"{where}: {text[:80]!r}: {error}") from error
+        hint = "correct it, or take it away: then the default counts"
+        raise ConfigError(f"{where}: {text[:80]!r}: {error}", hint=hint) from error

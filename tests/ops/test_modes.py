@@ -315,7 +315,8 @@ def test_doctor_tells_of_stores_of_others(session: TestSession, tmp_path: Path) 
     (tmp_path / "site").mkdir()
     (tmp_path / "site/trees").symlink_to("/usr")
     made = make_session(tmp_path / "own", EVERYTHING, repos=(str(tmp_path / "site"), "/none"))
-    [_, line] = doctor.examine_host(made).store
+    [_, line, absent] = doctor.examine_host(made).store
+    assert absent.startswith("/none: no images are there (No such file or directory)")
     assert line.startswith(f"{tmp_path}/site: image trees of uid 0: ")
     assert line.endswith(", and N1 copies them")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 
@@ -127,11 +126,14 @@ def _stores_of_others(session: Session, rows: Iterable[Row]) -> Iterator[str]:
         if row.ok and mode.is_automatic and FOREIGN_TREE in mode.engine.FEATURES
     ]
     for path in session.config.repos:
-        with contextlib.suppress(OSError):
+        try:
             owner = os.stat(f"{path}/trees").st_uid
-            if owner != os.getuid():
-                first = f"auto takes {able[0]}" if able else "no mode can use them as they lie"
-                yield f"{path}: image trees of uid {owner}: {first}, and N1 copies them"
+        except OSError as error:
+            yield f"{path}: no images are there ({error.strerror}); UDOCKER_REPOS or repos names it"
+            continue
+        if owner != os.getuid():
+            first = f"auto takes {able[0]}" if able else "no mode can use them as they lie"
+            yield f"{path}: image trees of uid {owner}: {first}, and N1 copies them"
 
 
 def filesystem(path: str) -> str:
