@@ -147,11 +147,17 @@ def refusals(shared: Shared) -> dict[str, str]:
     return {row["name"]: row["reason"] for row in rows}
 
 
+def need(refusals: dict[str, str], *modes: str) -> None:
+    """Skip the test where the host cannot run one of ``modes``."""
+    for mode in modes:
+        if refusals[mode]:
+            pytest.skip(f"host: mode {mode}: {refusals[mode]}")
+
+
 @pytest.fixture(params=table.names())
 def inside(request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str]) -> Inside:
     """Once for every mode of the table, skipped where the host cannot."""
-    if refusals[request.param]:
-        pytest.skip(f"host: mode {request.param}: {refusals[request.param]}")
+    need(refusals, request.param)
     return Inside(shared, request.param)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import SCI, Shared
+from e2e.engines import SCI, Shared, need
 from e2e.test_together import Shell
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ _LIBRARY = (
 @pytest.fixture(params=["F2", "F3"])
 def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
     name: str = request.param
-    if refusals[name]:
-        pytest.skip(f"host: mode {name}: {refusals[name]}")
+    need(refusals, name)
     return name
 
 
@@ -100,8 +99,7 @@ def test_links_of_the_root_directory_are_replaced(way: str, runs: Runs) -> None:
 def test_links_of_the_root_directory_are_replaced_in_n1(
     runs: Runs, refusals: dict[str, str]
 ) -> None:
-    if refusals["N1"]:
-        pytest.skip(f"host: mode N1: {refusals['N1']}")
+    need(refusals, "N1")
     runs.once(f"{_NEW}; ln -s opt/new /link")
     runs.once(_USE)
     runs.once("mv -T /link /sbin", mode="N1")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import SCI, Inside, Shared, command
+from e2e.engines import SCI, Inside, Shared, command, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,9 +104,7 @@ def forbidden(
 
 @pytest.fixture(autouse=True)
 def _works(refusals: dict[str, str]) -> None:
-    for mode in ("F3", "N1"):
-        if refusals[mode]:
-            pytest.skip(f"host: mode {mode}: {refusals[mode]}")
+    need(refusals, "F3", "N1")
 
 
 def test_only_the_modes_that_need_nothing_are_left(

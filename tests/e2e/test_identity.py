@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import Shared
+from e2e.engines import Shared, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,7 @@ dpkg-deb -b /tmp/made /tmp/made.deb >/dev/null
 def inside(request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str]) -> Run:
     """Runs a shell script as root in a container that stays."""
     mode = request.param
-    if refusals[mode]:
-        pytest.skip(f"host: mode {mode}: {refusals[mode]}")
+    need(refusals, mode)
     if _NAME not in {name for row in shared.containers() for name in row["names"]}:
         shared("create", "-q", f"--name={_NAME}", shared.image(_IMAGE))
 

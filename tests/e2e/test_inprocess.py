@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import BUSYBOX, SCI, Inside, Shared, command
+from e2e.engines import BUSYBOX, SCI, Inside, Shared, command, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,8 +80,7 @@ def container(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Conta
 @pytest.fixture(params=_MODES)
 def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
     name: str = request.param
-    if refusals[name]:
-        pytest.skip(f"host: mode {name}: {refusals[name]}")
+    need(refusals, name)
     return name
 
 
@@ -98,8 +97,7 @@ def outside(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def native(refusals: dict[str, str]) -> str:
     """The mode that is right."""
-    if refusals["N1"]:
-        pytest.skip(f"host: mode N1: {refusals['N1']}")
+    need(refusals, "N1")
     return "N1"
 
 

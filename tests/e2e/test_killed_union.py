@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import SCI, Shared
+from e2e.engines import SCI, Shared, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,9 +303,7 @@ class Container:
 @pytest.fixture(params=["F2", "F3"])
 def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
     name: str = request.param
-    for needed in (name, "N1"):
-        if refusals[needed]:
-            pytest.skip(f"host: mode {needed}: {refusals[needed]}")
+    need(refusals, name, "N1")
     return name
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import SCI, Shared
+from e2e.engines import SCI, Shared, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +31,7 @@ _SCRIPT = _COMPILE + " && mkdir -p {0} && cd {0} && /tmp/swap {1} {2}"
 @pytest.fixture(params=["F2", "F3"])
 def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
     name: str = request.param
-    if refusals[name]:
-        pytest.skip(f"host: mode {name}: {refusals[name]}")
+    need(refusals, name)
     return name
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import SCI, Shared
+from e2e.engines import SCI, Shared, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,9 +97,7 @@ class Runs:
 def runs(
     shared: Shared, refusals: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[Runs]:
-    for mode in _MODES:
-        if refusals[mode]:
-            pytest.skip(f"host: mode {mode}: {refusals[mode]}")
+    need(refusals, *_MODES)
     made = Runs(shared, re.sub(r"\W+", "-", request.node.name).strip("-"))
     yield made
     shared("rm", made.name)
