@@ -108,9 +108,10 @@ def test_a_damaged_container_can_be_removed_as_the_hint_says(udocker: Udocker) -
     Path(udocker.store.containers.path(identity), "container.json").write_bytes(b"{")
     ended = udocker("ps")
     assert ended.code == 125
-    hint = ended.err.splitlines()[1]
-    assert hint == f"  try: udocker rm {identity[:12]}"
-    assert udocker(*hint.split()[2:]).code == 0
+    mend, remove = ended.err.splitlines()[1].removeprefix("  try: ").split("; ")
+    assert mend == "udocker fsck --repair may mend it"
+    assert remove == f"udocker rm {identity[:12]} removes it"
+    assert udocker(*remove.split()[1:3]).code == 0
     assert udocker("ps").code == 0
 
 

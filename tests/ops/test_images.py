@@ -200,6 +200,6 @@ def test_a_damaged_container_protects_all_trees(session: TestSession) -> None:
     Path(made.path, "container.json").write_bytes(b"{")
     with pytest.raises(StoreError, match="is damaged") as caught:
         remove_image(session, "test")
-    assert str(caught.value.hint).startswith("udocker rm ")
+    assert "udocker fsck --repair" in str(caught.value.hint)
     assert session.store.trees.has(record.chain_id)
     assert names(session) == ["test:latest"]

@@ -334,7 +334,8 @@ def test_a_damaged_container_is_told_and_can_be_removed(
     Path(made.path, name).write_bytes(content)
     with pytest.raises(StoreError, match="aaaaaaaaaaaa") as caught:
         store.containers.get("box")
-    assert caught.value.hint == "udocker rm aaaaaaaaaaaa"
+    hint = "udocker fsck --repair may mend it; udocker rm aaaaaaaaaaaa removes it"
+    assert caught.value.hint == hint
     store.containers.remove("aaaaaaaaaaaa")
     assert store.containers.all() == []
     store.containers.check_name("box")

@@ -348,7 +348,7 @@ class Containers:
         except _DAMAGE as error:
             raise StoreError(
                 f"container {identity[:12]} is damaged: {path}/container.json",
-                hint=f"udocker rm {identity[:12]}",
+                hint=f"udocker fsck --repair may mend it; udocker rm {identity[:12]} removes it",
             ) from error
 
 
