@@ -347,7 +347,7 @@ class Containers:
             raise files.translate(error, "reading the container") from error
         except _DAMAGE as error:
             raise StoreError(
-                f"container {identity[:12]} is damaged: {path}/container.json",
+                f"container {identity[:12]} is damaged: {path}",
                 hint=f"udocker fsck --repair may mend it; udocker rm {identity[:12]} removes it",
             ) from error
 
