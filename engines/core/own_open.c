@@ -251,10 +251,9 @@ static long open_in_union(struct process *process, struct opening *opening,
             return -EISDIR;
         }
     }
-    bool is_copied = is_written(opening->flags) ||
+    if (is_lower && (is_written(opening->flags) ||
                      (!(opening->flags & (O_PATH | O_DIRECTORY)) &&
-                      is_pipe(AT_FDCWD, space->host, space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW));
-    if (is_lower && is_copied) {
+                      is_pipe(AT_FDCWD, space->host, space->is_magic ? 0 : AT_SYMLINK_NOFOLLOW)))) {
         long result = prepare_to_write(process, opening, space);
         if (result < 0) {
             return result == -ENOENT ? -EAGAIN : result;

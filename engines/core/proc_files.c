@@ -20,7 +20,7 @@ static bool is_number(const char *name, size_t size) {
     return size > 0;
 }
 
-bool proc_is_file(const char *name, size_t size) {
+static bool is_name_of_file(const char *name, size_t size) {
     if (is_number(name, size)) {
         return true;
     }
@@ -30,6 +30,21 @@ bool proc_is_file(const char *name, size_t size) {
         }
     }
     return false;
+}
+
+bool proc_may_be_file(const char *path, size_t begin, size_t size) {
+    static const char folder[] = "fdinfo";
+    const char *name = path + begin;
+    if (begin < 2 || !is_number(name, size)) {
+        return is_name_of_file(name, size);
+    }
+    size_t at = begin - 1;
+    while (at > 0 && path[at - 1] != '/') {
+        at--;
+    }
+    size_t above = begin - 1 - at;
+    bool is_dots = above <= 2; /* or nothing between slashes */
+    return is_dots || (above == sizeof folder - 1 && same_bytes(path + at, folder, above));
 }
 
 static const char *end_of_line(const char *line, const char *end) {
@@ -229,7 +244,7 @@ long proc_open(const struct guest *guest, const char *host, long flags) {
     if (descriptor_of(name) != NULL) {
         return open_info(guest, pid, name, flags);
     }
-    if (!proc_is_file(name, length_of(name)) || same_text(name, "status")) {
+    if (!is_name_of_file(name, length_of(name)) || same_text(name, "status")) {
         return -ENOSYS;
     }
     char place[PLACE_SIZE];

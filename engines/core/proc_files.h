@@ -4,8 +4,12 @@
 
 #include "guest.h"
 
-/* Whether name, of that size, may be that of such a file. */
-bool proc_is_file(const char *name, size_t size);
+/*
+ * Whether the last part of a path, which begins there and is of that size, may be the name of such
+ * a file. The parts above are no links: a number is one below fdinfo only, or below what the path
+ * does not name.
+ */
+bool proc_may_be_file(const char *path, size_t begin, size_t size);
 
 /*
  * Open the file of /proc at a host path for a guest that reads it, flags as of open(2). -ENOSYS

@@ -34,11 +34,11 @@ static bool take_part(const struct guest *guest, const char *name, size_t size,
 }
 
 /* The last part has been taken, it is the only one or not. */
-static void finish(struct shape *shape, const char *name, size_t size, size_t end, bool is_only) {
+static void finish(struct shape *shape, const char *path, size_t size, size_t end, bool is_only) {
     shape->size = end;
     shape->above = end - size;
     shape->is_single = is_only && !shape->is_absolute && shape->is_simple;
-    shape->may_be_translated = proc_is_file(name, size);
+    shape->may_be_translated = proc_may_be_file(path, end - size, size);
 }
 
 bool quick_shape(const struct guest *guest, const char *path, struct shape *shape) {
@@ -65,7 +65,7 @@ bool quick_shape(const struct guest *guest, const char *path, struct shape *shap
             return false;
         }
         if (path[at] == '\0') {
-            finish(shape, path + begin, at - begin, at, begin == 0);
+            finish(shape, path, at - begin, at, begin == 0);
             return true;
         }
         begin = at + 1;

@@ -215,7 +215,30 @@ static void test_maps_of_copies(void) {
     CHECK(first != NULL && strstr(first + 1, " /usr/bin/program\n") != NULL);
 }
 
+static bool may_be_file(const char *path) {
+    const char *slash = strrchr(path, '/');
+    size_t begin = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    return proc_may_be_file(path, begin, strlen(path + begin));
+}
+
+/* For all others the kernel may look the path up by itself. */
+static void test_names(void) {
+    CHECK(may_be_file("/proc/1/maps"));
+    CHECK(may_be_file("maps"));
+    CHECK(may_be_file("/proc/1/fdinfo/5"));
+    CHECK(may_be_file("fdinfo/5"));
+    CHECK(may_be_file("5"));
+    CHECK(may_be_file("/5"));
+    CHECK(may_be_file("./5"));
+    CHECK(may_be_file("../5"));
+    CHECK(may_be_file("x//5"));
+    CHECK(!may_be_file("/data/5"));
+    CHECK(!may_be_file("/data/xfdinfo/5"));
+    CHECK(!may_be_file("/proc/1/fdinfo/x5"));
+}
+
 int main(void) {
+    test_names();
     scratch();
     make_directory("root");
     make_directory("root/etc");
