@@ -35,11 +35,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#ifdef __GLIBC__
-#define name_of_error strerrorname_np
-#else
-#define name_of_error strerror /* musl */
-#endif
+#include "report.h"
 
 /* <linux/openat2.h>, which is not part of every libc's headers */
 struct open_how {
@@ -60,19 +56,6 @@ enum {
 extern char **environ;
 static const char *self;
 
-static void say(const char *what, long result) {
-    printf("%s: %s\n", what, result >= 0 ? "ok" : name_of_error(errno));
-}
-
-static void say_number(const char *what, long number) {
-    printf("%s: %ld\n", what, number);
-}
-
-static void say_text(const char *what, const char *text) {
-    printf("%s: %s\n", what, text);
-}
-
-#define SAY(call) say(#call, call)
 #define OPEN(...)                                                                                  \
     do {                                                                                           \
         int opened = open(__VA_ARGS__);                                                            \
@@ -90,28 +73,6 @@ static void make_file(const char *path, const char *content, int mode) {
     }
     fchmod(descriptor, (mode_t)mode);
     close(descriptor);
-}
-
-/* How a child ended that does this. */
-static int status_of(void (*work)(void)) {
-    int status = 0;
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        work();
-        fflush(stdout);
-        _exit(0);
-    }
-    waitpid(child, &status, 0);
-    return status;
-}
-
-static void say_status(const char *what, int status) {
-    if (WIFSIGNALED(status)) {
-        printf("%s: signal %d\n", what, WTERMSIG(status));
-    } else {
-        printf("%s: exit %d\n", what, WEXITSTATUS(status));
-    }
 }
 
 /* Paths at their edges. */
@@ -991,10 +952,7 @@ static void section_closing(void) {
     SAY(stat("/etc/../etc/group", &status));
 }
 
-static const struct {
-    const char *name;
-    void (*work)(void);
-} sections[] = {
+static const struct section sections[] = {
     {"paths", section_paths},     {"gone", section_gone},       {"openat2", section_openat2},
     {"scripts", section_scripts}, {"exec", section_exec},       {"size", section_size},
     {"signals", section_signals}, {"waiting", section_waiting}, {"jumps", section_jumps},
@@ -1019,15 +977,6 @@ int main(int count, char **words) {
     ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
     own[size < 0 ? 0 : size] = '\0';
     self = own;
-    for (size_t index = 0; index < sizeof sections / sizeof sections[0]; index++) {
-        int is_wanted = count == 1;
-        for (int word = 1; word < count; word++) {
-            is_wanted = is_wanted || strcmp(words[word], sections[index].name) == 0;
-        }
-        if (is_wanted) {
-            printf("== %s\n", sections[index].name);
-            say_status("section", status_of(sections[index].work));
-        }
-    }
+    run_sections(sections, sizeof sections / sizeof sections[0], count, words);
     return 0;
 }

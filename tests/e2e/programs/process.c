@@ -40,11 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef __GLIBC__
-#define name_of_error strerrorname_np
-#else
-#define name_of_error strerror /* musl */
-#endif
+#include "report.h"
 
 #ifndef SYS_SECCOMP
 #define SYS_SECCOMP 1
@@ -52,42 +48,6 @@
 
 extern char **environ;
 static char self[PATH_MAX];
-
-static void say(const char *what, long result) {
-    printf("%s: %s\n", what, result >= 0 ? "ok" : name_of_error(errno));
-}
-
-static void say_number(const char *what, long number) {
-    printf("%s: %ld\n", what, number);
-}
-
-static void say_text(const char *what, const char *text) {
-    printf("%s: %s\n", what, text);
-}
-
-#define SAY(call) say(#call, call)
-#define NUMBER(call) say_number(#call, call)
-
-static int status_of(void (*work)(void)) {
-    int status = 0;
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        work();
-        fflush(stdout);
-        _exit(0);
-    }
-    waitpid(child, &status, 0);
-    return status;
-}
-
-static void say_status(const char *what, int status) {
-    if (WIFSIGNALED(status)) {
-        printf("%s: signal %d%s\n", what, WTERMSIG(status), WCOREDUMP(status) ? " core" : "");
-    } else {
-        printf("%s: exit %d\n", what, WEXITSTATUS(status));
-    }
-}
 
 #define CHILD(work) say_status(#work, status_of(work))
 
@@ -1120,10 +1080,7 @@ static void section_trace(void) {
     CHILD(trace_attached);
 }
 
-static const struct {
-    const char *name;
-    void (*work)(void);
-} sections[] = {
+static const struct section sections[] = {
     {"shadows", section_shadows}, {"sigsys", section_sigsys},   {"filters", section_filters},
     {"self", section_self},       {"stack", section_stack},     {"odd", section_odd},
     {"restart", section_restart}, {"threads", section_threads}, {"trace", section_trace},
@@ -1172,15 +1129,6 @@ int main(int count, char **words) {
     if (count == 1 && words[0][0] == '\0') {
         return 3;
     }
-    for (size_t index = 0; index < sizeof sections / sizeof sections[0]; index++) {
-        int is_wanted = count == 1;
-        for (int word = 1; word < count; word++) {
-            is_wanted = is_wanted || strcmp(words[word], sections[index].name) == 0;
-        }
-        if (is_wanted) {
-            printf("== %s\n", sections[index].name);
-            say_status("section", status_of(sections[index].work));
-        }
-    }
+    run_sections(sections, sizeof sections / sizeof sections[0], count, words);
     return 0;
 }
