@@ -30,7 +30,7 @@ from pathlib import Path
 
 from bencher import cases, engines, image, layered, unpacking
 from bencher.chart import chart
-from bencher.measure import Row, interleave, rows, table
+from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
 
 _TOP = Path(__file__).resolve().parent.parent.parent
@@ -106,13 +106,14 @@ def _measure_unpacking(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
         with serving(data / "registry", readonly=True) as address:
             ground = cases.Ground(scratch, address, options["udocker"], "")
             bench = unpacking.Bench(ground, data)
+            stopwatch = Stopwatch(scratch)
             with unpacking.slow(address) as slow:
                 for name, (title, make) in unpacking.PANELS.items():
                     if not any(word in name for word in options["only"].split(",")):
                         continue
                     print(f"bench: {name}", file=sys.stderr, flush=True)
                     contenders = make(bench, slow if name == "slow" else address)
-                    interleave(contenders, int(options["rounds"] or 5))
+                    interleave(stopwatch, contenders, int(options["rounds"] or 5))
                     least = f" (the line: {bench.least_seconds():.1f} s)" if name == "slow" else ""
                     panels.append((title + least, rows(contenders, of_first=True)))
     finally:
@@ -130,6 +131,7 @@ def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list
         with serving(data, readonly=False) as address:
             python = os.path.realpath(Path(options["udocker"]).parent / "python3")
             ground = cases.Ground(scratch, address, options["udocker"], python)
+            stopwatch = Stopwatch(scratch)
             for name in wanted:
                 print(f"bench: {name}", file=sys.stderr, flush=True)
                 contenders = {
@@ -137,7 +139,8 @@ def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list
                     "pull": lambda: cases.pull(ground),
                     "memory": lambda: cases.memory(ground, _BIG),
                 }[name]()
-                interleave(contenders, int(options["rounds"] or (15 if name == "start" else 5)))
+                rounds = int(options["rounds"] or (15 if name == "start" else 5))
+                interleave(stopwatch, contenders, rounds)
                 panels.append((_TITLES[name], rows(contenders)))
     finally:
         # podman's files belong to subordinate ids.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bencher.cases import Ground, must
 from bencher.image import NAME
-from bencher.measure import Contender, interleave
+from bencher.measure import Contender, Stopwatch, interleave
 
 
 def _times(count: int, command: str) -> str:
@@ -65,6 +65,7 @@ def measure(ground: Ground, modes: list[str], workloads: list[str], rounds: int)
     shutil.copytree(Path(__file__).parent / "programs", programs)
     (programs / "built").mkdir()
     runs = {mode: _prepare(ground, environment, programs, mode) for mode in modes}
+    stopwatch = Stopwatch(ground.scratch)
     found: list[Cost] = []
     starts = dict.fromkeys(modes, (0.0, 0.0))
     for workload in [START, *(name for name in workloads if name != START)]:
@@ -77,7 +78,7 @@ def measure(ground: Ground, modes: list[str], workloads: list[str], rounds: int)
             )
             for mode in modes
         ]
-        interleave(contenders, 3 * rounds if workload == START else rounds)
+        interleave(stopwatch, contenders, 3 * rounds if workload == START else rounds)
         costs = costs_of(workload, contenders, starts)
         if workload == START:
             starts = {cost.mode: (cost.wall, cost.cpu) for cost in costs}

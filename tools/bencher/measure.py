@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+_SOURCE = Path(__file__).resolve().parent / "programs/timed.c"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,40 @@ class Contender:
     runs: list[Run] = field(default_factory=list)
 
 
-def interleave(contenders: list[Contender], rounds: int) -> None:
+class Stopwatch:
+    """Times commands by a small program, built in ``scratch``: a child of this one would begin
+    with this one's peak of memory. SystemExit without a compiler."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._program = scratch / "timed"
+        self._file = scratch / "timed.txt"
+        done = subprocess.run(["cc", "-O2", "-o", self._program, _SOURCE], check=False)
+        if done.returncode != 0:
+            raise SystemExit("bench: the program that takes the time cannot be built")
+
+    def time(self, name: str, commands: list[list[str]], environment: dict[str, str]) -> Run:
+        """Run ``commands`` one after another. SystemExit when one fails."""
+        wall = cpu = rss = 0.0
+        for command in commands:
+            with tempfile.TemporaryFile() as output:
+                done = subprocess.run(
+                    [str(self._program), str(self._file), *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                )
+                if done.returncode != 0:
+                    output.seek(0)
+                    text = output.read()[-2000:].decode("utf-8", "replace")
+                    raise SystemExit(f"bench: {name}: {command}: status {done.returncode}\n{text}")
+            took, used, peak = map(int, self._file.read_text().split())
+            wall, cpu, rss = wall + took / 1e6, cpu + used / 1e6, max(rss, peak / 1024)
+        return Run(wall, cpu, rss)
+
+
+def interleave(stopwatch: Stopwatch, contenders: list[Contender], rounds: int) -> None:
     """``rounds`` counted rounds after one that only warms up; the order turns each round.
 
     SystemExit when a command fails: a time of a failure would mean nothing.
@@ -41,35 +75,11 @@ def interleave(contenders: list[Contender], rounds: int) -> None:
         turn = number % len(contenders)
         for contender in contenders[turn:] + contenders[:turn]:
             environment = contender.before(number)
-            run = _time(contender.name, contender.command(number), environment)
+            run = stopwatch.time(contender.name, contender.command(number), environment)
             contender.after(number)
             if number > 0:
                 contender.runs.append(run)
         print(f"  round {number} of {rounds}", file=sys.stderr, flush=True)
-
-
-def _time(name: str, commands: list[list[str]], environment: dict[str, str]) -> Run:
-    wall = cpu = rss = 0.0
-    for command in commands:
-        with tempfile.TemporaryFile() as output:
-            start = time.perf_counter()
-            child = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            _, status, usage = os.wait4(child.pid, 0)
-            wall += time.perf_counter() - start
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode != 0:
-                output.seek(0)
-                text = output.read()[-2000:].decode("utf-8", "replace")
-                raise SystemExit(f"bench: {name}: {command}: status {child.returncode}\n{text}")
-        cpu += usage.ru_utime + usage.ru_stime
-        rss = max(rss, usage.ru_maxrss / 1024)
-    return Run(wall, cpu, rss)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from udocker.errors import BadReference
+from udocker.model.sha256 import sha256_hex
 from udocker.model.value import value
 
 DEFAULT_REGISTRY = "docker.io"
@@ -45,9 +46,7 @@ class Digest:
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """The SHA-256 digest of ``data``."""
-        import hashlib
-
-        return cls("sha256", hashlib.sha256(data).hexdigest())
+        return cls("sha256", sha256_hex(data))
 
     @property
     def short(self) -> str:

@@ -7,6 +7,7 @@ import os
 from udocker.errors import StoreError
 from udocker.files import beating, unique_name
 from udocker.model.container import PLAIN
+from udocker.model.moment import now
 from udocker.model.value import replace
 from udocker.store.copy import copy_as_it_is
 
@@ -21,8 +22,6 @@ def clone(session: Session, text: str, name: str | None = None) -> Container:
 
     Raises ContainerNotFound, NameInUse, UsageError, StoreError; then there is no new container.
     """
-    import datetime
-
     from udocker.ops.containers import is_used
 
     store = session.store
@@ -38,7 +37,7 @@ def clone(session: Session, text: str, name: str | None = None) -> Container:
         source,
         id=identity,
         path=store.containers.path(identity),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds"),
+        created=now(),
         names=(),
     )
     part = "ROOT" if source.form == PLAIN else "upper"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from udocker.engine import table
 from udocker.errors import ImageNotFound
 from udocker.model.container import PLAIN
 from udocker.model.value import replace
@@ -21,6 +20,8 @@ _LEAST_ID = 8
 
 def as_json(container: Container) -> dict[str, object]:
     """What a list shows of a container."""
+    from udocker.engine import table
+
     return {
         "id": container.id,
         "names": list(container.names),
@@ -101,6 +102,8 @@ def private_root(session: Session, text: str) -> str:
 
 def setup(session: Session, text: str, mode: str | None) -> Container:
     """Set the container's mode; ``auto`` clears it. Raises UsageError, ContainerNotFound."""
+    from udocker.engine import table
+
     container = session.store.containers.get(text)
     if mode is None:
         return container

@@ -7,6 +7,7 @@ import os
 from udocker.errors import EngineError, ImageNotFound
 from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
+from udocker.model.moment import now
 from udocker.model.oci import ImageConfig
 from udocker.ops.images import find_image
 from udocker.ops.space import used
@@ -137,7 +138,6 @@ def settled(session: Session, container: Container) -> Container:
 
 
 def _new(session: Session, record: ImageRecord) -> Container:
-    import datetime
 
     identity = unique_name()
     return Container(
@@ -147,6 +147,6 @@ def _new(session: Session, record: ImageRecord) -> Container:
         manifest=record.manifest,
         tree=session.store.trees.root(record.chain_id),
         config=ImageConfig.parse(session.store.blobs.read(record.config), record.reference),
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds"),
+        created=now(),
         form=UNION,
     )

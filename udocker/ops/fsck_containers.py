@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import os
 
 from udocker.errors import BadReplyError, StoreError, UdockerError
 from udocker.files import write_atomic
 from udocker.model.container import PLAIN, UNION, Container
+from udocker.model.moment import moment
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.value import replace
@@ -105,7 +105,6 @@ class _Container:
         if config is None:
             raise StoreError("its config.json is gone")
         status = os.stat(self._path)
-        made = datetime.datetime.fromtimestamp(status.st_mtime, datetime.timezone.utc)
         container = Container(
             id=self._id,
             path=self._path,
@@ -113,7 +112,7 @@ class _Container:
             manifest=record.manifest,
             tree=self._store.trees.root(record.chain_id),
             config=config,
-            created=made.isoformat(timespec="microseconds"),
+            created=moment(status.st_mtime_ns),
         )
         has_copy = os.path.isdir(container.root) and os.listdir(container.root)
         self._store.containers.update(replace(container, form=PLAIN if has_copy else UNION))

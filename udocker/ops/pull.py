@@ -7,6 +7,7 @@ import functools
 
 from udocker.errors import BadReplyError, StoreError, UnpackError, VerificationError
 from udocker.files import beating, store_errors
+from udocker.model.moment import now
 from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
@@ -127,8 +128,6 @@ def install(
     index: Digest | None = None,
 ) -> ImageRecord:
     """Unpack ``layers`` unless their tree is here, then make the image visible by its name."""
-    import datetime
-
     _check(manifest, config, str(reference))
     record = ImageRecord(
         reference=reference.canonical,
@@ -137,7 +136,7 @@ def install(
         platform=str(config.platform),
         config=config.digest,
         chain_id=config.chain_id,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created=now(),
     )
     while True:
         ensure_tree(session, config, layers)

@@ -7,6 +7,7 @@ import os
 
 from udocker import files, leases
 from udocker.files import store_errors
+from udocker.model.sha256 import sha256_hex
 from udocker.store.blobs import Blobs
 from udocker.store.containers import Containers
 from udocker.store.images import Images
@@ -63,9 +64,7 @@ class Store:
     @contextlib.contextmanager
     def lease(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
         """Only one process at a time does ``name``; see ``leases.lease``. Raises StoreError."""
-        import hashlib
-
-        hexadecimal = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+        hexadecimal = sha256_hex(name.encode("utf-8", "surrogateescape"))
         with contextlib.ExitStack() as stack:
             with store_errors("using the store"):
                 stack.enter_context(leases.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
