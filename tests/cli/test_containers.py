@@ -192,6 +192,8 @@ def test_setup_of_a_mode_that_does_not_work_warns(udocker: Udocker) -> None:
 
 def test_diff_export_and_clone(udocker: Udocker) -> None:
     identity = udocker("create", "--name=box", "test").out.strip()
+    assert udocker("diff", "box").out == ""
+    (udocker.store_path / f"containers/{identity}/upper").mkdir()
     (udocker.store_path / f"containers/{identity}/upper/new\nline").write_bytes(b"1")
     assert udocker("diff", "box").out == "A /new\\nline\n"
     assert json.loads(udocker("diff", "--json", "box").out) == [{"kind": "A", "path": "/new\nline"}]

@@ -44,6 +44,29 @@ def nothing_new(session: TestSession) -> bool:
     return session.store.containers.all() == [] and left == []
 
 
+def test_a_container_is_nothing_but_two_files(session: TestSession) -> None:
+    record = add_image(session.store, "test", {"etc/motd": b"hello"})
+    made = create(session, TEST, pull="never")
+    assert sorted(os.listdir(made.path)) == ["config.json", "container.json"]
+    # The image's configuration takes no room of its own.
+    assert os.path.samefile(f"{made.path}/config.json", session.store.blobs.path(record.config))
+
+
+def test_a_container_without_hard_links(
+    session: TestSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    record = add_image(session.store, "test", {"etc/motd": b"hello"})
+    monkeypatch.setattr(os, "link", refused)
+    made = create(session, TEST, pull="never")
+    blob = Path(session.store.blobs.path(record.config))
+    config = Path(made.path, "config.json")
+    assert config.read_bytes() == blob.read_bytes()
+    assert not config.samefile(blob)
+
+
 def test_a_container_is_an_empty_upper_over_the_tree(session: TestSession) -> None:
     record = add_image(session.store, "test", {"etc/motd": b"hello"}, {"Cmd": ["/x"], "User": "5"})
     made = create(session, TEST, name="box", pull="never")
@@ -53,6 +76,7 @@ def test_a_container_is_an_empty_upper_over_the_tree(session: TestSession) -> No
     assert made.manifest == record.manifest
     assert (made.config.cmd, made.config.user) == (("/x",), "5")
     assert (made.form, made.mode, made.names) == ("union", "", ("box",))
+    session.store.containers.make_ready(made)
     assert os.listdir(made.upper) == []
 
 

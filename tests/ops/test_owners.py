@@ -37,7 +37,9 @@ def container(session: TestSession) -> Container:
     )
     with FakeRegistry() as registry:
         make_image(registry, "test/app", "latest", [layer])
-        return create(session, Reference.parse(f"{registry.host}/test/app"))
+        made = create(session, Reference.parse(f"{registry.host}/test/app"))
+        session.store.containers.make_ready(made)
+        return made
 
 
 def test_a_copy_has_the_owners_of_the_image(session: TestSession, container: Container) -> None:

@@ -47,7 +47,9 @@ def create(
 ) -> Container:
     with store.temporary() as directory:
         made = make_container(identity, top=store.topdir)
-        return store.containers.create(directory, made, name, remove=remove)
+        created = store.containers.create(directory, made, name, remove=remove)
+    store.containers.make_ready(created)
+    return created
 
 
 def test_a_new_container_has_its_directories_and_comes_back_whole(store: Store) -> None:

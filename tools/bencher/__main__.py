@@ -1,8 +1,9 @@
-"""tools/bench [start] [pull] [memory] [engines] [unpack]: measure udocker beside other tools.
+"""tools/bench [start] [pull] [memory] [engines] [unpack] [containers]: measure udocker beside other tools.
 
 Without names: start, pull and memory. `engines` measures modes beside each other, in an image that
 mmdebstrap makes the first time. `unpack` measures unpacking and fetching of seven layers, and of
-300,000 small files, in images made so too; there ratios are to the first row, tar's.
+300,000 small files, in images made so too; there ratios are to the first row, tar's. `containers`
+measures making and removing of containers, a thousand of them, and twenty pulls of one image.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -19,6 +20,7 @@ Containers are for ordinary users: root measures what root gets, and is refused.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -28,7 +30,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bencher import cases, engines, image, layered, unpacking
+from bencher import cases, containers, engines, image, layered, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -42,6 +44,7 @@ _TITLES = {
 }
 _ENGINES = "engines"
 _UNPACK = "unpack"
+_CONTAINERS = "containers"
 _FIRST = "udocker's time divided by the row's"
 _BIG = (16, 512)
 
@@ -61,7 +64,7 @@ def main(arguments: list[str]) -> int:
         name, equals, text = argument.lstrip("-").partition("=")
         if argument.startswith("--") and equals and name in options:
             options[name] = text
-        elif argument in (*_NAMES, _ENGINES, _UNPACK):
+        elif argument in (*_NAMES, _ENGINES, _UNPACK, _CONTAINERS):
             wanted.append(argument)
         else:
             print((__doc__ or "").strip(), file=sys.stderr)
@@ -77,6 +80,11 @@ def main(arguments: list[str]) -> int:
     if _UNPACK in wanted:
         wanted.remove(_UNPACK)
         _write(_measure_unpacking(options), Path(options["out"]), _UNPACK)
+        if not wanted:
+            return 0
+    if _CONTAINERS in wanted:
+        wanted.remove(_CONTAINERS)
+        _write(_measure_containers(options), Path(options["out"]), _CONTAINERS)
         if not wanted:
             return 0
     panels = _measure(wanted or list(_NAMES), options)
@@ -120,6 +128,29 @@ def _measure_unpacking(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
         os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
         _remove(scratch)
     return panels
+
+
+def _measure_containers(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    images = Path(options["images"])
+    try:
+        data = layered.storage(images, scratch)
+        with contextlib.ExitStack() as stack:
+            address = stack.enter_context(serving(images / "registry", readonly=True))
+            layers = stack.enter_context(serving(data / "registry", readonly=True))
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            stopwatch = Stopwatch(scratch)
+            rounds = int(options["rounds"] or 5)
+            bench = containers.Bench(ground, layers)
+            one, crowd = bench.one(), bench.crowd()
+            interleave(stopwatch, one, 3 * rounds)
+            interleave(stopwatch, crowd, rounds)
+            return [
+                ("A container", rows(one, of_first=True)),
+                (f"An empty store; {bench.disk()}", rows(crowd, of_first=True)),
+            ]
+    finally:
+        _remove(scratch)
 
 
 def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list[Row]]]:
@@ -170,7 +201,7 @@ def _system() -> str:
 
 def _write(panels: list[tuple[str, list[Row]]], out: Path, name: str = "bench") -> None:
     out.mkdir(parents=True, exist_ok=True)
-    ratio = "the row's time divided by the first row's" if name == _UNPACK else _FIRST
+    ratio = "the row's time divided by the first row's" if name != "bench" else _FIRST
     text = "\n\n".join(
         [
             f"Medians of interleaved runs; x: {ratio}. {_system()}.",

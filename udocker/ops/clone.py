@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from udocker.errors import StoreError
@@ -43,7 +44,8 @@ def clone(session: Session, text: str, name: str | None = None) -> Container:
     part = "ROOT" if source.form == PLAIN else "upper"
     with store.temporary() as directory:
         with beating(directory), store.containers.lease(source):
-            copy_as_it_is(f"{source.path}/{part}", f"{directory}/{part}")
+            with contextlib.suppress(FileNotFoundError):  # it never ran
+                copy_as_it_is(f"{source.path}/{part}", f"{directory}/{part}")
         with store.references():
             # Where that has gone meanwhile, so has its tree, perhaps.
             if source.form != PLAIN and not os.path.isdir(source.tree):

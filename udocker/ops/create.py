@@ -51,7 +51,8 @@ def create(
             is_here = session.store.trees.has(record.chain_id)
             if is_here and session.store.images.get(reference) == record:
                 container = _new(session, record)
-                made = containers.create(directory, container, name, remove=remove)
+                raw = session.store.blobs.path(record.config)
+                made = containers.create(directory, container, name, remove=remove, config=raw)
                 if not trial:
                     used(session, record)
                 break
@@ -95,6 +96,7 @@ def private_copy(session: Session, container: Container, mode: str = "") -> Cont
 
     if container.form == PLAIN:
         return container
+    session.store.containers.make_ready(container)
     with session.store.containers.lease(container), workdirs.unused(container.work) as unused:
         current = session.store.containers.get(container.id)
         if current.form == PLAIN:

@@ -38,7 +38,7 @@ def diff(session: Session, text: str) -> list[tuple[str, str]]:
             record = records.get(path)
             return (record.uid, record.gid, record.mode) if record else (0, 0, None)
 
-        over = container.root if is_whole else container.upper
+        over = container.root if is_whole else _upper(container)
         return changes(over, container.tree, owner, whole=is_whole)
 
 
@@ -122,6 +122,11 @@ class _Records:
         return record
 
 
+def _upper(container: Container) -> str:
+    """The upper directory; "" of a container that never ran."""
+    return container.upper if os.path.isdir(container.upper) else ""
+
+
 def _write(container: Container, stream: BinaryIO) -> None:
     import tarfile
 
@@ -130,7 +135,7 @@ def _write(container: Container, stream: BinaryIO) -> None:
         # Its own attributes say what the image's index said, but for attributes and capabilities.
         entries = walk(container.root, "")
     else:
-        entries = walk(container.upper, container.tree)
+        entries = walk(_upper(container), container.tree)
     links: dict[tuple[int, int], str] = {}
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for entry in entries:

@@ -123,11 +123,10 @@ class _Container:
             if os.path.isdir(container.root):
                 return None
             return self._finding("its files are gone: ROOT is missing", "none")
-        for name in ("upper", "work", "ROOT"):
-            if not os.path.isdir(f"{self._path}/{name}"):
-                text = "what it wrote is gone: upper" if name == "upper" else name
-                make = functools.partial(os.mkdir, f"{self._path}/{name}", 0o755)
-                return self._finding(f"{text} is missing", "make it", make)
+        # It is made before the work directory: see Containers.make_ready.
+        if os.path.isdir(container.work) and not os.path.isdir(container.upper):
+            make = functools.partial(self._store.containers.make_ready, container)
+            return self._finding("what it wrote is gone: upper is missing", "make it", make)
         return None
 
     def _tree(self) -> Finding | None:

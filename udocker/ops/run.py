@@ -97,10 +97,12 @@ def _prepare(
             f"the files of {container.image} are gone from the store: {container.tree}",
             hint=f"udocker pull {container.image}",
         )
+    if not dry:
+        session.store.containers.make_ready(container)
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
     verdict = choose(session, wanted, features, is_foreign(container))
-    if verdict.union and container.form == UNION and os.listdir(container.root) and not dry:
+    if verdict.union and container.form == UNION and not dry and os.listdir(container.root):
         from udocker.ops.create import settled
 
         container = settled(session, container)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from udocker.errors import UsageError
 from udocker.model.container import PLAIN
 from udocker.spec import build
@@ -37,7 +39,8 @@ def layers(container: Container) -> tuple[str, ...]:
     """The directories that its files are in: what is in the first one counts."""
     if container.form == PLAIN:
         return (container.root,)
-    return container.upper, container.tree
+    has_upper = os.path.isdir(container.upper)  # it never ran otherwise
+    return (container.upper, container.tree) if has_upper else (container.tree,)
 
 
 def env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:

@@ -53,24 +53,29 @@ class Containers:
         return f"{self._directory}/{identity}"
 
     def create(
-        self, directory: str, container: Container, name: str | None, remove: bool = False
+        self,
+        directory: str,
+        container: Container,
+        name: str | None,
+        remove: bool = False,
+        config: str = "",
     ) -> Container:
         """Make ``container`` from ``directory``, which is renamed into place.
 
         It is empty, or has what another container wrote (``upper``) or has of files (``ROOT``).
+        What is missing of these ``make_ready`` makes. ``config``: a file that has the bytes of the
+        container's configuration, and is never written to.
 
         ``remove``: a sweep may remove it once nobody holds it. Raises NameInUse, UsageError,
         StoreError; then nothing is visible.
         """
         with store_errors("creating the container"):
-            if container.form == UNION:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(f"{directory}/upper", 0o755)
-                os.mkdir(f"{directory}/work", 0o700)
-                os.mkdir(f"{directory}/ROOT", 0o755)
             if remove:
                 files.write_atomic(f"{directory}/{_REMOVE}", makers.mark().encode())
-            files.write_atomic(f"{directory}/config.json", container.config.raw)
+            try:
+                os.link(config, f"{directory}/config.json")
+            except OSError:  # there is none, or it is another user's, or on another filesystem
+                files.write_atomic(f"{directory}/config.json", container.config.raw)
             files.write_atomic(f"{directory}/container.json", _encode(container))
             os.makedirs(self._directory, exist_ok=True)
             with leases.lease(self._lock):
@@ -86,6 +91,22 @@ class Containers:
             with store_errors("using the container"):
                 stack.enter_context(leases.lease(f"{container.path}/lock"))
             yield
+
+    def make_ready(self, container: Container) -> None:
+        """Make the directories that a run needs: a container that never ran has none.
+
+        Raises StoreError.
+        """
+        if container.form == UNION:
+            with store_errors("using the container"):
+                # In this order: where there is a work directory, an upper that is missing is lost.
+                for path, mode in (
+                    (container.upper, 0o755),
+                    (container.work, 0o700),
+                    (container.root, 0o755),
+                ):
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(path, mode)
 
     def hold(self, container: Container) -> None:
         """Keep sweeps away from a container of ``remove`` until this process ends.
