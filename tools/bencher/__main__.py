@@ -1,9 +1,10 @@
-"""tools/bench [start] [pull] [memory] [engines] [unpack] [containers]: measure udocker beside other tools.
+"""tools/bench [PART...]: measure udocker beside other tools.
 
-Without names: start, pull and memory. `engines` measures modes beside each other, in an image that
-mmdebstrap makes the first time. `unpack` measures unpacking and fetching of seven layers, and of
-300,000 small files, in images made so too; there ratios are to the first row, tar's. `containers`
-measures making and removing of containers, a thousand of them, and twenty pulls of one image.
+The parts are start, pull and memory, which are the default, engines, unpack and containers.
+`engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
+`unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
+so too; there ratios are to the first row, tar's. `containers` measures making and removing of
+containers, a thousand of them, and twenty pulls of one image.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from udocker.errors import StoreError
@@ -42,9 +41,10 @@ def clone(session: Session, text: str, name: str | None = None) -> Container:
         names=(),
     )
     part = "ROOT" if source.form == PLAIN else "upper"
+    has_run = source.form == PLAIN or os.path.isdir(source.upper)
     with store.temporary() as directory:
         with beating(directory), store.containers.lease(source):
-            with contextlib.suppress(FileNotFoundError):  # it never ran
+            if has_run:
                 copy_as_it_is(f"{source.path}/{part}", f"{directory}/{part}")
         with store.references():
             # Where that has gone meanwhile, so has its tree, perhaps.
