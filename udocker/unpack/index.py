@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from types import MappingProxyType
 
 from udocker.errors import ArchiveLimitError, UnpackError
 from udocker.model.value import value
@@ -26,12 +27,14 @@ from udocker.unpack.names import join, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any, Optional
 
 NAME = "index.jsonl"
 _VERSION = 1
-_NODE_BYTES = 300  # about what a node, its name and its place in a dict take
+_NODE_BYTES = 300  # about the most that a node, its name and its place in a dict take, or a record
+_MOST_KINDS = 4096
+_NOTHING: Mapping[bytes, Node] = MappingProxyType({})
 
 
 @value
@@ -51,9 +54,20 @@ class Node:
     __slots__ = ("children", "mtime", "record")
 
     def __init__(self) -> None:
-        self.children: dict[bytes, Node] = {}
+        self.children = _NOTHING  # as most stay: an empty dict is as large as all the rest
         self.record: Record | None = None
         self.mtime: int | None = None  # of a directory that the layer names; nanoseconds
+
+    def add(self, name: bytes, child: Node) -> None:
+        if not isinstance(self.children, dict):
+            self.children = {}
+        self.children[name] = child
+
+    def take(self, name: bytes) -> Node:
+        """Remove the child of that name, which there is, and return it."""
+        assert isinstance(self.children, dict)
+        child: Node = self.children.pop(name)
+        return child
 
 
 class Index:
@@ -67,6 +81,7 @@ class Index:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._last: tuple[bytes, Node] = (b"", self.top)  # archives go directory by directory
+        self._kinds: dict[Record, Record] = {}  # of those that many entries have alike
 
     def find(self, path: bytes) -> Node | None:
         """The node of ``path``, if there is one."""
@@ -112,7 +127,7 @@ class Index:
         parent, name = split(path)
         above = self.find(parent)  # after which no node that goes is remembered
         if above is not None and name in above.children:
-            self._bytes -= _weight(above.children.pop(name))
+            self._bytes -= _weight(above.take(name))
 
     def clear(self, path: bytes) -> None:
         """Forget all below ``path``."""
@@ -152,13 +167,20 @@ class Index:
         if node is None:
             parent, name = split(path)
             self._grow(_NODE_BYTES)
-            node = self._make(parent).children[name] = Node()
+            node = Node()
+            self._make(parent).add(name, node)
             self._last = (path, node)
         return node
 
     def _set(self, node: Node, record: Record | None) -> None:
         self._grow(_record_weight(record) - _record_weight(node.record))
-        node.record = record
+        node.record = None if record is None else self._shared(record)
+
+    def _shared(self, record: Record) -> Record:
+        found = self._kinds.get(record, record)
+        if found is record and not record.xattrs and len(self._kinds) < _MOST_KINDS:
+            self._kinds[record] = record
+        return found
 
     def _grow(self, size: int) -> None:
         self._bytes += size
@@ -196,7 +218,8 @@ def _record_weight(record: Record | None) -> int:
 
 def _prune(node: Node) -> bool:
     """Take out what has no record; whether ``node`` itself is worth keeping."""
-    node.children = {name: child for name, child in node.children.items() if _prune(child)}
+    left = {name: child for name, child in node.children.items() if _prune(child)}
+    node.children = left or _NOTHING
     return bool(node.children) or node.record is not None
 
 
