@@ -151,7 +151,7 @@ SETTINGS = (
         _hosts,
         "registries for which http and unverified TLS are accepted",
     ),
-    Setting("jobs", ("jobs",), ("UDOCKER_JOBS",), _positive, "layers downloaded at once"),
+    Setting("jobs", ("jobs",), ("UDOCKER_JOBS",), _positive, "connections for layers at once"),
     Setting(
         "connect_timeout", ("ctimeout",), ("UDOCKER_CONNECT_TIMEOUT",), _positive,
         "seconds to wait for a connection",

@@ -226,6 +226,7 @@ class Fault:
     append: bytes = b""  # after the right body, as a part of it
     drop: bool = False  # close the connection without a reply
     reset: bool = False  # the same, with a TCP reset
+    skip: int = 0  # so many requests come before it
     together: threading.Barrier | None = None  # 500 unless so many ask at the same time
 
 
@@ -271,6 +272,7 @@ class FakeRegistry:
         self.challenge = ""  # in place of the usual WWW-Authenticate; {url} and {repository}
         self.token_field = "token"
         self.token_lifetime: object = 300
+        self.ranges = True  # whether a blob can be asked for in parts
         self.redirect_blobs = ""  # Location of every blob, with {digest}; empty: served here
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, Blob] = {}
@@ -337,6 +339,10 @@ class FakeRegistry:
         """From now on ``fault`` happens to paths that contain ``part``."""
         self._faults.append((part, fault))
 
+    def clear_faults(self) -> None:
+        """From now on all goes well."""
+        self._faults.clear()
+
     def forget_tokens(self) -> None:
         """No token that was given out is good any more."""
         self.tokens.clear()
@@ -349,6 +355,9 @@ class FakeRegistry:
         with self._lock:
             for part, fault in self._faults:
                 if part in path and fault.times != 0:
+                    if fault.skip:
+                        fault.skip -= 1
+                        continue
                     if fault.times is not None:
                         fault.times -= 1
                     return fault
@@ -442,7 +451,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.status is not None:
             self._send(fault.status, fault.body, fault.headers, fault)
         else:
-            self._send(*self._reply(logged), fault)
+            self._send(*self._ranged(logged, *self._reply(logged)), fault)
+
+    def _ranged(
+        self, logged: Logged, status: int, body: Blob, headers: Mapping[str, str]
+    ) -> tuple[int, Blob, Mapping[str, str]]:
+        """What is left of a reply for who asked for a part: RFC 9110, 14."""
+        given = re.fullmatch(r"bytes=(\d+)-(\d+)", logged.headers.get("range", ""))
+        if status != 200 or given is None or not self.server.registry.ranges:
+            return status, body, headers
+        start, end = int(given.group(1)), min(int(given.group(2)) + 1, len(body))
+        if start >= end:
+            return 416, b"", {"Content-Range": f"bytes */{len(body)}"}
+        part = body[start:end] if isinstance(body, bytes) else Zeros(end - start)
+        return 206, part, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(body)}"}
 
     def _reply(self, logged: Logged) -> tuple[int, Blob, Mapping[str, str]]:
         path = urlsplit(logged.path).path

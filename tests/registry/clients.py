@@ -16,6 +16,7 @@ from udocker.model.reference import Reference
 from udocker.registry.auth import DockerConfig
 from udocker.registry.http import Settings
 from udocker.registry.remote import Registry
+from udocker.store.ranges import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,20 +33,33 @@ class RecordingSink:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self.descriptor = descriptor
-        self.data = bytearray()
+        self.data = bytearray(descriptor.size)
+        self.there = Ranges()
         self.state = "open"
 
-    def write(self, data: bytes) -> None:
+    def missing(self) -> list[tuple[int, int]]:
+        return self.there.missing(0, self.descriptor.size)
+
+    def write(self, data: bytes, at: int) -> int:
         assert self.state == "open"
-        self.data += data
+        end = at + len(data)
+        new = self.there.missing(at, end)
+        self.there.add(at, end)
+        for start, stop in new:
+            self.data[start:stop] = data[start - at : stop - at]
+        return sum(stop - start for start, stop in new)
 
     def commit(self) -> None:
         assert self.state == "open"
-        if len(self.data) != self.descriptor.size:
+        if self.missing():
             raise VerificationError("wrong size")
         if hashlib.sha256(self.data).hexdigest() != self.descriptor.digest.hex:
             raise VerificationError(f"{self.descriptor.digest.short} is not what it should be")
         self.state = "committed"
+
+    def leave(self, error: BaseException | None = None) -> None:
+        if self.state == "open":
+            self.state = "left"
 
     def abort(self) -> None:
         if self.state == "open":

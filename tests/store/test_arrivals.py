@@ -56,7 +56,7 @@ class Reading(threading.Thread):
 
 
 def left(blobs: Blobs) -> list[str]:
-    return os.listdir(blobs.temporary)
+    return os.listdir(blobs.partial)
 
 
 def test_bytes_are_there_as_they_come_and_the_end_when_they_are_proven(
@@ -64,9 +64,9 @@ def test_bytes_are_there_as_they_come_and_the_end_when_they_are_proven(
 ) -> None:
     sink = arrivals.sink(BLOB)
     with arrivals.open(BLOB) as stream:
-        sink.write(DATA[:HALF])
+        sink.write(DATA[:HALF], 0)
         assert stream.read(HALF) == DATA[:HALF]
-        sink.write(DATA[HALF:])
+        sink.write(DATA[HALF:], HALF)
         assert stream.read(HALF) == DATA[HALF:]
         reading = Reading(arrivals)
         reading.join(0.2)
@@ -82,14 +82,14 @@ def test_a_reader_goes_on_where_it_was_when_the_fetch_begins_again(
     arrivals: Arrivals, blobs: Blobs
 ) -> None:
     sink = arrivals.sink(BLOB)
-    sink.write(DATA[:HALF])
+    sink.write(DATA[:HALF], 0)
     with arrivals.open(BLOB) as stream:
         assert stream.read(HALF) == DATA[:HALF]
         sink.abort()
         assert arrivals.was_begun_again(BLOB.digest)
         sink = arrivals.sink(BLOB)
-        sink.write(DATA[: HALF // 2])
-        sink.write(DATA[HALF // 2 :])
+        sink.write(DATA[: HALF // 2], 0)
+        sink.write(DATA[HALF // 2 :], HALF // 2)
         assert stream.read(HALF) == DATA[HALF:]
         sink.commit()
         assert stream.read(1) == b""
@@ -99,7 +99,7 @@ def test_a_reader_goes_on_where_it_was_when_the_fetch_begins_again(
 def test_a_fetch_that_began_again_before_a_byte_came_leaves_no_doubt(arrivals: Arrivals) -> None:
     arrivals.sink(BLOB).abort()
     sink = arrivals.sink(BLOB)
-    sink.write(DATA)
+    sink.write(DATA, 0)
     sink.commit()
     assert not arrivals.was_begun_again(BLOB.digest)
     assert Reading(arrivals).end() == DATA
@@ -108,7 +108,7 @@ def test_a_fetch_that_began_again_before_a_byte_came_leaves_no_doubt(arrivals: A
 @pytest.mark.parametrize("written", [0, HALF, len(DATA)])
 def test_what_will_not_come_ends_who_waits(arrivals: Arrivals, blobs: Blobs, written: int) -> None:
     sink = arrivals.sink(BLOB)
-    sink.write(DATA[:written])
+    sink.write(DATA[:written], 0)
     reading = Reading(arrivals)
     sink.abort()
     arrivals.close()
@@ -119,7 +119,7 @@ def test_what_will_not_come_ends_who_waits(arrivals: Arrivals, blobs: Blobs, wri
 
 def test_altered_bytes_have_no_end(arrivals: Arrivals, blobs: Blobs) -> None:
     sink = arrivals.sink(BLOB)
-    sink.write(bytes(len(DATA)))
+    sink.write(bytes(len(DATA)), 0)
     reading = Reading(arrivals)
     with pytest.raises(VerificationError):
         sink.commit()
@@ -137,7 +137,7 @@ def test_the_file_goes_while_a_reader_opens_it(
 ) -> None:
     """It is renamed into the store, or given up for another."""
     sink = arrivals.sink(BLOB)
-    sink.write(DATA)
+    sink.write(DATA, 0)
     opened = os.open
 
     def go(path: Any, flags: int, *rest: Any) -> int:
@@ -145,7 +145,7 @@ def test_the_file_goes_while_a_reader_opens_it(
         if again:
             sink.abort()
             other = arrivals.sink(BLOB)
-            other.write(DATA)
+            other.write(DATA, 0)
             other.commit()
         else:
             sink.commit()
@@ -159,7 +159,7 @@ def test_the_file_goes_while_a_reader_opens_it(
 
 def test_a_blob_that_somebody_removed(arrivals: Arrivals, blobs: Blobs) -> None:
     sink = arrivals.sink(BLOB)
-    sink.write(DATA)
+    sink.write(DATA, 0)
     sink.commit()
     blobs.remove(BLOB.digest)
     reading = Reading(arrivals)

@@ -44,12 +44,22 @@ class Image(Protocol):
 
 
 class BlobSink(Protocol):
-    """Takes the bytes of one blob. Nothing is visible before ``commit``."""
+    """Takes the bytes of one blob, in any order. Nothing is visible before ``commit``."""
 
-    def write(self, data: bytes) -> object: ...
+    def missing(self) -> Sequence[tuple[int, int]]:
+        """The ranges that have not come: where each starts, and before which byte it ends."""
+        ...
+
+    def write(self, data: bytes, at: int) -> int:
+        """Take the bytes that belong ``at`` a place and on; how many of them had not come yet."""
+        ...
 
     def commit(self) -> None:
         """Verify size and digest and publish. Raises VerificationError, NoSpaceError."""
+        ...
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Keep what has come for another fetch, if ``error`` allows; harmless after ``commit``."""
         ...
 
     def abort(self) -> None:

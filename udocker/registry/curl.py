@@ -29,13 +29,19 @@ _HEADER_LIMIT = 256 << 10  # bytes of headers that are kept
 
 
 class Exchange:
-    """A GET. The body of a 200 goes to ``accept`` as it comes; that of an error is kept.
+    """A GET, of a range of bytes if ``span`` says so: from which, and to before which.
+
+    The body of a 200 or 206 goes to ``accept`` as it comes; that of an error is kept.
 
     Callbacks of libcurl must not raise: what ``accept`` raises is kept in ``failure``.
     """
 
     def __init__(
-        self, url: str, authorization: str, accept: Callable[[Reply, bytes], None]
+        self,
+        url: str,
+        authorization: str,
+        accept: Callable[[Reply, bytes], None],
+        span: tuple[int, int] | None = None,
     ) -> None:
         import pycurl
 
@@ -44,6 +50,7 @@ class Exchange:
         self.handle: Any = pycurl.Curl()
         self.failure: BaseException | None = None
         self._accept = accept
+        self._span = span
         self._status = 0
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
@@ -75,6 +82,8 @@ class Exchange:
 
         proxy = proxy_for(self.url, settings.proxy, settings.no_proxy)
         headers = ["Accept: */*"]
+        if self._span is not None:
+            headers.append(f"Range: bytes={self._span[0]}-{self._span[1] - 1}")
         if self.authorization:
             headers.append(f"Authorization: {self.authorization}")
         options = {
@@ -118,7 +127,7 @@ class Exchange:
     def _take_body(self, data: bytes) -> int | None:
         self._heard = time.monotonic()
         try:
-            if self._status == 200:
+            if self._status in (200, 206):
                 self._accept(self.reply, data)
                 return None
             self._body += data

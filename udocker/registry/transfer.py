@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import sys
 import time
 from collections import deque
 
@@ -12,115 +12,23 @@ from udocker.registry.address import host_of
 from udocker.registry.api import MAX_REDIRECTS, too_many_redirects
 from udocker.registry.curl import Exchange, explain
 from udocker.registry.http import ConnectionDropped, stalled
-from udocker.registry.replies import REDIRECTS, failure, not_a_registry, patience
+from udocker.registry.pieces import Blob, CutShort, Piece, WrongRange, cut_short
+from udocker.registry.replies import REDIRECTS, failure, patience
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from udocker.model.image import BlobSink
     from udocker.model.oci import Descriptor
     from udocker.model.reference import Reference
     from udocker.registry.address import Endpoint
     from udocker.registry.api import Api
+    from udocker.registry.pieces import SinkFactory
     from udocker.registry.replies import Reply
-    from udocker.report import Reporter, Task
-
-    SinkFactory = Callable[[Descriptor], BlobSink]
 
 _LONGEST_SLEEP = 1.0  # seconds: signals are looked at in between
 _NOTHING_TO_WAIT_ON = 0.02  # seconds; libcurl is looking up a name
-
-
-class Blob:
-    """One blob on its way: where it is asked for, how often it was, what has come of it."""
-
-    def __init__(
-        self, descriptor: Descriptor, url: str, image: str, factory: SinkFactory, report: Reporter
-    ) -> None:
-        self.descriptor = descriptor
-        self.title = f"layer {descriptor.digest.short}"
-        self.what = f"{self.title} of {image}"
-        self.source = url
-        self.at_registry = True  # else at one of the descriptor's URLs
-        self.not_before = 0.0  # on the monotonic clock
-        self.tries = 0
-        self._others = deque(descriptor.urls)
-        self._factory = factory
-        self._report = report
-        self._sink: BlobSink | None = None
-        self._received = 0
-        self.begin()
-
-    def begin(self) -> None:
-        """Ask from the start: the source itself, with a new sink."""
-        self.abort()
-        if self._received:
-            self._task.advance(-self._received)
-        self._received = 0
-        self.tries += 1
-        self.url = self.source
-        self.redirects = 0
-        self.renewed = False  # the token, after a 401
-
-    def next_source(self) -> bool:
-        """Go on to the next place that may have the blob; False when there is none left."""
-        if not self._others:
-            return False
-        self.source = self._others.popleft()
-        self.at_registry = False
-        self.tries = 0
-        self.not_before = 0.0
-        self.begin()
-        return True
-
-    def write(self, reply: Reply, data: bytes) -> None:
-        """Take bytes of ``reply``. Raises VerificationError as soon as there are too many."""
-        if self._received == 0:
-            self._check_start(reply)
-        self._check_length(self._received + len(data))
-        self._open().write(data)
-        self._received += len(data)
-        self._task.advance(len(data))
-
-    def missing(self) -> int:
-        """Bytes that have not come."""
-        return self.descriptor.size - self._received
-
-    def commit(self) -> None:
-        """Publish a blob that is complete. Raises what its sink raises."""
-        self._open().commit()
-        self._sink = None
-        self._task.done()
-
-    def abort(self) -> None:
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.abort()
-
-    @functools.cached_property
-    def _task(self) -> Task:
-        return self._report.task(self.title, self.descriptor.size)
-
-    def _open(self) -> BlobSink:
-        if self._sink is None:
-            self._sink = self._factory(self.descriptor)
-        return self._sink
-
-    def _check_start(self, reply: Reply) -> None:
-        length = reply.headers.get("content-length", "")
-        size = int(length) if length.isascii() and length.isdigit() else None
-        if reply.is_html and size != self.descriptor.size:
-            raise not_a_registry(reply.host, f"an HTML page in place of {self.what}")
-        if size is not None:
-            self._check_length(size)
-
-    def _check_length(self, length: int) -> None:
-        if length > self.descriptor.size:
-            raise VerificationError(
-                f"{self.what} is longer than the {self.descriptor.size} bytes it should have"
-            )
 
 
 class Transfer:
@@ -138,8 +46,9 @@ class Transfer:
         self._settings = api.settings
         self._reference = reference
         self._sink_factory = sink_factory
-        self._waiting: deque[Blob] = deque()
-        self._active: dict[Any, tuple[Blob, Exchange]] = {}  # by libcurl handle
+        self._waiting: deque[Piece] = deque()
+        self._active: dict[Any, tuple[Piece, Exchange]] = {}  # by libcurl handle
+        self._ranged = False  # whether a server has done ranges
 
     def run(self, descriptors: Sequence[Descriptor]) -> None:
         """Fetch ``descriptors``, each once. See ``Registry.download``."""
@@ -157,9 +66,10 @@ class Transfer:
             )
             for descriptor in {each.digest: each for each in descriptors}.values()
         ]
-        self._waiting.extend(blobs)
         self._multi: Any = pycurl.CurlMulti()
         try:
+            for blob in blobs:
+                self._ask(blob)
             while self._waiting or self._active:
                 self._start()
                 self._multi.perform()
@@ -172,33 +82,50 @@ class Transfer:
 
     def _stop(self, blobs: Sequence[Blob]) -> None:
         """Leave nothing open; an error on the way is less than the one that brought us here."""
+        error = sys.exc_info()[1]
         for blob in blobs:
             with contextlib.suppress(Exception):
-                blob.abort()
+                blob.leave(error)
         for handle, (_, exchange) in self._active.items():
             self._multi.remove_handle(handle)
             exchange.close()
         self._active.clear()
         self._multi.close()
 
+    def _ask(self, blob: Blob) -> None:
+        """Put in line what is to be asked for of ``blob``; publish it where that is nothing."""
+        pieces = blob.pieces()
+        if not pieces and not blob.commit():
+            pieces = blob.pieces()
+        self._waiting.extend(pieces)
+
     def _start(self) -> None:
-        """Put blobs that are due to work, as far as there is room."""
+        """Put pieces that are due to work, as far as there is room."""
         now = time.monotonic()
-        for blob in tuple(self._waiting):
+        for piece in tuple(self._waiting):
             if len(self._active) >= self._settings.jobs:
                 return
-            if blob.not_before > now:
+            if piece.not_before > now or not self._is_free(piece):
                 continue
-            self._waiting.remove(blob)
-            exchange = self._exchange(blob)
+            self._waiting.remove(piece)
+            exchange = self._exchange(piece)
             self._multi.add_handle(exchange.handle)
-            self._active[exchange.handle] = (blob, exchange)
+            self._active[exchange.handle] = (piece, exchange)
 
-    def _exchange(self, blob: Blob) -> Exchange:
+    def _is_free(self, piece: Piece) -> bool:
+        """Whether it may be asked for beside others of its blob: not before it is known that the
+        server does ranges."""
+        blob = piece.blob
+        if blob.ranged or (self._ranged and blob.ranged is None):
+            return True
+        return all(other.blob is not blob for other, _ in self._active.values())
+
+    def _exchange(self, piece: Piece) -> Exchange:
+        piece.aim()
         authorization = ""
-        if blob.at_registry:
-            authorization = self._api.gate(self._reference, self._endpoint, blob.url).header()
-        exchange = Exchange(blob.url, authorization, blob.write)
+        if piece.blob.at_registry:
+            authorization = self._api.gate(self._reference, self._endpoint, piece.url).header()
+        exchange = Exchange(piece.url, authorization, _Taker(piece), piece.span)
         exchange.configure(self._settings, verify=not self._endpoint.insecure)
         return exchange
 
@@ -213,15 +140,27 @@ class Transfer:
                 self._finish(handle, code, text)
 
     def _finish(self, handle: Any, code: int, text: str) -> None:
-        blob, exchange = self._active.pop(handle)
+        if handle not in self._active:
+            return  # it was dropped just now
+        piece, exchange = self._active.pop(handle)
         self._multi.remove_handle(handle)
         with contextlib.closing(exchange):
             if exchange.failure is not None:
-                raise exchange.failure
-            if code and not exchange.cut:
-                self._broken(blob, explain(code, text, exchange, self._settings))
+                self._failed(piece, exchange.failure)
+            elif code and not exchange.cut:
+                self._broken(piece, explain(code, text, exchange, self._settings))
             else:
-                self._answered(blob, self._api.told(exchange.reply), exchange.authorization)
+                self._answered(piece, self._api.told(exchange.reply), exchange.authorization)
+
+    def _failed(self, piece: Piece, error: BaseException) -> None:
+        if isinstance(error, WrongRange):
+            piece.take_all()
+        if isinstance(error, (WrongRange, CutShort)):
+            self._again(piece, error)
+            return
+        if isinstance(error, VerificationError):
+            piece.blob.abort()
+        raise error
 
     def _give_up_silent(self) -> None:
         """End the exchanges that have not seen a byte for too long.
@@ -229,81 +168,104 @@ class Transfer:
         libcurl's own limit is on the mean of some seconds, and so comes several too late.
         """
         limit = self._settings.stall_timeout
-        for handle, (blob, exchange) in tuple(self._active.items()):
+        for handle, (piece, exchange) in tuple(self._active.items()):
             if exchange.silence() < limit:
                 continue
-            del self._active[handle]
-            self._multi.remove_handle(handle)
-            exchange.close()
-            self._again(blob, stalled(host_of(exchange.url), limit))
+            self._end(handle)
+            self._again(piece, stalled(host_of(exchange.url), limit))
 
-    def _broken(self, blob: Blob, error: Exception) -> None:
+    def _end(self, handle: Any) -> None:
+        _, exchange = self._active.pop(handle)
+        self._multi.remove_handle(handle)
+        exchange.close()
+
+    def _broken(self, piece: Piece, error: Exception) -> None:
         if not isinstance(error, ConnectionDropped):
             raise error
-        self._again(blob, error)
+        self._again(piece, error)
 
-    def _answered(self, blob: Blob, reply: Reply, authorization: str) -> None:
-        if reply.status == 200:
-            self._complete(blob)
+    def _answered(self, piece: Piece, reply: Reply, authorization: str) -> None:
+        if reply.status in (200, 206):
+            self._ranged |= reply.status == 206
+            self._complete(piece)
+        elif piece.is_direct and reply.status >= 400:
+            piece.restart()  # what the source's last redirect was good for may be over
+            self._waiting.appendleft(piece)
         elif reply.status in REDIRECTS:
-            if blob.redirects == MAX_REDIRECTS:
+            if piece.redirects == MAX_REDIRECTS:
                 raise too_many_redirects(self._endpoint)
-            blob.redirects += 1
-            blob.url = self._api.next_url(self._endpoint, reply)
-            self._waiting.appendleft(blob)
-        elif reply.status == 401 and blob.at_registry and not blob.renewed:
-            self._api.gate(self._reference, self._endpoint, blob.url).challenged(
+            piece.redirects += 1
+            piece.url = self._api.next_url(self._endpoint, reply)
+            self._waiting.appendleft(piece)
+        elif reply.status == 401 and piece.blob.at_registry and not piece.renewed:
+            self._api.gate(self._reference, self._endpoint, piece.url).challenged(
                 reply, authorization
             )
-            blob.renewed = True
-            self._waiting.appendleft(blob)
+            piece.renewed = True
+            self._waiting.appendleft(piece)
         else:
-            self._refused(blob, reply)
+            self._refused(piece, reply)
 
-    def _complete(self, blob: Blob) -> None:
-        missing = blob.missing()
-        if missing:
-            size = blob.descriptor.size
-            error = VerificationError(
-                f"{blob.what} was cut short: {size - missing} of {size} bytes",
-                hint="try again; the registry or a proxy may have a broken copy",
-            )
-            self._again(blob, error)
-        else:
-            blob.commit()
+    def _complete(self, piece: Piece) -> None:
+        blob = piece.blob
+        if blob.is_whole():
+            self._drop(blob)
+            if not blob.commit():
+                self._api.report.debug(f"{blob.what} is not what it should be: fetching it again")
+                self._ask(blob)
+        elif not piece.is_complete:
+            self._again(piece, cut_short(blob, piece.at))
+        elif not self._is_asked(blob):
+            self._ask(blob)
 
-    def _refused(self, blob: Blob, reply: Reply) -> None:
+    def _is_asked(self, blob: Blob) -> bool:
+        """Whether something of ``blob`` is on its way, or in line."""
+        on_their_way = (piece for piece, _ in self._active.values())
+        return any(piece.blob is blob for piece in (*self._waiting, *on_their_way))
+
+    def _drop(self, blob: Blob) -> None:
+        """Nothing more is wanted of ``blob``."""
+        self._waiting = deque(piece for piece in self._waiting if piece.blob is not blob)
+        for handle, (piece, _) in tuple(self._active.items()):
+            if piece.blob is blob:
+                self._end(handle)
+
+    def _refused(self, piece: Piece, reply: Reply) -> None:
         settings = self._settings
-        error = self._error(blob, reply)
-        wait = patience(reply, blob.tries, settings.tries, settings.delay(blob.tries))
+        error = self._error(piece, reply)
+        wait = patience(reply, piece.tries, settings.tries, settings.delay(piece.tries))
+        if reply.status == 416 and piece.span is not None:
+            piece.take_all()
+            wait = 0.0
         if wait is None:
-            self._elsewhere(blob, error)
+            self._elsewhere(piece.blob, error)
         else:
             self._api.wait(reply.host, wait)
-            self._again(blob, error, wait)
+            self._again(piece, error, wait)
 
-    def _error(self, blob: Blob, reply: Reply) -> RegistryError:
-        if reply.status in (401, 403) and blob.at_registry:
-            return self._api.gate(self._reference, self._endpoint, blob.url).refused(reply)
-        return failure(reply, blob.what, self._endpoint.registry)
+    def _error(self, piece: Piece, reply: Reply) -> RegistryError:
+        if reply.status in (401, 403) and piece.blob.at_registry:
+            return self._api.gate(self._reference, self._endpoint, piece.url).refused(reply)
+        return failure(reply, piece.blob.what, self._endpoint.registry)
 
-    def _again(self, blob: Blob, error: Exception, wait: float | None = None) -> None:
+    def _again(self, piece: Piece, error: Exception, wait: float | None = None) -> None:
         """Another try after ``wait`` seconds, or ``error`` when there were enough."""
-        if wait is None:
-            wait = self._settings.delay(blob.tries)
-        if blob.tries >= self._settings.tries:
-            self._elsewhere(blob, error)
+        if piece.tries >= self._settings.tries and not piece.has_advanced:
+            self._elsewhere(piece.blob, error)
             return
+        piece.again()
+        if wait is None:
+            wait = self._settings.delay(piece.tries - 1)
         self._api.report.debug(f"{error}: trying again")
-        blob.begin()
-        blob.not_before = time.monotonic() + wait
-        self._waiting.append(blob)
+        piece.not_before = time.monotonic() + wait
+        self._waiting.appendleft(piece)
 
     def _elsewhere(self, blob: Blob, error: Exception) -> None:
         """Another place, or ``error`` when there is none."""
+        self._drop(blob)
         if not blob.next_source():
             raise error
-        self._waiting.append(blob)
+        self._ask(blob)
 
     def _wait(self) -> None:
         """Until something can be done; at most a second."""
@@ -311,7 +273,7 @@ class Transfer:
         seconds = [_LONGEST_SLEEP] if timer < 0 else [_LONGEST_SLEEP, timer / 1000]
         if len(self._active) < self._settings.jobs:
             now = time.monotonic()
-            seconds += [blob.not_before - now for blob in self._waiting]
+            seconds += [piece.not_before - now for piece in self._waiting if self._is_free(piece)]
         limit = self._settings.stall_timeout
         seconds += [limit - exchange.silence() for _, exchange in self._active.values()]
         longest = max(0.0, min(seconds))
@@ -320,3 +282,17 @@ class Transfer:
                 time.sleep(min(longest, _NOTHING_TO_WAIT_ON))
         elif self._waiting:
             time.sleep(longest)
+
+
+class _Taker:
+    """Gives a piece what comes for it, after a look at the head."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece = piece
+        self._has_begun = False
+
+    def __call__(self, reply: Reply, data: bytes) -> None:
+        if not self._has_begun:
+            self._piece.begin(reply)
+            self._has_begun = True
+        self._piece.write(data)

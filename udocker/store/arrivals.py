@@ -6,7 +6,7 @@ import io
 import os
 from threading import Condition
 
-from udocker.store.blobs import FileSink
+from udocker.store.sink import FileSink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,17 +71,18 @@ class Arrivals:
         """
         return _Reader(self, descriptor, self._blobs.path(descriptor.digest))
 
-    def begin(self, digest: Digest, path: str) -> None:
-        """The bytes will be found in the file ``path``."""
+    def begin(self, digest: Digest, path: str, size: int) -> None:
+        """The bytes will be found in the file ``path``; the first ``size`` are there."""
         with self._changed:
             coming = self._coming[digest]
-            coming.path, coming.size, coming.told = path, 0, 0
+            coming.path, coming.size, coming.told = path, size, size
             coming.tries += 1
+            self._changed.notify_all()
 
     def grown(self, digest: Digest, size: int, complete: bool) -> None:
-        """``size`` more bytes are in the file."""
+        """The first ``size`` bytes are in the file."""
         coming = self._coming[digest]
-        coming.size += size
+        coming.size = size
         if complete or coming.size - coming.told >= _STEP:
             with self._changed:
                 coming.told = coming.size
@@ -125,21 +126,20 @@ class Arrivals:
 
 class _Sink(FileSink):
     def __init__(self, arrivals: Arrivals, blobs: Blobs, descriptor: Descriptor) -> None:
-        super().__init__(blobs.temporary, blobs.path(descriptor.digest), descriptor)
+        super().__init__(blobs.partial, blobs.path(descriptor.digest), descriptor)
         self._arrivals = arrivals
         self._digest = descriptor.digest
-        arrivals.begin(self._digest, self._name)
+        arrivals.begin(self._digest, self._partial.path, self._hashed)
 
-    def write(self, data: bytes) -> None:
-        super().write(data)
-        with self._errors():
-            self._stream.flush()
-        complete = self._size == self._descriptor.size
-        self._arrivals.grown(self._digest, len(data), complete)
+    def write(self, data: bytes, at: int) -> int:
+        new = super().write(data, at)
+        complete = self._hashed == self._descriptor.size
+        self._arrivals.grown(self._digest, self._hashed, complete)
+        return new
 
     def commit(self) -> None:
         super().commit()
-        self._arrivals.proven(self._digest, self._path)
+        self._arrivals.proven(self._digest, self._target)
 
     def abort(self) -> None:
         self._arrivals.lost(self._digest)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 
 from udocker import files
 from udocker.errors import VerificationError
 from udocker.files import store_errors
 from udocker.model.reference import Digest
+from udocker.store.partial import FOLDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from udocker.model.oci import Descriptor
+    from udocker.store.sink import FileSink
 
 
 _CHUNK = 1 << 20
@@ -31,7 +32,8 @@ class Blobs:
     def __init__(self, topdir: str, others: Sequence[Blobs] = ()) -> None:
         self._others = tuple(others)
         self._directory = f"{topdir}/blobs"
-        self.temporary = f"{topdir}/tmp"
+        self.partial = f"{topdir}/{FOLDER}"
+        self._temporary = f"{topdir}/tmp"
 
     def path(self, digest: Digest) -> str:
         return f"{self._directory}/{digest.algorithm}/{digest.hex}"
@@ -78,12 +80,14 @@ class Blobs:
         with contextlib.suppress(OSError), open(self.path(digest), "rb") as stream:
             if stream.read() == data:
                 return digest
-        files.write_atomic(self.path(digest), data, aside=self.temporary)
+        files.write_atomic(self.path(digest), data, aside=self._temporary)
         return digest
 
     def sink(self, descriptor: Descriptor) -> FileSink:
         """Where the bytes of ``descriptor`` go as they arrive. Raises StoreError."""
-        return FileSink(self.temporary, self.path(descriptor.digest), descriptor)
+        from udocker.store.sink import FileSink
+
+        return FileSink(self.partial, self.path(descriptor.digest), descriptor)
 
     def remove(self, digest: Digest) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -108,74 +112,3 @@ def _names(directory: str) -> list[str]:
         return sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
-
-
-class FileSink:
-    """A BlobSink: a locked temporary file that becomes the blob when it is proven."""
-
-    def __init__(self, temporary: str, path: str, descriptor: Descriptor) -> None:
-        import hashlib
-
-        self._path = path
-        self._descriptor = descriptor
-        self._hash = hashlib.new(descriptor.digest.algorithm)
-        self._size = 0
-        self._name = f"{temporary}/{files.temporary_name()}"
-        with store_errors("storing a layer"):
-            os.makedirs(temporary, exist_ok=True)
-            self._stream = open(self._name, "xb")  # noqa: SIM115 - commit or abort closes it
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def write(self, data: bytes) -> None:
-        """Take the next bytes. Raises VerificationError when they are too many, StoreError."""
-        self._size += len(data)
-        if self._size > self._descriptor.size:
-            raise VerificationError(
-                f"blob {self._descriptor.digest} is larger than the {self._descriptor.size} bytes "
-                "its manifest gives"
-            )
-        self._hash.update(data)
-        with self._errors():
-            self._stream.write(data)
-
-    def commit(self) -> None:
-        """Verify and publish. Raises VerificationError or StoreError; then nothing is left."""
-        try:
-            self._verify()
-            with self._errors():
-                self._stream.flush()
-                os.makedirs(os.path.dirname(self._path), exist_ok=True)
-                os.rename(self._name, self._path)
-        except BaseException:
-            self.abort()
-            raise
-        self._stream.close()
-
-    def abort(self) -> None:
-        """Forget what was written."""
-        with contextlib.suppress(OSError):
-            self._stream.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._name)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        # A write(2) that fails names no file; a message should.
-        try:
-            yield
-        except OSError as error:
-            error.filename = error.filename or self._name
-            raise files.translate(error, "storing a layer") from error
-
-    def _verify(self) -> None:
-        digest = self._descriptor.digest
-        if self._size != self._descriptor.size:
-            raise VerificationError(
-                f"blob {digest} has {self._size} bytes, its manifest gives {self._descriptor.size}"
-            )
-        if self._hash.hexdigest() != digest.hex:
-            raise VerificationError(
-                f"blob {digest} does not match its digest: the bytes were altered on the way",
-                hint="pull again; if it stays, the registry or a proxy is at fault",
-            )

@@ -12,6 +12,7 @@ import time
 
 from udocker import files, makers
 from udocker.model.value import value
+from udocker.store.partial import FOLDER
 from udocker.store.usage import measure
 
 TYPE_CHECKING = False
@@ -40,8 +41,10 @@ class Doomed:
 
 
 def leftovers(store: Store) -> Iterator[Doomed]:
-    """What processes that are gone left in ``tmp``, and under temporary names elsewhere."""
-    for path in (*_paths(f"{store.topdir}/tmp"), *_strays(store)):
+    """What processes that are gone left in ``tmp``, in ``partial``, and under temporary names
+    elsewhere."""
+    unfinished = [*_paths(f"{store.topdir}/tmp"), *_paths(f"{store.topdir}/{FOLDER}")]
+    for path in (*unfinished, *_strays(store)):
         with contextlib.suppress(OSError):
             if files.is_left_behind(path):
                 yield _doomed("leftover", os.path.relpath(path, store.topdir), path)

@@ -8,6 +8,7 @@ import os
 from udocker import files, leases
 from udocker.files import store_errors
 from udocker.model.sha256 import sha256_hex
+from udocker.store import partial
 from udocker.store.blobs import Blobs
 from udocker.store.containers import Containers
 from udocker.store.images import Images
@@ -116,6 +117,7 @@ class Store:
     def sweep(self) -> None:
         """Remove what processes left that are gone. Never fails."""
         files.sweep(f"{self.topdir}/tmp")
+        partial.sweep(f"{self.topdir}/{partial.FOLDER}")
         self.containers.sweep()
 
     @contextlib.contextmanager
