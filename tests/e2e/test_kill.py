@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e import checks
-from fakes.registry import FakeRegistry, make_image
+from fakes.registry import FakeRegistry, Fault, make_image, make_layer
+from udocker.registry.pieces import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +129,40 @@ def test_pull_in_the_middle_of_a_layer(
     assert checks.left(caller.store)
     caller("pull", name)  # which knows that its maker is gone
     swept(caller, name)
+
+
+def test_pull_goes_on_where_a_killed_one_was(caller: checks.Caller, fake: FakeRegistry) -> None:
+    """Most bytes are there when it is killed: the next pull asks for the rest alone."""
+    noise = random.Random(3).randbytes(20_000_000)
+    layers = [make_layer({"etc/passwd": b"root:x:0:0::/:/bin/sh\n", "noise": noise})]
+    image = make_image(fake, "test/noise", "latest", layers)
+    size, digest = image.layers[0]["size"], image.layers[0]["digest"]
+    fake.fault(digest, Fault(skip=1, stall=PIECE - 1_000_000))
+    name = f"{fake.host}/test/noise"
+    process = caller.start("pull", name, env={"UDOCKER_JOBS": "1"})
+    known = caller.store / "partial"
+    while process.poll() is None and noted(known) < 14_000_000:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    there = noted(known)
+    fake.clear_faults()
+    fake.log.clear()
+    caller("pull", name)
+    asked = [logged.headers["range"].partition("=")[2] for logged in fake.requests(digest)]
+    spans = [tuple(map(int, span.split("-"))) for span in asked]
+    assert sum(end - start + 1 for start, end in spans) == size - there
+    assert list(known.iterdir()) == []
+
+
+def noted(partial: Path) -> int:
+    """How many bytes a pull says it has."""
+    count = 0
+    for path in partial.glob("*/map"):
+        for line in path.read_text().splitlines():
+            start, end = map(int, line.split())
+            count += end - start
+    return count
 
 
 def test_create(caller: checks.Caller, image: MadeImage, name: str) -> None:
