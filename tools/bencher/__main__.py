@@ -14,7 +14,7 @@ containers, a thousand of them, and twenty pulls of one image.
   --modes=M,...    of engines: the first is what the others are divided by (default: N1,F3,F2,P1);
                    bwrap is bubblewrap, and +v behind a mode adds volumes
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow
+                   gzip, zstd, small, fetch, slow, layers
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -116,15 +116,15 @@ def _measure_unpacking(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
             ground = cases.Ground(scratch, address, options["udocker"], "")
             bench = unpacking.Bench(ground, data)
             stopwatch = Stopwatch(scratch)
-            with unpacking.slow(address) as slow:
-                for name, (title, make) in unpacking.PANELS.items():
-                    if not any(word in name for word in options["only"].split(",")):
-                        continue
-                    print(f"bench: {name}", file=sys.stderr, flush=True)
-                    contenders = make(bench, slow if name == "slow" else address)
+            for name, (title, make, line) in unpacking.PANELS.items():
+                if not any(word in name for word in options["only"].split(",")):
+                    continue
+                print(f"bench: {name}", file=sys.stderr, flush=True)
+                with unpacking.line(address, line) as reached:
+                    contenders = make(bench, reached)
                     interleave(stopwatch, contenders, int(options["rounds"] or 5))
-                    least = f" (the line: {bench.least_seconds():.1f} s)" if name == "slow" else ""
-                    panels.append((title + least, rows(contenders, of_first=True)))
+                least = f" (the line: {bench.least_seconds():.1f} s)" if name == "slow" else ""
+                panels.append((title + least, rows(contenders, of_first=True)))
     finally:
         os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
         _remove(scratch)

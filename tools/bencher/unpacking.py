@@ -16,6 +16,9 @@ from bencher.measure import Contender
 
 _PROGRAMS = Path(__file__).resolve().parent / "programs"
 _RATE = 20_000_000  # bytes a second: the slow line
+_LATENCY = 0.02  # seconds
+# Lines by name: bytes a second, and seconds that a request takes, of each connection.
+LINES = {"": (), "slow": (_RATE,), "20": (_RATE, _LATENCY), "100": (5 * _RATE, _LATENCY)}
 # proot-distro, which the budget names too, is in no package registry that can be asked.
 
 
@@ -86,6 +89,16 @@ class Bench:
             ),
         ]
 
+    def download(self, registry: str) -> list[Contender]:
+        """The layers alone, to files."""
+        image = f"{registry}/{layered.SEVEN}"
+        skopeo = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{image}"]
+        ours = [self._python, f"{_PROGRAMS}/download.py", image, f"{self._out}/store"]
+        return [
+            self._contender("skopeo copy to an OCI layout", [*skopeo, f"oci:{self._out}/oci:x"]),
+            self._contender("udocker, layers only", ours),
+        ]
+
     def least_seconds(self) -> float:
         """What the slow line needs for the bytes of the layers alone."""
         return sum(blob.stat().st_size for blob in self._blobs(layered.SEVEN)) / _RATE
@@ -146,10 +159,13 @@ def _true(root: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def slow(address: str) -> Iterator[str]:
-    """A proxy before the registry at ``address``, through which bytes come at the slow rate."""
+def line(address: str, name: str) -> Iterator[str]:
+    """A proxy before the registry at ``address``, through which bytes come as by that line."""
+    if not LINES[name]:
+        yield address
+        return
     port = address.rpartition(":")[2]
-    command = [sys.executable, f"{_PROGRAMS}/throttle.py", port, str(_RATE)]
+    command = [sys.executable, f"{_PROGRAMS}/throttle.py", port, *map(str, LINES[name])]
     proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert proxy.stdout is not None
@@ -159,13 +175,18 @@ def slow(address: str) -> Iterator[str]:
         proxy.wait()
 
 
-PANELS: dict[str, tuple[str, Callable[[Bench, str], list[Contender]]]] = {
-    "gzip": ("Unpack of seven gzip layers", lambda bench, _: bench.gzip()),
-    "zstd": ("Unpack of seven zstd layers", lambda bench, _: bench.zstd()),
+# By name: a title, what makes the contenders of a registry's address, and the line to that.
+PANELS: dict[str, tuple[str, Callable[[Bench, str], list[Contender]], str]] = {
+    "gzip": ("Unpack of seven gzip layers", lambda bench, _: bench.gzip(), ""),
+    "zstd": ("Unpack of seven zstd layers", lambda bench, _: bench.zstd(), ""),
     "small": (
         f"Unpack of {layered.SMALL_FILES:,} small files",
         lambda bench, _: bench.small(),
+        "",
     ),
-    "fetch": ("From the registry to `true`", lambda bench, address: bench.fetch(address)),
-    "slow": ("The same at 20 MB/s", lambda bench, address: bench.fetch(address)),
+    "fetch": ("From the registry to `true`", Bench.fetch, ""),
+    "slow": ("The same at 20 MB/s", Bench.fetch, "slow"),
+    "layers": ("Download of seven layers", Bench.download, ""),
+    "layers-20": ("The same, 20 MB/s and 20 ms for each connection", Bench.download, "20"),
+    "layers-100": ("The same, 100 MB/s and 20 ms for each connection", Bench.download, "100"),
 }

@@ -1,4 +1,8 @@
-"""throttle.py TARGET-PORT RATE: a proxy on a loopback port, printed, with RATE bytes/s in all."""
+"""throttle.py TARGET-PORT RATE [LATENCY]: a proxy on a loopback port, which is printed.
+
+RATE bytes a second are for all connections together; with LATENCY (seconds that a request takes to
+get there) they are for each.
+"""
 
 import asyncio
 import contextlib
@@ -29,11 +33,23 @@ async def relay(source: asyncio.StreamReader, target: asyncio.StreamWriter, line
     target.close()
 
 
-async def main(port: int, rate: float) -> None:
-    there, back = Line(1e12), Line(rate)
+class Far(Line):
+    """Takes a while, however little it is."""
+
+    def __init__(self, latency: float) -> None:
+        super().__init__(1e12)
+        self._latency = latency
+
+    async def take(self, size: int) -> None:
+        await asyncio.sleep(self._latency)
+
+
+async def main(port: int, rate: float, latency: float = 0.0) -> None:
+    there, shared = Far(latency), Line(rate)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        back = Line(rate) if latency else shared
         await asyncio.gather(relay(reader, far_writer, there), relay(far_reader, writer, back))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -41,4 +57,4 @@ async def main(port: int, rate: float) -> None:
     await server.serve_forever()
 
 
-asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))
+asyncio.run(main(int(sys.argv[1]), *map(float, sys.argv[2:])))
