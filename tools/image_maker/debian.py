@@ -10,6 +10,7 @@ from pathlib import Path
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
+_NOT_MERGED = ("buster", "bullseye")  # they lack what the hook installs
 # Not worth their bytes in a test.
 _LEFT_OUT = (
     *("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*"),
@@ -55,10 +56,13 @@ def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]
     for number, packages in enumerate(steps, 1):
         hooks += [_install(packages), _stage(number), _tar(tars[number])]
     address = mirror()
-    included = "usr-is-merged" + (",ca-certificates" if address.startswith("https") else "")
+    merged = () if suite in _NOT_MERGED else (f"--hook-dir={_MERGED_USR}",)
+    included = ["usr-is-merged"] if merged else []
+    included += ["ca-certificates"] if address.startswith("https") else []
     command = [
-        *("mmdebstrap", "--quiet", "--variant=apt", f"--mode={_mode()}", f"--include={included}"),
-        *(f"--keyring={_KEYRING}", f"--hook-dir={_MERGED_USR}"),
+        *("mmdebstrap", "--quiet", "--variant=apt", f"--mode={_mode()}", f"--keyring={_KEYRING}"),
+        *merged,
+        *(f"--include={name}" for name in included),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         *(f"--aptopt={line}" for line in _proxies()),
         *(f"--customize-hook={hook}" for hook in hooks),
