@@ -8,6 +8,7 @@
 #include "pin.h"
 #include "text.h"
 #include "union.h"
+#include "union_shared.h"
 
 enum {
     SEEK_SET = 0,
