@@ -117,6 +117,15 @@ static inline bool failed(long result) {
     return result < 0 && result >= -4095;
 }
 
+/* lstat(2) of a path of the host. 0 or -errno. */
+static inline long host_status(const char *host, struct status *status) {
+    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
+}
+
+static inline bool is_folder(const struct status *status) {
+    return (status->mode & S_IFMT) == S_IFDIR;
+}
+
 static inline size_t length_of(const char *text) {
     size_t length = 0;
     while (text[length] != '\0') {

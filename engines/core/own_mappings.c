@@ -3,7 +3,7 @@
  * file reads the file; only its code comes from the copy, whose places are the same.
  */
 #include "own.h"
-#include "union.h"
+#include "union_facts.h"
 
 enum { PROT_EXEC = 4, MAP_ANONYMOUS = 0x20, ROOM_FOR_NAME = 96 };
 static const uint64_t NANOSECONDS = 1000000000;

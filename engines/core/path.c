@@ -2,7 +2,8 @@
 
 #include "deep.h"
 #include "proc.h"
-#include "union.h"
+#include "union_facts.h"
+#include "union_work.h"
 
 enum { NAME_SIZE = 255, DONE = 1 };
 

@@ -2,6 +2,7 @@
 
 #include "memory.h"
 #include "proc_files.h"
+#include "union_facts.h"
 
 enum { PAGE = 4096, MODE_BITS = 07777 };
 

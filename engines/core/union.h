@@ -17,66 +17,6 @@ enum folder {
     NATIVE,     /* the lower one has nothing to say, or it belongs to no union */
 };
 
-/*
- * What the processes of a container share, in a file: what they know of directories, and which
- * inode a copied file had. Python makes it (udocker/engine/union.py), all zero but for these.
- */
-enum {
-    SHARED_FORMAT = 4,
-    SHARED_OPAQUE = 4096,
-    SHARED_FACTS = 6144,
-    SHARED_LINKS = 128,
-    LONGEST_LINK = 55,
-    SHARED_COPIED = 65536,
-    SHARED_MARKS = 512,
-    SHARED_REMOVING = 64,
-};
-
-struct copied {
-    uint64_t inode;  /* of the copy; 0: none here */
-    uint64_t before; /* what it is a copy of */
-    uint64_t born;   /* when the copy was made: another file may have its number later */
-};
-
-/* What a link of the lower directory says: see union_links.c. */
-struct known_link {
-    uint64_t fact; /* which one it is, or 0 */
-    uint8_t size;
-    char text[LONGEST_LINK];
-};
-
-struct shared {
-    uint64_t format;
-    uint64_t opaque_count; /* of the hashes below; more than there is room for: any may be */
-    uint64_t changing;     /* a directory is being moved, or was when somebody was killed */
-    uint64_t generation;   /* of facts: what was learned in an earlier one is nothing */
-    uint64_t upper_device; /* of those that were copied */
-    uint64_t lower_device;
-    uint64_t copied_count;
-    uint64_t is_local; /* no other host writes there */
-    uint64_t starts;   /* of first programs; each may find copies of files that were not there */
-    uint64_t native_generation, removing_more; /* see union_native.h */
-    uint64_t rest[5];
-    struct owner_hints owners;
-    /* What every program looks at lies in the first 64 KiB, which the kernel maps at one fault. */
-    uint64_t marks[SHARED_MARKS]; /* a bit is set of each inode in copied */
-    struct known_link links[SHARED_LINKS];
-    uint32_t removing[SHARED_REMOVING];
-    uint64_t facts[SHARED_FACTS];
-    uint64_t opaque[SHARED_OPAQUE]; /* hashes of guest paths: what may hide the lower directory's */
-    struct copied copied[SHARED_COPIED];
-};
-
-/* Map what is shared, at place unless that is NULL. Without it everything is looked up each time.
- */
-void union_attach(struct guest *guest, struct shared *place);
-
-/*
- * Before the first program: whether the file system of the union can hold one. 0 or -errno. Its
- * root is shown with the inode of the lower one, as all that is merged.
- */
-long union_begin(const struct guest *guest, struct workspace *space);
-
 /* The host path of a guest path of a union in one of the layers; its size or -errno. */
 long union_path(const struct mount *mount, enum layer layer, const char *path, size_t size,
                 char *host);
@@ -96,31 +36,18 @@ bool union_has_lower(const struct guest *guest, const struct mount *mount, const
 
 bool union_is_whiteout(const struct status *status);
 
+/* The attribute of a directory that hides what the lower one has; "y" in it. */
+#define UNION_OPAQUE "user.overlay.opaque"
+
 /* What the directory at a guest path is. UNKNOWN_FOLDER: none is there. */
 enum folder union_folder(const struct guest *guest, const struct mount *mount, const char *path,
                          size_t size, char *host);
 
-/* The same when that is known already; or else to be remembered for the next time. */
-enum folder union_known(const struct guest *guest, const char *path, size_t size);
-void union_learn(const struct guest *guest, const struct mount *mount, const char *path,
-                 size_t size, char *host);
-
-/* The word that stands for a path among the facts. False: nothing is believed. */
-bool union_fact(const struct guest *guest, const char *path, size_t size, uint64_t *fact);
-
-/*
- * What a link of the lower directory says, if that is known: its size, or -ENOENT; text has room
- * for a path. And to be remembered: fact is what union_fact gave before the link was read.
+/* The directory at path (its host path in the upper one) is to hide the lower one's. 0 or -errno.
  */
-long union_known_link(const struct guest *guest, const char *path, size_t size, char *text);
-void union_learn_link(const struct guest *guest, uint64_t fact, const char *text, size_t size);
+long union_make_opaque(const struct guest *guest, const char *host, const char *path, size_t size);
 
-/* That a file has no patched copy, as far as this and other programs have looked. */
-bool union_knows_no_copy(const struct guest *guest, uint64_t file);
-void union_learn_no_copy(const struct guest *guest, uint64_t file);
-
-/* Whether a guest path is that of a name in the root directory. */
-bool union_is_in_root(const char *path, size_t size);
+/* From union_open.c. */
 
 /* What a descriptor, or AT_FDCWD, is open on. UNKNOWN_FOLDER: no directory that has a path. */
 enum folder union_of_descriptor(const struct guest *guest, long dirfd);
@@ -132,22 +59,19 @@ enum folder union_of_descriptor(const struct guest *guest, long dirfd);
 long union_path_in(const struct guest *guest, long dirfd, const char *name, size_t name_size,
                    enum layer layer, char *host);
 
+/* From union_begin.c. */
+
+/* Map what is shared, at place unless that is NULL. Without it everything is looked up each time.
+ */
+void union_attach(struct guest *guest, struct shared *place);
+
 /*
- * Keep others, threads and processes, from changing the union; moves_folders: what a directory is
- * may change meanwhile. No signal handler runs until the end.
+ * Before the first program: whether the file system of the union can hold one. 0 or -errno. Its
+ * root is shown with the inode of the lower one, as all that is merged.
  */
-struct union_lock {
-    long descriptor;
-    uint64_t signals;
-    bool moves_folders;
-};
+long union_begin(const struct guest *guest, struct workspace *space);
 
-long union_lock(const struct guest *guest, struct union_lock *lock, bool moves_folders);
-void union_unlock(const struct guest *guest, struct union_lock *lock);
-
-/* The directory at path (its host path in the upper one) is to hide the lower one's. 0 or -errno.
- */
-long union_make_opaque(const struct guest *guest, const char *host, const char *path, size_t size);
+/* From union_inodes.c. */
 
 /* The inode that a file of the upper directory had before it was copied; inode if it was not. */
 uint64_t union_inode(const struct guest *guest, uint64_t device, uint64_t inode, long dirfd,
@@ -159,15 +83,6 @@ void union_show_extended(const struct guest *guest, void *status, long dirfd, co
 
 /* A copy at host has come into its place; under the lock. */
 void union_note_copy(const struct guest *guest, const char *host, const struct status *before);
-
-/*
- * A path where nothing is: for the kernel to say so, after what else it has to say of a call. There
- * may be a whiteout at the one in the upper directory. Its size, or -ENOENT.
- */
-long union_nowhere(const struct guest *guest, char *host);
-
-/* A path in the work directory that nobody else has, in host. Its size, or -errno. */
-long union_temporary(const struct guest *guest, char *host);
 
 /* From union_copy.c. */
 

@@ -1,7 +1,7 @@
 /* Making, removing and renaming entries of a union. */
-#include "union.h"
-
 #include "pin.h"
+#include "union_facts.h"
+#include "union_work.h"
 
 enum {
     RENAME_NOREPLACE = 1,
@@ -13,14 +13,6 @@ enum {
     TRIES = 16,   /* that others may have been faster */
     ONCE_MORE = 1 /* they were */
 };
-
-static long status_of(const char *host, struct status *status) {
-    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
-}
-
-static bool is_folder(const struct status *status) {
-    return (status->mode & S_IFMT) == S_IFDIR;
-}
 
 static long make_whiteout(const char *host) {
     return kernel(NR_mknodat, AT_FDCWD, (long)host, S_IFCHR, 0, 0, 0);
@@ -58,7 +50,7 @@ static long over_whiteout(const char *from, const char *to) {
 /* What was made at space->link comes into its place, where there is a whiteout. */
 static long put(const struct guest *guest, struct workspace *space) {
     struct status status;
-    long result = status_of(space->link, &status);
+    long result = host_status(space->link, &status);
     if (result < 0 || !is_folder(&status)) {
         return result < 0 ? result : rename_host(space->link, space->host, 0);
     }
@@ -98,7 +90,7 @@ static long create_over(const struct guest *guest, const struct call *call, int 
         union_unlock(guest, &lock);
         return held;
     }
-    if (status_of(space->host, &status) == 0 && union_is_whiteout(&status)) {
+    if (host_status(space->host, &status) == 0 && union_is_whiteout(&status)) {
         changed.argument[position] = (long)space->link;
         result = pass(&changed);
         long placed = result < 0 ? result : put(guest, space);
@@ -106,7 +98,7 @@ static long create_over(const struct guest *guest, const struct call *call, int 
             if (opens(call)) {
                 kernel(NR_close, result, 0, 0, 0, 0, 0);
             }
-            remove_host(space->link, status_of(space->link, &status) == 0 && is_folder(&status));
+            remove_host(space->link, host_status(space->link, &status) == 0 && is_folder(&status));
             result = placed;
         }
     } else {
@@ -129,7 +121,7 @@ static long prepare(const struct guest *guest, struct workspace *space) {
     if (result < 0) {
         return result;
     }
-    result = status_of(space->host, &status);
+    result = host_status(space->host, &status);
     if (result == 0) {
         return union_is_whiteout(&status) ? ONCE_MORE : -EEXIST;
     }
@@ -199,7 +191,7 @@ long union_clear(const struct guest *guest, struct workspace *space) {
     if (result < 0) {
         return result;
     }
-    if (status_of(space->host, &status) == 0 && union_is_whiteout(&status)) {
+    if (host_status(space->host, &status) == 0 && union_is_whiteout(&status)) {
         copy_bytes(space->link, space->host, length_of(space->host) + 1);
         const struct call call = {NR_unlinkat, {AT_FDCWD, (long)space->link, 0}};
         result = pass_held(&call, space->link);
@@ -481,7 +473,7 @@ static long move(const struct renaming *renaming) {
     const struct side *from = &renaming->from;
     const struct side *to = &renaming->to;
     struct status status;
-    bool is_nothing = status_of(to->host, &status) == -ENOENT;
+    bool is_nothing = host_status(to->host, &status) == -ENOENT;
     bool is_whiteout = !is_nothing && union_is_whiteout(&status);
     if (is_whiteout && is_folder(&from->status)) {
         if (!from->has_lower) {

@@ -2,7 +2,7 @@
 #include "calls.h"
 #include "pin.h"
 #include "text.h"
-#include "union.h"
+#include "union_work.h"
 
 enum {
     SEEK_SET = 0,

@@ -4,7 +4,7 @@
  * removes or renames a name in the root directory ends the generation of facts, as who changes such
  * a directory does.
  */
-#include "union.h"
+#include "union_facts.h"
 
 /* No fact is this: somebody writes there. */
 enum { BEING_WRITTEN = 1 };

@@ -4,10 +4,12 @@
  * goes on at its place whatever is removed or made meanwhile, in this process or another. The place
  * is kept where the kernel keeps it, at the open file.
  */
+#include "hash.h"
 #include "memory.h"
 #include "pin.h"
 #include "text.h"
 #include "union.h"
+#include "union_shared.h"
 
 enum {
     SEEK_SET = 0,
@@ -77,10 +79,7 @@ static struct item *items_of(const struct snapshot *snapshot) {
 }
 
 static uint64_t place_of(const char *name, size_t size) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (size_t at = 0; at < size; at++) {
-        hash = (hash ^ (unsigned char)name[at]) * 0x100000001b3ULL;
-    }
+    uint64_t hash = hash_path(name, size);
     hash = (hash ^ hash >> 31) * 0x9e3779b97f4a7c15ULL;
     return FIRST_PLACE + 2 + (hash >> 16) % (PLACES - 4);
 }
@@ -478,58 +477,60 @@ long union_list(const struct guest *guest, const struct call *call) {
     return result;
 }
 
-long union_clean(const char *host, bool only_look, struct workspace *space) {
-    long folder = kernel(NR_openat, AT_FDCWD, (long)host,
-                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+/*
+ * Whether each name of a directory is that of a whiteout in a directory, this one or another: 0,
+ * -ENOTEMPTY or another -errno. With removes it is gone then. Either may be what opening it said.
+ */
+static long each_is_hidden(long folder, long hiding, bool removes, struct workspace *space) {
     long size = folder < 0 ? folder : 1;
     while (size > 0) {
         size = kernel(NR_getdents64, folder, (long)space->rest, sizeof space->rest, 0, 0, 0);
         for (long at = 0; at < size; at += size_of(space->rest + at)) {
             const char *name = space->rest + at + NAME_AT;
+            unsigned type = hiding == folder ? (unsigned char)space->rest[at + TYPE_AT] : DT_CHR;
             if (is_dots(name)) {
                 continue;
             }
-            if (!is_whiteout(folder, name, (unsigned char)space->rest[at + TYPE_AT])) {
-                size = -ENOTEMPTY;
-                break;
+            if (hiding < 0 || !is_whiteout(hiding, name, type)) {
+                return -ENOTEMPTY;
             }
-            if (!only_look) {
-                kernel(NR_unlinkat, folder, (long)name, 0, 0, 0, 0);
+            if (removes) {
+                kernel(NR_unlinkat, hiding, (long)name, 0, 0, 0, 0);
             }
         }
     }
+    return size;
+}
+
+static long open_folder(const char *host, long flags) {
+    flags |= O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    return kernel(NR_openat, AT_FDCWD, (long)host, flags, 0, 0, 0);
+}
+
+static void close_folder(long folder) {
     if (folder >= 0) {
         kernel(NR_close, folder, 0, 0, 0, 0, 0);
     }
-    return size;
+}
+
+long union_clean(const char *host, bool only_look, struct workspace *space) {
+    long folder = open_folder(host, O_RDONLY);
+    long result = each_is_hidden(folder, folder, !only_look, space);
+    close_folder(folder);
+    return result;
 }
 
 /* Whether each name of the lower directory is hidden by the upper one. */
 static long all_hidden(const struct mount *mount, const char *path, size_t path_size,
                        struct workspace *space) {
     union_path(mount, UPPER, path, path_size, space->host);
-    long upper = kernel(NR_openat, AT_FDCWD, (long)space->host,
-                        O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+    long upper = open_folder(space->host, O_PATH);
     union_path(mount, LOWER, path, path_size, space->host);
-    long lower = kernel(NR_openat, AT_FDCWD, (long)space->host,
-                        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
-    long size = lower < 0 ? lower : 1;
-    while (size > 0) {
-        size = kernel(NR_getdents64, lower, (long)space->rest, sizeof space->rest, 0, 0, 0);
-        for (long at = 0; at < size; at += size_of(space->rest + at)) {
-            const char *name = space->rest + at + NAME_AT;
-            if (!is_dots(name) && (upper < 0 || !is_whiteout(upper, name, DT_CHR))) {
-                size = -ENOTEMPTY;
-            }
-        }
-    }
-    for (int index = 0; index < 2; index++) {
-        long descriptor = index == 0 ? upper : lower;
-        if (descriptor >= 0) {
-            kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
-        }
-    }
-    return size;
+    long lower = open_folder(space->host, O_RDONLY);
+    long result = each_is_hidden(lower, upper, false, space);
+    close_folder(upper);
+    close_folder(lower);
+    return result;
 }
 
 long union_is_empty(const struct guest *guest, const struct mount *mount, const char *path,

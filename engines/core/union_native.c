@@ -176,8 +176,8 @@ bool union_identify(long dirfd, struct identity_of_file *file) {
 /* The generation is part of the hash from its first byte on, and begins with a random number. */
 static uint64_t fact_about(uint64_t generation, const struct identity_of_file *base,
                            const char *path, size_t size) {
-    uint64_t begin = fact_mixed(generation) + fact_mixed(base->inode + 1);
-    return fact_of(fact_hash(fact_mixed(begin + base->device), path, size), generation);
+    uint64_t begin = hash_mixed(generation) + hash_mixed(base->inode + 1);
+    return fact_of(hash_text(hash_mixed(begin + base->device), path, size), generation);
 }
 
 bool native_begin(const struct guest *guest, const char *path, size_t size, bool is_absolute,

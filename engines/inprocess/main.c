@@ -15,6 +15,7 @@
 #include "quick.h"
 #include "union.h"
 #include "union_native.h"
+#include "union_shared.h"
 
 enum {
     AUX_END = 0, /* getauxval(3) */

@@ -13,6 +13,7 @@ _Noreturn void _exit(int status);
 #include "guests.h"
 
 #include "union_native.h"
+#include "union_shared.h"
 
 enum { SIGKILL = 9, SIGSTOP = 19, WUNTRACED = 2, STOPPED = 0x7f };
 

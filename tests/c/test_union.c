@@ -5,7 +5,8 @@
  */
 #include "guests.h"
 
-#include "union.h"
+#include "union_facts.h"
+#include "union_work.h"
 #include "unions.h"
 
 enum {

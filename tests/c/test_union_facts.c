@@ -7,7 +7,7 @@
 
 #include "calls.h"
 #include "quick.h"
-#include "union.h"
+#include "union_facts.h"
 
 enum {
     AT_FD = AT_FDCWD,

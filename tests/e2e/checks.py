@@ -1,4 +1,8 @@
-"""What the tests of faults share: small images, what a store shows, how a failure must read."""
+"""What the tests of faults share: small images, what a store shows, how a failure must read.
+
+A test module loads it by ``pytest_plugins``, for the fixtures.
+PYTEST_DONT_REWRITE: what the modules import from here is imported before they load it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.conftest import Result, command
-from fakes.registry import Entry, directory, hardlink, make_layer, program
+from e2e.conftest import Result, command, where_udocker_is
+from fakes.registry import Entry, FakeRegistry, directory, hardlink, make_layer, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,7 +112,7 @@ class Caller:
             "TERM": "dumb",
             "HOME": str(self._home),
             "UDOCKER_DIR": str(store or self.store),
-            **_where_udocker_is(),
+            **where_udocker_is(),
             **(env or {}),
         }
         return subprocess.Popen(
@@ -129,13 +133,6 @@ def ended(processes: Sequence[subprocess.Popen[str]]) -> list[Result]:
         out, err = process.communicate(timeout=_PATIENCE)
         results.append(Result(process.returncode, out, err))
     return results
-
-
-def _where_udocker_is() -> dict[str, str]:
-    """What a command of the checkout needs when it starts in another directory."""
-    if len(command()) == 1:
-        return {}
-    return {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
 
 def needs_namespaces() -> None:
@@ -211,3 +208,15 @@ def blobs(store: Path) -> list[str]:
 
 def _names(path: Path) -> list[str]:
     return sorted(os.listdir(path)) if path.is_dir() else []
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    """A registry that is empty."""
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def caller(tmp_path: Path, store_path: Path) -> Caller:
+    return Caller(store_path, tmp_path / "home")

@@ -58,6 +58,13 @@ def command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "udocker"]
 
 
+def where_udocker_is() -> dict[str, str]:
+    """What the command needs in its environment where it is run from the checkout."""
+    if command()[0] == sys.executable:
+        return {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    return {}
+
+
 def run(
     words: list[str],
     environment: Mapping[str, str],

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.conftest import Result, command, run
+from e2e.conftest import Result, command, run, where_udocker_is
 from udocker.engine import ptrace, table
 from udocker.model.run import UNION_ROOT
 
@@ -27,13 +26,6 @@ BUSYBOX = "busybox:latest"
 SCI = "sci:latest"
 # PRoot's answer to whatever signal ends the command.
 _TRACER_SAYS_SIGNALED = 255
-
-
-def _where_udocker_is() -> dict[str, str]:
-    """What the command needs in its environment where it is run from the checkout."""
-    if command()[0] == sys.executable:
-        return {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    return {}
 
 
 class Shared:
@@ -61,7 +53,7 @@ class Shared:
         return result
 
     def settings(self) -> dict[str, str]:
-        return {"HOME": str(self.home), "UDOCKER_DIR": str(self.store), **_where_udocker_is()}
+        return {"HOME": str(self.home), "UDOCKER_DIR": str(self.store), **where_udocker_is()}
 
     def image(self, name: str) -> str:
         """The reference of an image of the registry, which is in the store now."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fakes.registry import MadeImage
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.checks"]
 
 _NAME = "test/box"
 _WHO = 'echo "$(id -u) $(id -g)"'
@@ -89,11 +90,6 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         yield box
         assert checks.images(box.call) == [f"{box.name}:latest"]
         assert checks.containers(box.call) == [box.box]
-
-
-@pytest.fixture
-def caller(tmp_path: Path, store_path: Path) -> checks.Caller:
-    return checks.Caller(store_path, tmp_path / "home")
 
 
 # Options of run

@@ -20,15 +20,10 @@ if TYPE_CHECKING:
     from fakes.registry import MadeImage
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.checks"]
 
 _NAME = "test/large"
 _FULL = "No space left on device"
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture
@@ -237,11 +232,6 @@ def test_output_that_cannot_be_written(tmp_path: Path, words: list[str]) -> None
 def ordinary() -> None:
     if os.getuid() == 0:
         pytest.skip("host: root may write everything")
-
-
-@pytest.fixture
-def caller(tmp_path: Path, store_path: Path) -> checks.Caller:
-    return checks.Caller(store_path, tmp_path / "home")
 
 
 @contextlib.contextmanager

@@ -21,23 +21,17 @@ from fakes.registry import FakeRegistry, Fault, make_image, make_layer
 from udocker.registry.pieces import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from fakes.registry import MadeImage
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.checks"]
 
 _NAME = "test/killed"
 _COUNT = 22
 _FEWER = 8  # in each mode
 _PATIENCE = 100  # tenths of a second
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture
@@ -50,11 +44,6 @@ def image(fake: FakeRegistry) -> MadeImage:
 @pytest.fixture
 def name(fake: FakeRegistry) -> str:
     return f"{fake.host}/{_NAME}"
-
-
-@pytest.fixture
-def caller(tmp_path: Path, store_path: Path) -> checks.Caller:
-    return checks.Caller(store_path, tmp_path / "home")
 
 
 def killed(caller: checks.Caller, words: list[str], delay: float) -> bool:

@@ -13,23 +13,16 @@ from fakes.registry import FakeRegistry, make_image
 from udocker.engine import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
     from typing import Any
 
     from e2e.conftest import Result
     from fakes.registry import MadeImage
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.checks"]
 
 _NAME = "test/busy"
 _MANY = 20
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture
@@ -41,11 +34,6 @@ def image(fake: FakeRegistry) -> MadeImage:
 @pytest.fixture
 def name(fake: FakeRegistry) -> str:
     return f"{fake.host}/{_NAME}"
-
-
-@pytest.fixture
-def caller(tmp_path: Path, store_path: Path) -> checks.Caller:
-    return checks.Caller(store_path, tmp_path / "home")
 
 
 def at_once(caller: checks.Caller, *commands: list[str]) -> list[Result]:

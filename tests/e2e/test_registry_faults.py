@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     Layers = Callable[[str, str], list[dict[str, Union[Entry, bytes]]]]
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.checks"]
 
 _NAME = "test/small"
 _USER, _PASSWORD = "jane", "s3cret-pässword"
@@ -57,12 +58,6 @@ _HTML = Fault(
     headers={"Content-Type": "text/html; charset=utf-8"},
 )
 _TRIES = 4
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture

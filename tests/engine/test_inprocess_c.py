@@ -135,7 +135,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 _AS_PYTHON_MAKES_IT = """
-#include "union.h"
+#include "union_shared.h"
 _Static_assert(SHARED_FORMAT == {format}, "format");
 _Static_assert(offsetof(struct shared, opaque_count) == 8, "count");
 _Static_assert(offsetof(struct shared, is_local) == 56, "local");

@@ -24,7 +24,7 @@ from udocker.ops.prune import prune
 from udocker.ops.pull import pull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from builders.sessions import TestSession
     from udocker.store.images import ImageRecord
@@ -59,12 +59,6 @@ class Place:
     def layer(self) -> Path:
         manifest = json.loads(self.blob(self.record.manifest).read_bytes())
         return self.blob(Digest.parse(manifest["layers"][0]["digest"]))
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ from udocker.ops.pull import pull
 
 NAME = "test/hostile"
 MILLION = 1_000_000
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as served:
-        yield served
 
 
 def refused(registry: FakeRegistry, store: Path, **settings: int) -> UdockerError:

@@ -40,20 +40,12 @@ from udocker.model.reference import Digest, Reference
 from udocker.ops.pull import pull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from builders.sessions import TestSession
     from udocker.store.images import ImageRecord
 
 BASE = make_layer({"bin": directory(), "bin/prog": program(b"#!"), "etc/motd": b"base"})
 TOP = make_layer({"etc/motd": b"top", "link": symlink("/etc/motd")})
 NAME = "test/app"
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as served:
-        yield served
 
 
 @pytest.fixture

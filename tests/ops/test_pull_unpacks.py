@@ -8,7 +8,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ LARGE = make_layer({"noise": NOISE, "last": b"last"})
 SMALL = make_layer({"small": b"small"})
 HOSTILE = make_layer({"../../../evil": b""})
 PATIENCE = 20  # seconds; a download that stalls is given up after 60
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as served:
-        yield served
 
 
 @pytest.fixture

@@ -127,6 +127,10 @@ def fifo(name: str, **fields: Any) -> Entry:
     return entry(name, tarfile.FIFOTYPE, **{"mode": 0o644, **fields})
 
 
+def xattr(name: str, value: str) -> dict[str, Any]:
+    return {"pax_headers": {f"SCHILY.xattr.{name}": value}}
+
+
 def tar(*entries: Entry, format: int = tarfile.PAX_FORMAT, end: bool = True) -> bytes:
     """An archive of ``entries``, names and all as given."""
     data = b"".join(member(*item, format=format) for item in entries)

@@ -1,4 +1,6 @@
-"""What the processes of a container in the F modes share about its union: see engines/core/union.h.
+"""What the processes of a container in the F modes share about its union.
+
+The format is that of engines/core/union_shared.h.
 
 A file below the container's work directory, one for each boot of each host. It holds what cannot
 be looked up each time: which directories of the upper hide what the tree has. The engine adds to
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = "inprocess"  # in the work directory
 _OPAQUE = "user.overlay.opaque"
-# struct shared of union.h
+# struct shared of union_shared.h
 _FORMAT = 4
 _HASHES = 4096
 _HASHES_AT = 8 * (16 + 4 + 64 + 512 + 8 * 128 + 32 + 6144)
@@ -131,7 +133,7 @@ def _is_opaque(path: str) -> bool:
 
 
 def _hash(path: str) -> int:
-    """As ``hash_path`` of union.c: FNV-1a."""
+    """As ``hash_path`` of hash.h: FNV-1a."""
     value = 0xCBF29CE484222325
     for byte in os.fsencode(path):
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF

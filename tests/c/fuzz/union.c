@@ -6,7 +6,7 @@
  */
 #include "fuzz.h"
 
-#include "union.h"
+#include "union_shared.h"
 #include "unions.h"
 
 enum { MOST = 12 };

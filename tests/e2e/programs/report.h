@@ -57,6 +57,20 @@ static inline void say_status(const char *what, int status) {
     }
 }
 
+#define CHILD(work) say_status(#work, status_of(work))
+
+/* A line of what the kernel says of this process. */
+static inline void say_status_field(const char *field) {
+    char line[256];
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, field, strlen(field)) == 0) {
+            printf("%s", line);
+        }
+    }
+    fclose(file);
+}
+
 /* The sections that the words of the command line name, or all; each in a child. */
 static inline void run_sections(const struct section *sections, size_t size, int count,
                                 char **words) {
