@@ -3,6 +3,7 @@
 #include "deep.h"
 #include "quick.h"
 #include "union_facts.h"
+#include "union_forbidden.h"
 #include "union_native.h"
 
 enum {
@@ -112,12 +113,24 @@ static uint64_t hash_path(const char *path, size_t size) {
 
 /* What hides the lower directory. */
 
+static bool is_opaque(const char *host) {
+    char value = 0;
+    long result = kernel(NR_lgetxattr, (long)host, (long)OPAQUE, (long)&value, 1, 0, 0);
+    if (result == -EACCES) {
+        struct forbidden forbidden = NOT_FORBIDDEN;
+        result = forbidden_begin(host, &forbidden);
+        result = result < 0 ? result
+                            : kernel(NR_lgetxattr, (long)host, (long)OPAQUE, (long)&value, 1, 0, 0);
+        forbidden_end(&forbidden);
+    }
+    return result == 1 && value == 'y';
+}
+
 /*
  * Whether the upper directory at path hides the one in the lower: it says so, or that is none, and
  * looking below it would follow a link.
  */
 static bool hides(const struct mount *mount, const char *path, size_t size, char *host) {
-    char value = 0;
     struct status status;
     if (union_path(mount, UPPER, path, size, host) < 0 || status_of(host, &status) != 0) {
         return false;
@@ -125,8 +138,7 @@ static bool hides(const struct mount *mount, const char *path, size_t size, char
     if (!is_directory(&status)) {
         return true;
     }
-    if (kernel(NR_lgetxattr, (long)host, (long)OPAQUE, (long)&value, 1, 0, 0) == 1 &&
-        value == 'y') {
+    if (is_opaque(host)) {
         return true;
     }
     union_path(mount, LOWER, path, size, host);
@@ -595,6 +607,13 @@ long union_temporary(const struct guest *guest, char *host) {
 
 long union_make_opaque(const struct guest *guest, const char *host, const char *path, size_t size) {
     long result = kernel(NR_setxattr, (long)host, (long)OPAQUE, (long)"y", 1, 0, 0);
+    if (result == -EACCES) {
+        struct forbidden forbidden = NOT_FORBIDDEN;
+        result = forbidden_begin(host, &forbidden);
+        result =
+            result < 0 ? result : kernel(NR_setxattr, (long)host, (long)OPAQUE, (long)"y", 1, 0, 0);
+        forbidden_end(&forbidden);
+    }
     if (result == 0 && guest->shared != NULL) {
         note_opaque(guest->shared, hash_path(path, size));
     }

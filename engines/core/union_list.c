@@ -8,6 +8,7 @@
 #include "pin.h"
 #include "text.h"
 #include "union.h"
+#include "union_forbidden.h"
 
 enum {
     SEEK_SET = 0,
@@ -64,12 +65,19 @@ static bool is_dots(const char *name) {
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-static bool is_whiteout(long folder, const char *name, unsigned type) {
+/* -EACCES: the directory does not let its owner know. */
+static long look_for_whiteout(long folder, const char *name, unsigned type) {
     struct status status;
-    return (type == DT_CHR || type == DT_UNKNOWN) &&
-           kernel(NR_newfstatat, folder, (long)name, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0) ==
-               0 &&
-           union_is_whiteout(&status);
+    if (type != DT_CHR && type != DT_UNKNOWN) {
+        return false;
+    }
+    long result =
+        kernel(NR_newfstatat, folder, (long)name, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0);
+    return result == -EACCES ? result : result == 0 && union_is_whiteout(&status);
+}
+
+static bool is_whiteout(long folder, const char *name, unsigned type) {
+    return look_for_whiteout(folder, name, type) > 0;
 }
 
 static struct item *items_of(const struct snapshot *snapshot) {
@@ -478,8 +486,8 @@ long union_list(const struct guest *guest, const struct call *call) {
     return result;
 }
 
-long union_clean(const char *host, bool only_look, struct workspace *space) {
-    long folder = kernel(NR_openat, AT_FDCWD, (long)host,
+static long clean(long dirfd, const char *path, bool only_look, struct workspace *space) {
+    long folder = kernel(NR_openat, dirfd, (long)path,
                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
     long size = folder < 0 ? folder : 1;
     while (size > 0) {
@@ -489,8 +497,9 @@ long union_clean(const char *host, bool only_look, struct workspace *space) {
             if (is_dots(name)) {
                 continue;
             }
-            if (!is_whiteout(folder, name, (unsigned char)space->rest[at + TYPE_AT])) {
-                size = -ENOTEMPTY;
+            long found = look_for_whiteout(folder, name, (unsigned char)space->rest[at + TYPE_AT]);
+            if (found <= 0) {
+                size = found < 0 ? found : -ENOTEMPTY;
                 break;
             }
             if (!only_look) {
@@ -502,6 +511,17 @@ long union_clean(const char *host, bool only_look, struct workspace *space) {
         kernel(NR_close, folder, 0, 0, 0, 0, 0);
     }
     return size;
+}
+
+long union_clean(const char *host, bool only_look, struct workspace *space) {
+    struct forbidden forbidden = NOT_FORBIDDEN;
+    long result = clean(AT_FDCWD, host, only_look, space);
+    if (result == -EACCES) {
+        result = forbidden_begin(host, &forbidden);
+        result = result < 0 ? result : clean(result, ".", only_look, space);
+        forbidden_end(&forbidden);
+    }
+    return result;
 }
 
 /* Whether each name of the lower directory is hidden by the upper one. */
@@ -518,8 +538,9 @@ static long all_hidden(const struct mount *mount, const char *path, size_t path_
         size = kernel(NR_getdents64, lower, (long)space->rest, sizeof space->rest, 0, 0, 0);
         for (long at = 0; at < size; at += size_of(space->rest + at)) {
             const char *name = space->rest + at + NAME_AT;
-            if (!is_dots(name) && (upper < 0 || !is_whiteout(upper, name, DT_CHR))) {
-                size = -ENOTEMPTY;
+            long found = is_dots(name) ? 1 : upper < 0 ? 0 : look_for_whiteout(upper, name, DT_CHR);
+            if (found <= 0) {
+                size = found < 0 ? found : -ENOTEMPTY;
             }
         }
     }
@@ -532,16 +553,29 @@ static long all_hidden(const struct mount *mount, const char *path, size_t path_
     return size;
 }
 
-long union_is_empty(const struct guest *guest, const struct mount *mount, const char *path,
-                    size_t size, struct workspace *space) {
-    enum folder folder = union_folder(guest, mount, path, size, space->host);
-    if (folder == UNKNOWN_FOLDER) {
-        return -ENOENT;
-    }
+static long is_empty(const struct mount *mount, const char *path, size_t size, enum folder folder,
+                     struct workspace *space) {
     long result = 0;
     if (folder != ONLY_LOWER) {
         union_path(mount, UPPER, path, size, space->host);
         result = union_clean(space->host, true, space);
     }
     return result == 0 && folder != NATIVE ? all_hidden(mount, path, size, space) : result;
+}
+
+long union_is_empty(const struct guest *guest, const struct mount *mount, const char *path,
+                    size_t size, struct workspace *space) {
+    struct forbidden forbidden = NOT_FORBIDDEN;
+    enum folder folder = union_folder(guest, mount, path, size, space->host);
+    if (folder == UNKNOWN_FOLDER) {
+        return -ENOENT;
+    }
+    long result = is_empty(mount, path, size, folder, space);
+    if (result == -EACCES && folder == MERGED) {
+        union_path(mount, UPPER, path, size, space->host);
+        result = forbidden_begin(space->host, &forbidden);
+        result = result < 0 ? result : is_empty(mount, path, size, folder, space);
+        forbidden_end(&forbidden);
+    }
+    return result;
 }
