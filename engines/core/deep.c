@@ -146,6 +146,7 @@ static long finish(struct deep *deep, const char *name, size_t size, bool has_en
     copy_bytes(space->host + used, name, size);
     used += size;
     space->has_end = has_end;
+    space->is_entry = space->is_magic = false; /* what the walk found before it gave up */
     if (has_end && name[size - 1] != '.') {
         space->host[used++] = '/';
     }

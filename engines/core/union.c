@@ -2,6 +2,7 @@
 #include "union.h"
 
 #include "hash.h"
+#include "union_forbidden.h"
 #include "union_shared.h"
 
 long union_path(const struct mount *mount, enum layer layer, const char *path, size_t size,
@@ -29,12 +30,25 @@ bool union_is_whiteout(const struct status *status) {
     return (status->mode & S_IFMT) == S_IFCHR && status->special == 0;
 }
 
+static bool is_opaque(const char *host) {
+    char value = 0;
+    long result = kernel(NR_lgetxattr, (long)host, (long)UNION_OPAQUE, (long)&value, 1, 0, 0);
+    if (result == -EACCES) {
+        struct forbidden forbidden = NOT_FORBIDDEN;
+        result = forbidden_begin(host, &forbidden);
+        if (result >= 0) {
+            result = kernel(NR_lgetxattr, (long)host, (long)UNION_OPAQUE, (long)&value, 1, 0, 0);
+        }
+        forbidden_end(&forbidden);
+    }
+    return result == 1 && value == 'y';
+}
+
 /*
  * Whether the upper directory at path hides the one in the lower: it says so, or that is none, and
  * looking below it would follow a link.
  */
 static bool hides(const struct mount *mount, const char *path, size_t size, char *host) {
-    char value = 0;
     struct status status;
     if (union_path(mount, UPPER, path, size, host) < 0 || host_status(host, &status) != 0) {
         return false;
@@ -42,8 +56,7 @@ static bool hides(const struct mount *mount, const char *path, size_t size, char
     if (!is_folder(&status)) {
         return true;
     }
-    if (kernel(NR_lgetxattr, (long)host, (long)UNION_OPAQUE, (long)&value, 1, 0, 0) == 1 &&
-        value == 'y') {
+    if (is_opaque(host)) {
         return true;
     }
     union_path(mount, LOWER, path, size, host);
@@ -172,6 +185,14 @@ enum folder union_folder(const struct guest *guest, const struct mount *mount, c
 
 long union_make_opaque(const struct guest *guest, const char *host, const char *path, size_t size) {
     long result = kernel(NR_setxattr, (long)host, (long)UNION_OPAQUE, (long)"y", 1, 0, 0);
+    if (result == -EACCES) {
+        struct forbidden forbidden = NOT_FORBIDDEN;
+        result = forbidden_begin(host, &forbidden);
+        if (result >= 0) {
+            result = kernel(NR_setxattr, (long)host, (long)UNION_OPAQUE, (long)"y", 1, 0, 0);
+        }
+        forbidden_end(&forbidden);
+    }
     if (result == 0 && guest->shared != NULL) {
         note_opaque(guest->shared, hash_path(path, size));
     }

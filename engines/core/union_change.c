@@ -105,6 +105,8 @@ static long create_over(const struct guest *guest, const struct call *call, int 
         result = -EAGAIN;
     }
     pin_end(held);
+    /* The caller goes on with it, and what was held has no path any more. */
+    union_path(space->mount, UPPER, space->guest, length_of(space->guest), space->host);
     union_unlock(guest, &lock);
     return result;
 }

@@ -9,6 +9,7 @@
 #include "pin.h"
 #include "text.h"
 #include "union.h"
+#include "union_forbidden.h"
 #include "union_shared.h"
 
 enum {
@@ -66,12 +67,19 @@ static bool is_dots(const char *name) {
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-static bool is_whiteout(long folder, const char *name, unsigned type) {
+/* -EACCES: the directory does not let its owner know. */
+static long look_for_whiteout(long folder, const char *name, unsigned type) {
     struct status status;
-    return (type == DT_CHR || type == DT_UNKNOWN) &&
-           kernel(NR_newfstatat, folder, (long)name, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0) ==
-               0 &&
-           union_is_whiteout(&status);
+    if (type != DT_CHR && type != DT_UNKNOWN) {
+        return false;
+    }
+    long result =
+        kernel(NR_newfstatat, folder, (long)name, (long)&status, AT_SYMLINK_NOFOLLOW, 0, 0);
+    return result == -EACCES ? result : result == 0 && union_is_whiteout(&status);
+}
+
+static bool is_whiteout(long folder, const char *name, unsigned type) {
+    return look_for_whiteout(folder, name, type) > 0;
 }
 
 static struct item *items_of(const struct snapshot *snapshot) {
@@ -491,8 +499,9 @@ static long each_is_hidden(long folder, long hiding, bool removes, struct worksp
             if (is_dots(name)) {
                 continue;
             }
-            if (hiding < 0 || !is_whiteout(hiding, name, type)) {
-                return -ENOTEMPTY;
+            long found = hiding < 0 ? 0 : look_for_whiteout(hiding, name, type);
+            if (found <= 0) {
+                return found < 0 ? found : -ENOTEMPTY;
             }
             if (removes) {
                 kernel(NR_unlinkat, hiding, (long)name, 0, 0, 0, 0);
@@ -502,9 +511,9 @@ static long each_is_hidden(long folder, long hiding, bool removes, struct worksp
     return size;
 }
 
-static long open_folder(const char *host, long flags) {
+static long open_folder(long dirfd, const char *path, long flags) {
     flags |= O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    return kernel(NR_openat, AT_FDCWD, (long)host, flags, 0, 0, 0);
+    return kernel(NR_openat, dirfd, (long)path, flags, 0, 0, 0);
 }
 
 static void close_folder(long folder) {
@@ -513,10 +522,21 @@ static void close_folder(long folder) {
     }
 }
 
-long union_clean(const char *host, bool only_look, struct workspace *space) {
-    long folder = open_folder(host, O_RDONLY);
+static long clean(long dirfd, const char *path, bool only_look, struct workspace *space) {
+    long folder = open_folder(dirfd, path, O_RDONLY);
     long result = each_is_hidden(folder, folder, !only_look, space);
     close_folder(folder);
+    return result;
+}
+
+long union_clean(const char *host, bool only_look, struct workspace *space) {
+    struct forbidden forbidden = NOT_FORBIDDEN;
+    long result = clean(AT_FDCWD, host, only_look, space);
+    if (result == -EACCES) {
+        result = forbidden_begin(host, &forbidden);
+        result = result < 0 ? result : clean(result, ".", only_look, space);
+        forbidden_end(&forbidden);
+    }
     return result;
 }
 
@@ -524,25 +544,38 @@ long union_clean(const char *host, bool only_look, struct workspace *space) {
 static long all_hidden(const struct mount *mount, const char *path, size_t path_size,
                        struct workspace *space) {
     union_path(mount, UPPER, path, path_size, space->host);
-    long upper = open_folder(space->host, O_PATH);
+    long upper = open_folder(AT_FDCWD, space->host, O_PATH);
     union_path(mount, LOWER, path, path_size, space->host);
-    long lower = open_folder(space->host, O_RDONLY);
+    long lower = open_folder(AT_FDCWD, space->host, O_RDONLY);
     long result = each_is_hidden(lower, upper, false, space);
     close_folder(upper);
     close_folder(lower);
     return result;
 }
 
-long union_is_empty(const struct guest *guest, const struct mount *mount, const char *path,
-                    size_t size, struct workspace *space) {
-    enum folder folder = union_folder(guest, mount, path, size, space->host);
-    if (folder == UNKNOWN_FOLDER) {
-        return -ENOENT;
-    }
+static long is_empty(const struct mount *mount, const char *path, size_t size, enum folder folder,
+                     struct workspace *space) {
     long result = 0;
     if (folder != ONLY_LOWER) {
         union_path(mount, UPPER, path, size, space->host);
         result = union_clean(space->host, true, space);
     }
     return result == 0 && folder != NATIVE ? all_hidden(mount, path, size, space) : result;
+}
+
+long union_is_empty(const struct guest *guest, const struct mount *mount, const char *path,
+                    size_t size, struct workspace *space) {
+    struct forbidden forbidden = NOT_FORBIDDEN;
+    enum folder folder = union_folder(guest, mount, path, size, space->host);
+    if (folder == UNKNOWN_FOLDER) {
+        return -ENOENT;
+    }
+    long result = is_empty(mount, path, size, folder, space);
+    if (result == -EACCES && folder == MERGED) {
+        union_path(mount, UPPER, path, size, space->host);
+        result = forbidden_begin(space->host, &forbidden);
+        result = result < 0 ? result : is_empty(mount, path, size, folder, space);
+        forbidden_end(&forbidden);
+    }
+    return result;
 }

@@ -1,4 +1,5 @@
 #include "engine.h"
+#include "frame.h"
 #include "guest_filter.h"
 #include "union_native.h"
 
@@ -46,10 +47,14 @@ static void die(void) {
     kernel(NR_tgkill, pid, thread, SIGSYS, 0, 0, 0);
 }
 
-/* The guest's handler runs, in the middle of this one. */
+/* The guest's handler runs: when this one has ended, or in the middle of it. */
 static void hand_over(const struct action *taken, int signal, struct info *info,
                       struct context *context) {
     uint64_t mask = (context->mask | taken->mask) & ~((uint64_t)1 << (SIGSYS - 1));
+    const struct handler handler = {taken->handler, signal, info, mask};
+    if (!(taken->flags & SA_ONSTACK) && frame_move(context, &handler)) {
+        return;
+    }
     kernel(NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, SET_SIZE, 0, 0);
     ((void (*)(int, struct info *, struct context *))taken->handler)(signal, info, context);
 }

@@ -112,17 +112,19 @@ def test_a_program_where_the_engine_is_does_not_start(mode: str, container: Cont
     assert result.err.startswith("udocker: cannot load /tmp/bare: it is made for a place")
 
 
+@pytest.mark.parametrize("other", ["rw", "ro"])
 @pytest.mark.parametrize("place", ["/tmp/deep", "/v/deep"])
 def test_directories_have_longer_paths_than_a_path_may_be(
-    mode: str, place: str, native: str, container: Container, outside: Path
+    mode: str, place: str, other: str, native: str, container: Container, outside: Path
 ) -> None:
-    """In the union, and on a volume."""
-    volume = ("-v", f"{outside}:/v")
+    """In the union, and on a volume; and where each path is looked at, since one is read-only."""
+    (outside / "other").mkdir()
+    volumes = ("-v", f"{outside}:/v", "-v", f"{outside}/other:/other:{other}")
     script = f"python3 /w/deep.py {place}"
-    expected = container(native, script, *volume).out
+    expected = container(native, script, *volumes).out
     assert expected.startswith("6030\n")
     assert expected.endswith("\nFalse\n")
-    assert container(mode, script, *volume).out == expected
+    assert container(mode, script, *volumes).out == expected
 
 
 def test_read_only_volumes_are_so_at_any_depth(

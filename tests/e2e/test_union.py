@@ -80,6 +80,44 @@ os.removexattr(closed, "user.a")
 print(os.listxattr("/tmp/x"), os.getxattr("/tmp/x", "user.b"), oct(os.stat("/tmp/x").st_mode))
 """
 
+# Nobody needs a right to a directory to remove it or to put another in its place.
+_CLOSED = r"""
+try() { "$@" 2>/dev/null; echo "$* $?"; }
+cd /tmp
+try mkdir -m 0 closed; try rmdir closed; try ls -d closed
+try mkdir -m a-r -p a/unreadable; try rm -rf a
+mkdir full; touch full/x; chmod 0 full; try rmdir full; stat -c %a full
+chmod 700 full; try rm -r full
+mkdir e f; chmod 0 e f; try mv -T e f; stat -c %a f; try rmdir f; try ls -d e f
+cd /usr/share
+for name in base-files common-licenses; do rm $name/*; chmod 0 $name; done
+try rmdir base-files; try mkdir -m 0 base-files; stat -c %a base-files; try rmdir base-files
+try mkdir -m 0 new; try mv -T new common-licenses; stat -c %a common-licenses
+chmod 700 common-licenses; ls -A common-licenses; try ls -d new base-files
+"""
+_CLOSED_SAYS = """\
+mkdir -m 0 closed 0
+rmdir closed 0
+ls -d closed 2
+mkdir -m a-r -p a/unreadable 0
+rm -rf a 0
+rmdir full 1
+0
+rm -r full 0
+mv -T e f 0
+0
+rmdir f 0
+ls -d e f 2
+rmdir base-files 0
+mkdir -m 0 base-files 0
+0
+rmdir base-files 0
+mkdir -m 0 new 0
+mv -T new common-licenses 0
+0
+ls -d new base-files 2
+"""
+
 
 class Runs:
     """Runs scripts in one container."""
@@ -196,6 +234,27 @@ def test_one_descriptor_is_enough_to_make_a_file(mode: str, runs: Runs) -> None:
 @pytest.mark.parametrize("mode", _MODES)
 def test_root_gives_attributes_to_what_its_mode_closes(mode: str, runs: Runs) -> None:
     assert runs(mode, "python3", "-c", _ATTRIBUTES) == "['user.b'] b'2' 0o100000\n"
+
+
+@pytest.mark.parametrize("user", ["1002:1002", "0:0"])
+@pytest.mark.parametrize("mode", _MODES)
+def test_directories_go_though_their_modes_close_them(mode: str, user: str, runs: Runs) -> None:
+    """Also those that hold whiteouts, and in place of what the image has."""
+    words = ("run", "-q", f"--execmode={mode}", f"--user={user}", runs.name)
+    assert runs.shared(*words, "sh", "-c", _CLOSED).out == _CLOSED_SAYS
+
+
+@pytest.mark.parametrize("modes", [("N1", "F3"), ("F3", "N1"), ("F3", "F3")])
+def test_a_directory_that_cannot_be_listed_hides_what_the_image_has(
+    modes: tuple[str, str], runs: Runs
+) -> None:
+    place = "/usr/share/base-files"
+    make = f"rm -r {place}; mkdir {place}; echo mine >{place}/mine; chmod 0311 {place}"
+    look = f"cat {place}/mine; cat {place}/motd 2>&1"
+    for mode, script in zip(modes, (make, look)):
+        words = ("run", "-q", f"--execmode={mode}", "--user=1002:1002", runs.name)
+        out = runs.shared(*words, "sh", "-c", f"{script}; true").out
+    assert out == f"mine\ncat: {place}/motd: No such file or directory\n"
 
 
 def test_nothing_is_left_in_the_work_directory(runs: Runs) -> None:

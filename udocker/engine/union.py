@@ -128,6 +128,8 @@ def _hiding(upper: str, tree: str, path: str = "") -> Iterator[str]:
 def _is_opaque(path: str) -> bool:
     try:
         return os.getxattr(path, _OPAQUE, follow_symlinks=False) == b"y"
+    except PermissionError:
+        return True  # it may be: what is listed here the engine asks once more
     except OSError:
         return False
 

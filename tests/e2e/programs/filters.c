@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -130,6 +131,100 @@ static void filter_trap(void) {
     NUMBER(syscall(SYS_mkdir, "never", 0755));
     NUMBER(mkdir("never", 0755));
     NUMBER(syscall(SYS_getppid));
+}
+
+/* Rust's are of the small size: no room there for the handlers of sandboxes. */
+enum { SMALL_ALTERNATE = 8192 };
+static char alternate[65536] __attribute__((aligned(16)));
+static sigjmp_buf way_out;
+
+static int is_in_alternate(const void *place) {
+    return (const char *)place >= alternate && (const char *)place < alternate + sizeof alternate;
+}
+
+static void say_stack(void) {
+    stack_t stack;
+    sigaltstack(NULL, &stack);
+    printf("alternate: %d, here %d\n", stack.ss_sp == alternate && stack.ss_flags == 0,
+           is_in_alternate(&stack));
+}
+
+static void on_filtered_large(int number, siginfo_t *info, void *context) {
+    volatile char room[65536];
+    struct stat status;
+    ucontext_t *state = context;
+    for (size_t index = 0; index < sizeof room; index += 512) {
+        room[index] = (char)number;
+    }
+    __asm__ volatile("pcmpeqd %%xmm6, %%xmm6" ::: "xmm6");
+    say_stack();
+    printf("frame: info %d, context %d, to return to %d\n", is_in_alternate(info),
+           is_in_alternate(context), is_in_alternate((void *)state->uc_mcontext.gregs[REG_RSP]));
+    printf("calls: %d %d\n", stat("/etc/passwd", &status), open("/none", O_RDONLY));
+    printf("blocked: %d %d\n", is_blocked(SIGUSR1), is_blocked(SIGUSR2));
+    state->uc_mcontext.gregs[REG_RAX] = info->si_errno;
+}
+
+static void on_filtered_jump(int number) {
+    say_stack();
+    siglongjmp(way_out, number);
+}
+
+static void on_filtered_alternate(int number) {
+    printf("%d there: %d\n", number, is_in_alternate(&number));
+}
+
+static void on_alternate(int number) {
+    printf("%d there: %d, %ld\n", number, is_in_alternate(&number), syscall(SYS_rmdir, "never"));
+}
+
+/* mkdir(2), and whether registers are what they were. */
+static void mkdir_among_registers(void) {
+    const long number = SYS_mkdir;
+    double before[2] = {1.5, -2.5}, after[2] = {0};
+    long rbx = 77, result = number;
+    __asm__ volatile("movupd %[before], %%xmm6\n\tsyscall\n\tmovupd %%xmm6, %[after]"
+                     : "+a"(result), "+b"(rbx), [after] "=m"(after)
+                     : "D"("never"), "S"(0755L), [before] "m"(before)
+                     : "rcx", "r11", "xmm6", "memory");
+    printf("result %ld, kept %d %ld\n", result, memcmp(before, after, sizeof after) == 0, rbx);
+}
+
+/* Which stack a handler has, where there is another one for those that ask for it. */
+static void filter_trap_stacks(void) {
+    stack_t stack = {.ss_sp = alternate, .ss_size = SMALL_ALTERNATE};
+    struct sigaction large = {.sa_sigaction = on_filtered_large, .sa_flags = SA_SIGINFO};
+    sigaddset(&large.sa_mask, SIGUSR1);
+    sigset_t set = only(SIGUSR2);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    SAY(sigaltstack(&stack, NULL));
+    sigaction(SIGSYS, &large, NULL);
+    SAY(FILTER(0, LOAD(nr), ANSWER(SYS_mkdir, SECCOMP_RET_TRAP | 12),
+               ANSWER(SYS_rmdir, SECCOMP_RET_TRAP | 14), ANSWER(SYS_getppid, SECCOMP_RET_TRAP | 13),
+               END));
+    NUMBER(mkdir("never", 0755));
+    NUMBER(syscall(SYS_getppid));
+    mkdir_among_registers();
+    SAY(raise(SIGSYS));
+    printf("blocked: %d %d\n", is_blocked(SIGUSR1), is_blocked(SIGUSR2));
+    stack.ss_size = sizeof alternate;
+    SAY(sigaltstack(&stack, NULL));
+    struct sigaction there = {.sa_handler = on_alternate, .sa_flags = SA_ONSTACK};
+    sigaction(SIGUSR1, &there, NULL);
+    there.sa_handler = on_filtered_alternate;
+    sigaction(SIGSYS, &there, NULL);
+    mkdir("never", 0755);
+    there.sa_flags = 0; /* but is called from there */
+    sigaction(SIGSYS, &there, NULL);
+    raise(SIGUSR1);
+    there.sa_handler = on_filtered_jump;
+    sigaction(SIGSYS, &there, NULL);
+    for (volatile int round = 0; round < 3; round++) {
+        if (sigsetjmp(way_out, 1) == 0) {
+            mkdir("never", 0755);
+        }
+    }
+    say_stack();
 }
 
 static void filter_trap_default(void) {
@@ -262,6 +357,7 @@ static void section_filters(void) {
     CHILD(filter_through_exec);
     CHILD(filter_through_fork);
     CHILD(filter_trap);
+    CHILD(filter_trap_stacks);
     CHILD(filter_trap_default);
     CHILD(filter_trap_ignored);
     CHILD(filter_trap_free_default);
