@@ -106,13 +106,30 @@ def test_removal_goes_on_to_the_first_that_is_not_there(udocker: Udocker) -> Non
 def test_a_damaged_container_can_be_removed_as_the_hint_says(udocker: Udocker) -> None:
     identity = create(udocker, "--name=box")
     Path(udocker.store.containers.path(identity), "container.json").write_bytes(b"{")
-    ended = udocker("ps")
+    ended = udocker("diff", "box")
     assert ended.code == 125
     mend, remove = ended.err.splitlines()[1].removeprefix("  try: ").split("; ")
     assert mend == "udocker fsck --repair may mend it"
     assert remove == f"udocker rm {identity[:12]} removes it"
     assert udocker(*remove.split()[1:3]).code == 0
-    assert udocker("ps").code == 0
+    assert udocker("ps").err == ""
+
+
+def test_damaged_containers_do_not_keep_others_from_the_list(udocker: Udocker) -> None:
+    sound, bad, empty = (create(udocker, f"--name={name}") for name in ("sound", "bad", "empty"))
+    Path(udocker.store.containers.path(bad), "config.json").write_bytes(b"[]")
+    Path(udocker.store.containers.path(empty), "container.json").unlink()
+    for words in ((), ("-q",), ("--json",)):
+        ended = udocker("ps", *words)
+        assert ended.code == 0
+        assert ended.out.count(sound[:12]) == 1
+        assert bad[:12] not in ended.out
+        told = sorted(ended.err.splitlines())
+        assert len(told) == 2
+        for identity, line in zip(sorted((bad, empty)), told):
+            assert line.startswith(f"udocker: warning: container {identity[:12]} is damaged: ")
+            assert "udocker fsck --repair may mend it" in line
+    assert {"sound", "bad", "empty"} <= set(udocker("df", "-v").out.split())
 
 
 def test_names(udocker: Udocker) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from builders.commands import Udocker
 from fakes.registry import FakeRegistry, make_image, make_layer
 from udocker.cli.table import age, columns, megabytes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -103,11 +100,32 @@ def test_a_damaged_record_is_told_with_its_path(udocker: Udocker) -> None:
     udocker.add("one")
     [path] = udocker.store_path.glob("images/**/_tags/latest")
     path.write_bytes(b"{")
-    for words in (("images",), ("create", "one"), ("rmi", "one")):
+    for words in (("create", "one"), ("rmi", "one")):
         ended = udocker(*words)
         assert ended.code == 125
         assert ended.err.startswith(f"udocker: the image record {path} is damaged\n")
         assert "Traceback" not in ended.err
+
+
+def test_damaged_images_do_not_keep_others_from_the_list(udocker: Udocker) -> None:
+    sound = udocker.add("sound", layer=b"sound")
+    udocker.add("bad", layer=b"bad")
+    [path] = udocker.store_path.glob("images/**/bad/_tags/latest")
+    path.write_bytes(b"{")
+    gone = udocker.add("gone", layer=b"gone")
+    Path(udocker.store.blobs.path(gone.manifest)).unlink()
+    for words in ((), ("-q",), ("--json",)):
+        ended = udocker("images", *words)
+        assert ended.code == 0
+        assert ended.out.count(sound.config.short) == 1
+        assert gone.config.short not in ended.out
+        first, second = ended.err.splitlines()
+        assert first.startswith(f"udocker: warning: the image record {path} is damaged; ")
+        assert second.startswith("udocker: warning: image docker.io/library/gone:latest is damaged")
+        assert second.endswith("udocker pull docker.io/library/gone:latest may mend it")
+    assert "sound:latest" in udocker("df", "-v").out
+    # Another's damage does not hide an image that is asked for by its id.
+    assert udocker("inspect", sound.config.short).code == 0
 
 
 # Tables

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def _ps(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import as_json
 
-    containers = context.session.store.containers.all()
+    session = context.session
+    containers = session.store.containers.sound(session.warn_of)
     if parsed.flag("json"):
         context.print_json([as_json(container) for container in containers])
         return 0

@@ -10,6 +10,7 @@ from udocker import files
 from udocker.errors import VerificationError
 from udocker.files import store_errors
 from udocker.model.reference import Digest
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ class FileSink:
         self._size += len(data)
         if self._size > self._descriptor.size:
             raise VerificationError(
-                f"blob {self._descriptor.digest} is larger than the {self._descriptor.size} bytes "
-                "its manifest gives"
+                f"blob {self._descriptor.digest} is larger than its manifest says: "
+                f"{counted(self._descriptor.size, 'bytes')}"
             )
         self._hash.update(data)
         with self._errors():
@@ -172,7 +173,8 @@ class FileSink:
         digest = self._descriptor.digest
         if self._size != self._descriptor.size:
             raise VerificationError(
-                f"blob {digest} has {self._size} bytes, its manifest gives {self._descriptor.size}"
+                f"blob {digest} has {counted(self._size, 'bytes')}, "
+                f"its manifest gives {self._descriptor.size}"
             )
         if self._hash.hexdigest() != digest.hex:
             raise VerificationError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+from udocker.wording import counted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +47,7 @@ def _difference(here: str, there: str, status: os.stat_result, wanted: os.stat_r
     if kind == stat.S_IFLNK:
         return "" if os.readlink(here) == os.readlink(there) else "leads elsewhere"
     if kind == stat.S_IFREG and status.st_size != wanted.st_size:
-        return f"has {status.st_size} bytes, not {wanted.st_size}"
+        return f"has {counted(status.st_size, 'bytes')}, not {wanted.st_size}"
     for text, differs in (
         ("has another mode", status.st_mode != wanted.st_mode),
         ("has another time", kind != stat.S_IFDIR and _time(status) != _time(wanted)),
