@@ -82,6 +82,54 @@ def test_removal_by_id(udocker: Udocker) -> None:
     assert udocker("images", "-q").out == ""
 
 
+def test_tag(udocker: Udocker) -> None:
+    record = udocker.add("one", layer=b"one")
+    udocker.add("other", layer=b"other")
+    for source, target in (
+        ("one", "quay.io/a/b:1"),
+        (record.config.short, "other"),
+        ("one", "one"),
+    ):
+        ended = udocker("tag", source, target)
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+    listed = {each["name"]: each for each in json.loads(udocker("images", "--json").out)}
+    assert set(listed) == {"one:latest", "other:latest", "quay.io/a/b:1"}
+    assert {each["id"] for each in listed.values()} == {str(record.config)}
+    # The files stay as long as one name means them.
+    for name in ("one", "other"):
+        assert "Deleted: " + str(record.chain_id) not in udocker("rmi", name).out
+        assert udocker("create", "--pull=never", "quay.io/a/b:1").code == 0
+    udocker("rm", *udocker("ps", "-q").out.split())
+    assert f"Deleted: {record.chain_id}" in udocker("rmi", "quay.io/a/b:1").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("none", "new"), 125, "no such image: none"),
+        (("one", "UPPER"), 2, "image names are lower case: 'UPPER'"),
+        (("one", "new:"), 2, "not a tag: ''"),
+        (("one", f"new@sha256:{'0' * 64}"), 2, "not a name to give: "),
+        (("one", "a/../b"), 2, "not an image name"),
+        (("one", ""), 2, "no image name in ''"),
+        (("one",), 2, "tag: an argument is missing"),
+        (("one", "two", "three"), 2, "tag: unexpected argument 'three'"),
+        (("one", "gone"), 125, "the files of docker.io/library/one:latest are gone"),
+    ],
+)
+def test_tags_that_cannot_be(
+    udocker: Udocker, words: tuple[str, ...], code: int, text: str
+) -> None:
+    record = udocker.add("one")
+    if "gone" in words:
+        Path(udocker.store.trees.path(record.chain_id)).rename(udocker.top / "away")
+    ended = udocker("tag", *words)
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.startswith(f"udocker: {text}")
+    assert "Traceback" not in ended.err
+    assert [each.reference for each in udocker.store.images.all()] == [record.reference]
+
+
 def test_pull_takes_the_platform_and_the_registry_that_are_said(udocker: Udocker) -> None:
     with FakeRegistry() as registry:
         make_image(registry, "a/b", "latest", [make_layer({"f": b""})], platform="linux/arm64")

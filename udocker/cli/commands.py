@@ -30,6 +30,7 @@ _MODULES = (
     ("create", "run"),
     ("pull", "images"),
     ("images", "images"),
+    ("tag", "images"),
     ("rmi", "images"),
     ("ps", "containers"),
     ("rm", "containers"),

@@ -1,4 +1,4 @@
-"""pull, images, rmi."""
+"""pull, images, tag, rmi."""
 
 from __future__ import annotations
 
@@ -61,6 +61,13 @@ def _images(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _tag(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.tag import tag
+
+    tag(context.session, parsed.words[0], parsed.words[1])
+    return 0
+
+
 def _rmi(context: Context, parsed: Parsed) -> int:
     from udocker.ops.images import remove_image
 
@@ -90,6 +97,13 @@ _IMAGES = Syntax(
         Option(("--json",), FLAG, "as JSON"),
     ),
 )
+_TAG = Syntax(
+    usage="IMAGE NAME[:TAG]",
+    summary="Give an image another name. Nothing is copied.",
+    at_least=2,
+    at_most=2,
+    details="IMAGE is a name or the beginning of an image id. What NAME meant before is replaced.",
+)
 _RMI = Syntax(
     usage="[OPTIONS] IMAGE…",
     summary="Remove images, and what only they needed. Containers made from them stay whole.",
@@ -100,5 +114,6 @@ _RMI = Syntax(
 COMMANDS = (
     Command("pull", _PULL, _pull),
     Command("images", _IMAGES, _images),
+    Command("tag", _TAG, _tag),
     Command("rmi", _RMI, _rmi),
 )
