@@ -40,6 +40,7 @@ _MODULES = (
     ("inspect", "containers"),
     ("setup", "containers"),
     ("diff", "containers"),
+    ("commit", "containers"),
     ("export", "containers"),
     ("clone", "containers"),
     ("df", "store"),

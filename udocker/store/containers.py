@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 
 from udocker import files, leases, makers
 from udocker.errors import (
@@ -66,6 +67,10 @@ class Containers:
             if container.form == UNION:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(f"{directory}/upper", 0o755)
+                    # It is what programs see as the root, whatever the umask was.
+                    with contextlib.suppress(FileNotFoundError):
+                        mode = stat.S_IMODE(os.stat(container.tree).st_mode)
+                        os.chmod(f"{directory}/upper", mode | stat.S_IRWXU)
                 os.mkdir(f"{directory}/work", 0o700)
                 os.mkdir(f"{directory}/ROOT", 0o755)
             if remove:
