@@ -176,7 +176,7 @@ _DIFF = Syntax(
     at_most=1,
     details=(
         "A path was added, C changed, D deleted. Files that are what they were are not shown, nor\n"
-        "is what is in a deleted directory. Mount points that runs have made are changes too."
+        "is what is in a deleted directory, nor what runs have made to mount on, if it is empty."
     ),
 )
 _COMMIT = Syntax(

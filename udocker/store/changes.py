@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from udocker.model.container import POINT
 from udocker.model.value import value
 from udocker.store.compare import has_same_bytes
 
@@ -42,7 +43,7 @@ def walk(upper: str, tree: str, *, whole: bool = False, unchanged: bool = True) 
     """Every entry, a directory before what is in it, names sorted. Raises OSError.
 
     ``whole``: ``upper`` has all files, and what it lacks is removed. ``unchanged`` False: without
-    what is in the tree alone.
+    what is in the tree alone. What runs made to mount on is left out.
     """
     pending = [Entry("", upper, tree)]
     while pending:
@@ -63,6 +64,9 @@ def _children(entry: Entry, whole: bool) -> list[Entry]:
         over = f"{entry.over}/{name}" if name in above else ""
         under = f"{entry.under}/{name}" if name in below else ""
         if over and _is_whiteout(over):
+            over, is_removed = "", True
+        elif over and _is_point(over, path):
+            # Where the image has something there, the container had removed that.
             over, is_removed = "", True
         else:
             is_removed = not over and is_hidden
@@ -192,6 +196,21 @@ def attribute_names(path: str) -> list[str]:
     except OSError:
         return []
     return sorted(n for n in names if n.startswith("user.") and not n.startswith("user.overlay."))
+
+
+def _is_point(over: str, path: str) -> bool:
+    """Whether a run made it to mount on, and nothing was done with it since."""
+    try:
+        if os.getxattr(over, POINT, follow_symlinks=False) != os.fsencode(path):
+            return False
+        status = os.lstat(over)
+        if owner_of(over, status) is not None or attribute_names(over):
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            return all(_is_point(f"{over}/{name}", f"{path}/{name}") for name in os.listdir(over))
+        return stat.S_ISREG(status.st_mode) and status.st_size == 0
+    except OSError:
+        return False
 
 
 def _is_directory(path: str) -> bool:

@@ -10,6 +10,7 @@ import stat
 
 from udocker import files
 from udocker.errors import StoreError
+from udocker.model.container import POINT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,4 +255,5 @@ def _attributes(path: str, all_of_users: bool) -> list[str]:
     except OSError:
         return []
     kept = (n for n in names if n.startswith("user."))
-    return [n for n in kept if all_of_users or n == _OWNER or not n.startswith(_OVERLAY)]
+    ours = (_OWNER, POINT)
+    return [n for n in kept if all_of_users or n in ours or not n.startswith(_OVERLAY)]
