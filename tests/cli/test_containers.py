@@ -227,6 +227,60 @@ def test_create_with_a_copy(udocker: Udocker) -> None:
     assert (udocker.store_path / f"containers/{identity}/ROOT/file").read_bytes() == b"of the image"
 
 
+def test_commit_and_import(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box")
+    grow(Path(udocker.store.containers.get("box").upper), {"new": b"new"})
+    ended = udocker(
+        "commit", "-m", "why", "--author=me", "-c", "ENV A=1", "-c=CMD y", "box", "made:1"
+    )
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", ended.out)
+    [image] = json.loads(udocker("inspect", "made:1").out)
+    assert image["id"] == ended.out.strip()
+    assert image["config"]["config"] == {"Cmd": ["/bin/sh", "-c", "y"], "Env": ["A=1"]}
+    assert image["config"]["author"] == "me"
+    archive = str(udocker.top / "a.tar")
+    assert udocker("export", "--clone", "-o", archive, identity[:12]).code == 0
+    again = udocker("import", "-q", "--clone", "--name=again", archive)
+    assert (again.code, again.err) == (0, "")
+    assert udocker.store.containers.get("again").id == again.out.strip()
+    assert udocker("import", "-q", archive, "files:1", "-c", "USER x").out.startswith("sha256:")
+    assert udocker("import", "-q", "--tocontainer", archive).code == 0
+    assert len(udocker("ps", "-q").out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("commit", "box"), 2, "commit: an argument is missing"),
+        (("commit", "none", "new"), 125, "no such container: none"),
+        (("commit", "box", "UPPER"), 2, "image names are lower case"),
+        (("commit", "-c", "RUN x", "box", "new"), 2, "not a change: 'RUN x': RUN is none of"),
+        (("commit", "--chang=x", "box", "new"), 2, "commit: unknown option --chang"),
+        (("import", "x"), 2, "import: an argument is missing"),
+        (("import", "x", "new", "more"), 2, "import: unexpected argument 'more'"),
+        (("import", "/none", "new"), 125, "cannot read /none: No such file"),
+        (("import", "-", "new"), 125, "the archive on stdin: there is nothing in it"),
+        (("import", "--name=x", "/none", "new"), 2, "import: --name is for containers"),
+        (("import", "--clone", "/none", "new"), 2, "import: an image's name, "),
+        (("import", "--clone", "--name=a/b", "/none"), 2, "not a container name: 'a/b'"),
+        (("import", "--clone", "--name=box", "/none"), 125, "the name 'box' is taken"),
+        (("import", "--tocontainer", "-c", "CMD x", "/none"), 2, "import: an image's name, "),
+        (("export", "--clone"), 2, "export: an argument is missing"),
+    ],
+)
+def test_commits_and_imports_that_cannot_be(
+    udocker: Udocker, words: tuple[str, ...], code: int, text: str
+) -> None:
+    create(udocker, "--name=box")
+    ended = udocker(*words)
+    assert (ended.code, ended.out) == (code, "")
+    assert f"udocker: {text}" in ended.err
+    assert "\n  try: " in ended.err
+    assert "Traceback" not in ended.err
+    assert len(udocker("images", "-q").out.splitlines()) == 1
+    assert len(udocker("ps", "-q").out.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", ["diff", "export", "clone"])
 def test_containers_that_are_not_there(udocker: Udocker, command: str) -> None:
     ended = udocker(command, "none")

@@ -82,7 +82,9 @@ def test_commit(inside: Inside) -> None:
         told = udocker("diff", "box").out
         udocker("commit", "-q", "-c", 'CMD ["cat", "/d/e/l"]', "box", "committed:1")
         assert udocker("run", "-q", "--rm", mode, "committed:1").out == "1\n"
-        shown = "stat -c %h:%Y /d/g; stat -c %a /d/e; ls -A /home; test -p /d/p && cat /etc/group | tail -1"
+        shown = (
+            "stat -c %h:%Y /d/g; stat -c %a /d/e; ls -A /home; test -p /d/p && tail -1 /etc/group"
+        )
         wanted = udocker("run", "-q", mode, "box", "sh", "-c", shown).out
         assert udocker("run", "-q", "--rm", mode, "committed:1", "sh", "-c", shown).out == wanted
         assert udocker("diff", "box").out == told

@@ -31,6 +31,7 @@ _MODULES = (
     ("pull", "images"),
     ("images", "images"),
     ("tag", "images"),
+    ("import", "images"),
     ("rmi", "images"),
     ("ps", "containers"),
     ("rm", "containers"),

@@ -115,7 +115,7 @@ def _export(context: Context, parsed: Parsed) -> int:
     target = parsed.text("output") or "-"
     if target == "-" and context.is_terminal:
         raise UsageError("an archive is nothing for a terminal", hint="udocker export -o FILE …")
-    export(context.session, parsed.words[0], target)
+    export(context.session, parsed.words[0], target, parsed.flag("clone"))
     return 0
 
 
@@ -204,13 +204,18 @@ _COMMIT = Syntax(
 _EXPORT = Syntax(
     usage="[OPTIONS] CONTAINER",
     summary="Write a container's files as a tar archive.",
-    options=(Option(("--output", "-o"), TEXT, "the file to write; - is stdout", "FILE"),),
+    options=(
+        Option(("--output", "-o"), TEXT, "the file to write; - is stdout", "FILE"),
+        Option(("--clone",), FLAG, "also what makes the container once more: import --clone"),
+    ),
     at_least=1,
     at_most=1,
     details=(
         "The files that programs in the container see, volumes aside, with the owners and modes\n"
         "that the image or root in the container gave them. Sockets and devices are left out.\n"
-        "A file appears when it is whole; what was there is replaced."
+        "A file appears when it is whole; what was there is replaced.\n\n"
+        "With --clone the files are below ROOT, and beside that are the image's name and\n"
+        "configuration and the container's mode."
     ),
 )
 _CLONE = Syntax(

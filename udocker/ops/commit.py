@@ -57,6 +57,14 @@ class Note:
     message: str = ""
     author: str = ""
 
+    def check(self) -> None:
+        """Raise UsageError for what JSON cannot hold."""
+        for text in (self.message, self.author):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"not UTF-8: {text!r}") from None
+
 
 def commit(
     session: Session, text: str, target: str, changes: Sequence[str] = (), note: Note | None = None
@@ -127,8 +135,10 @@ def _parent(session: Session, container: Container) -> Manifest | None:
         manifest = Manifest.parse(blobs.read(container.manifest), "", container.image)
     except (StoreError, VerificationError, BadReplyError):
         return None
+    # The container of an archive has another configuration than the image that it was made of.
     is_whole = (
-        len(manifest.layers) == len(container.config.diff_ids)
+        manifest.config.digest == container.config.digest
+        and len(manifest.layers) == len(container.config.diff_ids)
         and all(map(blobs.has, manifest.layers))
         and os.path.isdir(container.tree)
     )
@@ -138,11 +148,7 @@ def _parent(session: Session, container: Container) -> Manifest | None:
 def _changed(config: ImageConfig, changes: Sequence[str], note: Note) -> dict[str, Any]:
     from udocker.spec.instruction import apply
 
-    for text in (note.message, note.author):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"not UTF-8: {text!r}") from None
+    note.check()
     document: dict[str, Any] = json.loads(config.raw)
     document["config"] = apply(document.get("config") or {}, changes)
     for key in _OF_THE_BUILD:
@@ -173,7 +179,7 @@ def _image(
         "rootfs": {"type": "layers", "diff_ids": [*diff_ids, *added]},
     }
     config = ImageConfig.parse(_encode(document), "the new image")
-    return _Image(_manifest(config, parent, layer), config)
+    return _Image(manifest_of(config, parent, layer), config)
 
 
 def _history(document: dict[str, Any], layers: int) -> list[Any]:
@@ -184,7 +190,8 @@ def _history(document: dict[str, Any], layers: int) -> list[Any]:
     return known if kept == layers else [{"created_by": ""}] * layers
 
 
-def _manifest(config: ImageConfig, parent: Manifest | None, layer: NewLayer | None) -> Manifest:
+def manifest_of(config: ImageConfig, parent: Manifest | None, layer: NewLayer | None) -> Manifest:
+    """The manifest of the image with ``config``: the layers of ``parent``, and ``layer``."""
     raw = json.loads(parent.raw) if parent else {}
     # Docker's own kind of manifest has layers of Docker's own kind.
     is_docker = raw.get("mediaType") == DOCKER_MANIFEST

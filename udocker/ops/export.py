@@ -9,6 +9,7 @@ import sys
 from udocker.errors import StoreError
 from udocker.files import store_errors
 from udocker.model.container import PLAIN
+from udocker.ops import cloning
 from udocker.ops.members import Members, Records
 from udocker.store.changes import changes, walk
 
@@ -35,28 +36,29 @@ def diff(session: Session, text: str) -> list[tuple[str, str]]:
         return changes(over, container.tree, owner, whole=is_whole)
 
 
-def export(session: Session, text: str, target: str) -> None:
+def export(session: Session, text: str, target: str, clone: bool = False) -> None:
     """Write the container's files as a tar archive to the file ``target``; "-" is stdout.
 
-    A file appears when it is whole. Raises ContainerNotFound, StoreError.
+    ``clone``: with all that makes the container once more. A file appears when it is whole.
+    Raises ContainerNotFound, StoreError.
     """
     container = found(session, text)
     if target == "-":
         with _export_errors("stdout"):
             sys.stdout.flush()
-            _write(container, sys.stdout.buffer)
+            _write(container, sys.stdout.buffer, clone)
             sys.stdout.buffer.flush()
         return
     if os.path.exists(target) and not os.path.isfile(target):
         # A device or a pipe is written to; of a directory the system says what is wrong.
         with _export_errors(target), open(target, "wb") as stream:
-            _write(container, stream)
+            _write(container, stream, clone)
         return
     aside = f"{target}.{os.getpid()}.tmp"
     try:
         with _export_errors(target, aside):
             with open(aside, "xb") as stream:
-                _write(container, stream)
+                _write(container, stream, clone)
             os.rename(aside, target)
     finally:
         with contextlib.suppress(OSError):
@@ -88,10 +90,13 @@ def found(session: Session, text: str) -> Container:
     return container
 
 
-def _write(container: Container, stream: BinaryIO) -> None:
-    with Members(stream, Records(container.tree)) as members:
+def _write(container: Container, stream: BinaryIO, clone: bool) -> None:
+    prefix = f"{cloning.TOP}/" if clone else ""
+    with Members(stream, Records(container.tree), prefix) as members:
+        if clone:
+            cloning.describe(members, container)
         for entry in entries_of(container):
-            if entry.path and not entry.is_removed:
+            if (entry.path or clone) and not entry.is_removed:
                 members.add(entry)
 
 

@@ -113,7 +113,7 @@ def put_over(session: Session, base: str, layer: NewLayer, directory: str) -> No
     task = session.report.task("making the image's files", layer.size)
     with beating(directory):
         copy_as_it_is(f"{base}/root", f"{directory}/root")
-        with Builder([layer.stored()], directory, limits, task.advance, base) as builder:
+        with Builder([layer.stored()], directory, limits, task.advance, base=base) as builder:
             builder.finish()
         if session.config.readable_trees or is_open(base):
             open_to_all(directory, limits)

@@ -68,7 +68,7 @@ class Builder:
     """What ``build_tree`` does, in steps: while threads work the caller may fetch the layers.
 
     ``base``: where a tree and its index are of which ``directory``/root is a copy. The layers go
-    over that.
+    over that. ``archive`` makes the reader of an archive.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Builder:
         directory: str,
         limits: Limits,
         advance: Callable[[int], None],
+        *,
         base: str = "",
+        archive: Callable[[LayerStream, int], Archive] = Archive,
     ) -> None:
         self._layers = layers
         self._directory = directory
@@ -88,6 +90,7 @@ class Builder:
         self._cleanup = contextlib.ExitStack()
         self._index = Index(limits.max_index_bytes)
         self._base = base
+        self._archive = archive
         self._tree: Tree | None = None
         # Of the following the crew's lock is held to change them.
         self._claimed = 0
@@ -169,7 +172,7 @@ class Builder:
         with contextlib.closing(layer.open()) as stream:
             source = Source(stream, self._told, f"layer {layer.descriptor.digest}")
             data = LayerStream(source, layer.diff_id.algorithm, limits.max_archive_bytes)
-            writer.write(Archive(data, limits.max_header_bytes))
+            writer.write(self._archive(data, limits.max_header_bytes))
             data.drain(limits.max_bytes)
         if data.hexdigest() != layer.diff_id.hex:
             raise VerificationError(
