@@ -20,7 +20,7 @@ from builders.trees import Directory, File, Link, Same, Whiteout, contents, grow
 from udocker.errors import NameInUse, UdockerError, UnpackError, UsageError
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
-from udocker.ops.commit import Note
+from udocker.ops.commit import Note, commit
 from udocker.ops.create import create, private_copy
 from udocker.ops.export import diff, export
 from udocker.ops.fsck import check
@@ -282,3 +282,16 @@ def test_too_much(tmp_path: Path) -> None:
     with pytest.raises(UnpackError, match="more than 1000 bytes"):
         import_image(session, source, "new")
     assert_untouched(session)
+
+
+def test_it_is_not_committed_over_the_image_that_it_was_made_of(
+    session: TestSession, tmp_path: Path
+) -> None:
+    export(session, "box", str(tmp_path / "one.tar"), clone=True)
+    made = import_clone(session, str(tmp_path / "one.tar"), "again")
+    grow(Path(made.upper), {"later": b""})
+    record = commit(session, "again", "committed")
+    # The image has the same manifest and as many layers: but not the files of this container.
+    assert "one layer with all files" in session.report.warnings[-1]
+    wanted = {*contents(Path(made.tree)), "later"}
+    assert set(contents(Path(session.store.trees.root(record.chain_id)))) == wanted
