@@ -20,7 +20,7 @@ PACKAGE = Path(udocker.__file__).parent
 
 MIDDLE = ("registry", "archive", "store", "unpack", "spec", "devices", "batch", "engine")
 # What each layer may import of the package, besides itself and the package's version.
-_LOW = ("errors", "model", "makers", "files", "leases", "verified", "_native")
+_LOW = ("errors", "model", "makers", "files", "leases", "verified", "wording", "_native")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "__main__": ("cli",),
@@ -28,9 +28,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "model": ("errors",),
     "makers": (),
+    "wording": (),
     "files": ("model", "errors", "makers"),
     "leases": ("model", "files", "makers"),
-    "verified": ("model", "errors", "files"),
+    "verified": ("model", "errors", "files", "wording"),
     "report": ("model", "errors"),
     "config": ("model", "errors", "files"),
     "host": _LOW,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from udocker.errors import VerificationError
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class VerifiedReader(_Base):
         if self._count < self._size:
             self._fail(f"{digest} ends after {self._count} of {self._size} bytes")
         if self._source.read(1):
-            self._fail(f"{digest} is longer than {self._size} bytes, its size")
+            self._fail(f"{digest} is longer than {counted(self._size, 'bytes')}, its size")
         found = self._hash.hexdigest()
         if found != digest.hex:
             self._fail(f"{digest} is damaged: its bytes are {digest.algorithm}:{found}")

@@ -239,6 +239,13 @@ static enum pinned what_to_hold(const struct mount *mount, const char *host, enu
                : THE_NAME;
 }
 
+/* Whether another process has removed a file since it was found: a whiteout is there, and held. */
+static bool is_gone(const char *host) {
+    struct status status;
+    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, 0, 0, 0) == 0 &&
+           union_is_whiteout(&status);
+}
+
 /* The call on a host path, which is held meanwhile. */
 static long on_host(struct process *process, const struct call *call, enum last last,
                     struct workspace *space) {
@@ -250,6 +257,9 @@ static long on_host(struct process *process, const struct call *call, enum last 
         return held;
     }
     long result = carry_out_on_host(process, call, space->mount);
+    if (result == -EPERM && space->is_entry && is_gone(space->host)) {
+        result = -ENOENT;
+    }
     pin_end(held);
     return result;
 }

@@ -127,7 +127,7 @@ static bool read_setting(struct guest *guest, const char *word, const char *valu
     if (same_text(word, "gid")) {
         return read_number(value, &guest->gid);
     }
-    if (same_text(word, "make") || same_text(word, "touch")) {
+    if (same_text(word, "make") || same_text(word, "point") || same_text(word, "touch")) {
         return value[0] == '/'; /* for the front, before the first program */
     }
     const char **place = same_text(word, "lower")   ? lower

@@ -256,8 +256,30 @@ static unsigned long *without_own_words(unsigned long *stack) {
     return stack;
 }
 
-/* What is to be there, and the directories above it; below what is mounted. */
-static long make_point(struct process *below, const char *path, bool is_file) {
+/*
+ * Tells later what the run made to mount on: POINT of udocker/model/container.py. The descriptor is
+ * that of a file, and is closed.
+ */
+static void mark_point(struct process *below, const char *part, bool is_file, long descriptor) {
+    static const char NAME[] = "user.overlay.point";
+    if (!is_file) {
+        struct call call = {NR_openat,
+                            {AT_FDCWD, (long)part, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0}};
+        descriptor = calls_carry_out(below, &call, NULL);
+    }
+    if (descriptor >= 0) { /* where it cannot be marked it is taken for the user's */
+        kernel(NR_fsetxattr, descriptor, (long)NAME, (long)part, (long)length_of(part), 0, 0);
+        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    }
+}
+
+/*
+ * What is to be there, and the directories above it; below what is mounted. "make" is for the
+ * user's sake, "point" and "touch" to mount on.
+ */
+static long make_point(struct process *below, const char *path, const char *word) {
+    bool is_file = same_text(word, "touch");
+    bool is_marked = !same_text(word, "make");
     static char part[PATH_SIZE];
     size_t size = length_of(path);
     if (size >= PATH_SIZE) {
@@ -276,11 +298,11 @@ static long make_point(struct process *below, const char *path, bool is_file) {
                 NR_openat, {AT_FDCWD, (long)part, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644}};
         }
         long result = calls_carry_out(below, &call, NULL);
-        if (result >= 0 && call.number == NR_openat) {
-            kernel(NR_close, result, 0, 0, 0, 0, 0);
-        }
         if (result < 0 && result != -EEXIST) {
             return result;
+        }
+        if (result >= 0 && is_marked) {
+            mark_point(below, part, call.number == NR_openat, result);
         }
         if (result == 0 && is_last && same_text(path, "/tmp")) {
             call = (struct call){NR_fchmodat, {AT_FDCWD, (long)part, 01777}};
@@ -304,9 +326,8 @@ static void prepare_union(void) {
     guest_uncover(&below.guest);
     for (const char *word = description.begin; word < description.end;) {
         const char *value = word + length_of(word) + 1;
-        bool is_file = same_text(word, "touch");
-        if (is_file || same_text(word, "make")) {
-            result = make_point(&below, value, is_file);
+        if (same_text(word, "make") || same_text(word, "point") || same_text(word, "touch")) {
+            result = make_point(&below, value, word);
             if (result < 0) {
                 give_up(FAILED, "make", value, result);
             }

@@ -463,7 +463,7 @@ class TestTricks:
         entry = maker.manifest()
         manifest = json.loads(maker.file(entry["digest"]).read_bytes())
         manifest["layers"].pop()
-        with pytest.raises(BadReplyError, match="has 1 layers, its configuration 2"):
+        with pytest.raises(BadReplyError, match="has 1 layer, its configuration 2"):
             maker.write(maker.blob(manifest, OCI_MANIFEST)).image()
 
     def test_something_else_as_configuration(self, maker):

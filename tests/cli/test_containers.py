@@ -106,13 +106,32 @@ def test_removal_goes_on_to_the_first_that_is_not_there(udocker: Udocker) -> Non
 def test_a_damaged_container_can_be_removed_as_the_hint_says(udocker: Udocker) -> None:
     identity = create(udocker, "--name=box")
     Path(udocker.store.containers.path(identity), "container.json").write_bytes(b"{")
-    ended = udocker("ps")
+    ended = udocker("diff", "box")
     assert ended.code == 125
     mend, remove = ended.err.splitlines()[1].removeprefix("  try: ").split("; ")
     assert mend == "udocker fsck --repair may mend it"
     assert remove == f"udocker rm {identity[:12]} removes it"
     assert udocker(*remove.split()[1:3]).code == 0
-    assert udocker("ps").code == 0
+    assert udocker("ps").err == ""
+
+
+def test_damaged_containers_do_not_keep_others_from_the_list(udocker: Udocker) -> None:
+    sound, bad, empty = (create(udocker, f"--name={name}") for name in ("sound", "bad", "empty"))
+    config = Path(udocker.store.containers.path(bad), "config.json")
+    config.unlink()  # it is one inode with the others'
+    config.write_bytes(b"[]")
+    Path(udocker.store.containers.path(empty), "container.json").unlink()
+    for words in ((), ("-q",), ("--json",)):
+        ended = udocker("ps", *words)
+        assert ended.code == 0
+        assert ended.out.count(sound[:12]) == 1
+        assert bad[:12] not in ended.out
+        told = sorted(ended.err.splitlines())
+        assert len(told) == 2
+        for identity, line in zip(sorted((bad, empty)), told):
+            assert line.startswith(f"udocker: warning: container {identity[:12]} is damaged: ")
+            assert "udocker fsck --repair may mend it" in line
+    assert {"sound", "bad", "empty"} <= set(udocker("df", "-v").out.split())
 
 
 def test_names(udocker: Udocker) -> None:
@@ -210,6 +229,60 @@ def test_diff_export_and_clone(udocker: Udocker) -> None:
 def test_create_with_a_copy(udocker: Udocker) -> None:
     identity = udocker("create", "--copy", "test").out.strip()
     assert (udocker.store_path / f"containers/{identity}/ROOT/file").read_bytes() == b"of the image"
+
+
+def test_commit_and_import(udocker: Udocker) -> None:
+    identity = create(udocker, "--name=box")
+    grow(Path(udocker.store.containers.get("box").upper), {"new": b"new"})
+    ended = udocker(
+        "commit", "-m", "why", "--author=me", "-c", "ENV A=1", "-c=CMD y", "box", "made:1"
+    )
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", ended.out)
+    [image] = json.loads(udocker("inspect", "made:1").out)
+    assert image["id"] == ended.out.strip()
+    assert image["config"]["config"] == {"Cmd": ["/bin/sh", "-c", "y"], "Env": ["A=1"]}
+    assert image["config"]["author"] == "me"
+    archive = str(udocker.top / "a.tar")
+    assert udocker("export", "--clone", "-o", archive, identity[:12]).code == 0
+    again = udocker("import", "-q", "--clone", "--name=again", archive)
+    assert (again.code, again.err) == (0, "")
+    assert udocker.store.containers.get("again").id == again.out.strip()
+    assert udocker("import", "-q", archive, "files:1", "-c", "USER x").out.startswith("sha256:")
+    assert udocker("import", "-q", "--tocontainer", archive).code == 0
+    assert len(udocker("ps", "-q").out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("commit", "box"), 2, "commit: an argument is missing"),
+        (("commit", "none", "new"), 125, "no such container: none"),
+        (("commit", "box", "UPPER"), 2, "image names are lower case"),
+        (("commit", "-c", "RUN x", "box", "new"), 2, "not a change: 'RUN x': RUN is none of"),
+        (("commit", "--chang=x", "box", "new"), 2, "commit: unknown option --chang"),
+        (("import", "x"), 2, "import: an argument is missing"),
+        (("import", "x", "new", "more"), 2, "import: unexpected argument 'more'"),
+        (("import", "/none", "new"), 125, "cannot read /none: No such file"),
+        (("import", "-", "new"), 125, "the archive on stdin: there is nothing in it"),
+        (("import", "--name=x", "/none", "new"), 2, "import: --name is for containers"),
+        (("import", "--clone", "/none", "new"), 2, "import: an image's name, "),
+        (("import", "--clone", "--name=a/b", "/none"), 2, "not a container name: 'a/b'"),
+        (("import", "--clone", "--name=box", "/none"), 125, "the name 'box' is taken"),
+        (("import", "--tocontainer", "-c", "CMD x", "/none"), 2, "import: an image's name, "),
+        (("export", "--clone"), 2, "export: an argument is missing"),
+    ],
+)
+def test_commits_and_imports_that_cannot_be(
+    udocker: Udocker, words: tuple[str, ...], code: int, text: str
+) -> None:
+    create(udocker, "--name=box")
+    ended = udocker(*words)
+    assert (ended.code, ended.out) == (code, "")
+    assert f"udocker: {text}" in ended.err
+    assert "\n  try: " in ended.err
+    assert "Traceback" not in ended.err
+    assert len(udocker("images", "-q").out.splitlines()) == 1
+    assert len(udocker("ps", "-q").out.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["diff", "export", "clone"])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from builders.commands import Udocker
 from fakes.registry import FakeRegistry, make_image, make_layer
 from udocker.cli.table import age, columns, megabytes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -85,6 +82,54 @@ def test_removal_by_id(udocker: Udocker) -> None:
     assert udocker("images", "-q").out == ""
 
 
+def test_tag(udocker: Udocker) -> None:
+    record = udocker.add("one", layer=b"one")
+    udocker.add("other", layer=b"other")
+    for source, target in (
+        ("one", "quay.io/a/b:1"),
+        (record.config.short, "other"),
+        ("one", "one"),
+    ):
+        ended = udocker("tag", source, target)
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+    listed = {each["name"]: each for each in json.loads(udocker("images", "--json").out)}
+    assert set(listed) == {"one:latest", "other:latest", "quay.io/a/b:1"}
+    assert {each["id"] for each in listed.values()} == {str(record.config)}
+    # The files stay as long as one name means them.
+    for name in ("one", "other"):
+        assert "Deleted: " + str(record.chain_id) not in udocker("rmi", name).out
+        assert udocker("create", "--pull=never", "quay.io/a/b:1").code == 0
+    udocker("rm", *udocker("ps", "-q").out.split())
+    assert f"Deleted: {record.chain_id}" in udocker("rmi", "quay.io/a/b:1").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("none", "new"), 125, "no such image: none"),
+        (("one", "UPPER"), 2, "image names are lower case: 'UPPER'"),
+        (("one", "new:"), 2, "not a tag: ''"),
+        (("one", f"new@sha256:{'0' * 64}"), 2, "not a name to give: "),
+        (("one", "a/../b"), 2, "not an image name"),
+        (("one", ""), 2, "no image name in ''"),
+        (("one",), 2, "tag: an argument is missing"),
+        (("one", "two", "three"), 2, "tag: unexpected argument 'three'"),
+        (("one", "gone"), 125, "the files of docker.io/library/one:latest are gone"),
+    ],
+)
+def test_tags_that_cannot_be(
+    udocker: Udocker, words: tuple[str, ...], code: int, text: str
+) -> None:
+    record = udocker.add("one")
+    if "gone" in words:
+        Path(udocker.store.trees.path(record.chain_id)).rename(udocker.top / "away")
+    ended = udocker("tag", *words)
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.startswith(f"udocker: {text}")
+    assert "Traceback" not in ended.err
+    assert [each.reference for each in udocker.store.images.all()] == [record.reference]
+
+
 def test_pull_takes_the_platform_and_the_registry_that_are_said(udocker: Udocker) -> None:
     with FakeRegistry() as registry:
         make_image(registry, "a/b", "latest", [make_layer({"f": b""})], platform="linux/arm64")
@@ -103,11 +148,32 @@ def test_a_damaged_record_is_told_with_its_path(udocker: Udocker) -> None:
     udocker.add("one")
     [path] = udocker.store_path.glob("images/**/_tags/latest")
     path.write_bytes(b"{")
-    for words in (("images",), ("create", "one"), ("rmi", "one")):
+    for words in (("create", "one"), ("rmi", "one")):
         ended = udocker(*words)
         assert ended.code == 125
         assert ended.err.startswith(f"udocker: the image record {path} is damaged\n")
         assert "Traceback" not in ended.err
+
+
+def test_damaged_images_do_not_keep_others_from_the_list(udocker: Udocker) -> None:
+    sound = udocker.add("sound", layer=b"sound")
+    udocker.add("bad", layer=b"bad")
+    [path] = udocker.store_path.glob("images/**/bad/_tags/latest")
+    path.write_bytes(b"{")
+    gone = udocker.add("gone", layer=b"gone")
+    Path(udocker.store.blobs.path(gone.manifest)).unlink()
+    for words in ((), ("-q",), ("--json",)):
+        ended = udocker("images", *words)
+        assert ended.code == 0
+        assert ended.out.count(sound.config.short) == 1
+        assert gone.config.short not in ended.out
+        first, second = ended.err.splitlines()
+        assert first.startswith(f"udocker: warning: the image record {path} is damaged; ")
+        assert second.startswith("udocker: warning: image docker.io/library/gone:latest is damaged")
+        assert second.endswith("udocker pull docker.io/library/gone:latest may mend it")
+    assert "sound:latest" in udocker("df", "-v").out
+    # Another's damage does not hide an image that is asked for by its id.
+    assert udocker("inspect", sound.config.short).code == 0
 
 
 # Tables

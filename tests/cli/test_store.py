@@ -92,7 +92,7 @@ def test_fsck_and_repair(udocker: Udocker) -> None:
         "  cure: unpack it again",
         "name lost: its container is gone",
         "  cure: remove it",
-        "Checked 3 blobs, 1 images, 1 trees, 0 containers: 2 problems",
+        "Checked 3 blobs, 1 image, 1 tree, 0 containers: 2 problems",
     ]
     ended = udocker("fsck", "--repair", "--json")
     assert ended.code == 1
@@ -101,6 +101,7 @@ def test_fsck_and_repair(udocker: Udocker) -> None:
     assert "not repaired: layer " in told["problems"][0]["problem"]
     assert told["left"] == 1
     assert udocker("fsck", "--json").code == 1
+    assert udocker("fsck", "--quick").out.endswith("containers: 1 problem\n")
 
 
 def test_fsck_where_nothing_may_be_read(udocker: Udocker) -> None:

@@ -23,6 +23,7 @@ mkdir -p /d/e && echo 1 >/d/e/f && ln /d/e/f /d/g && ln -s f /d/e/l && chmod 475
 rm /etc/passwd && echo new >>/etc/group && rm -r /home && mkdir /home && echo 2 >/home/x
 mkfifo /d/p && touch -d @5 /d/g && chmod 0 /home/x
 """
+_WRITE = "echo 1 >/data/in/mine; rmdir /srv/a/b; mkdir /srv/a/b"
 _HOSTS = ("./dev", "./proc", "./sys")
 _REPLACED = {"./etc/hosts", "./etc/passwd", "./etc/resolv.conf"}  # P modes show them unmounted
 _SHOW = r"cd /; find . -xdev \( -path ./dev -o -path ./proc -o -path ./sys \) -prune -o -print"
@@ -54,3 +55,40 @@ def test_as_programs_see_it(inside: Inside, tmp_path: Path) -> None:
                 assert found["./d/e/f"].mode == 0o4750
     finally:
         udocker("rm", "-f", "first", "second")
+
+
+def test_what_runs_made_to_mount_on_is_no_change(inside: Inside, tmp_path: Path) -> None:
+    udocker, mode = inside.shared, f"--execmode={inside.mode}"
+    (tmp_path / "file").write_bytes(b"")
+    volumes = [f"-v{tmp_path}:/{place}" for place in ("data/in", "srv/a/b", "var/run/x")]
+    volumes.append(f"-v{tmp_path}/file:/etc/some/file")
+    try:
+        udocker("create", "-q", "--name=box", udocker.image(BUSYBOX))
+        udocker("run", "-q", mode, *volumes, "box", "ls", "/data/in/file", "/etc/some/file")
+        assert udocker("diff", "box").out == ""
+        udocker("run", "-q", mode, "box", "sh", "-c", f"mkdir -p /data/in /srv/a/b; {_WRITE}")
+        told = udocker("diff", "box").out.splitlines()
+        assert {"A /data/in/mine", "A /srv/a/b"} <= set(told)
+        assert not [line for line in told if "some" in line or "/x" in line or "hosts" in line]
+    finally:
+        udocker("rm", "-f", "box")
+
+
+def test_commit(inside: Inside) -> None:
+    udocker, mode = inside.shared, f"--execmode={inside.mode}"
+    try:
+        udocker("create", "-q", "--name=box", udocker.image(BUSYBOX))
+        udocker("run", "-q", mode, "box", "sh", "-ec", _WORK)
+        told = udocker("diff", "box").out
+        udocker("commit", "-q", "-c", 'CMD ["cat", "/d/e/l"]', "box", "committed:1")
+        assert udocker("run", "-q", "--rm", mode, "committed:1").out == "1\n"
+        shown = (
+            "stat -c %h:%Y /d/g; stat -c %a /d/e; ls -A /home; test -p /d/p && tail -1 /etc/group"
+        )
+        wanted = udocker("run", "-q", mode, "box", "sh", "-c", shown).out
+        assert udocker("run", "-q", "--rm", mode, "committed:1", "sh", "-c", shown).out == wanted
+        assert udocker("diff", "box").out == told
+        assert "nothing is wrong" in udocker("fsck").out
+    finally:
+        udocker("rm", "-f", "box")
+        udocker("rmi", "-f", "committed:1")

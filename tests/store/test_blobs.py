@@ -83,7 +83,7 @@ def test_other_bytes_leave_nothing(store_path: Path, written: bytes, message: st
 def test_too_many_bytes_are_refused_before_they_are_stored(store_path: Path) -> None:
     sink = Blobs(str(store_path)).sink(described())
     sink.write(DATA, 0)
-    with pytest.raises(VerificationError, match=f"larger than the {len(DATA)} bytes"):
+    with pytest.raises(VerificationError, match=f"its manifest says: {len(DATA)} bytes"):
         sink.write(b"!", len(DATA))
     sink.abort()
     assert leftovers(store_path) == []

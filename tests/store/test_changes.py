@@ -106,6 +106,45 @@ def test_modes_attributes_times(tree: Path) -> None:
     assert found(tree, {}) == ["C /a", "C /a/other", "C /a.b", "C /dir", "C /program"]
 
 
+POINTS: dict[str, Node] = {"mnt/in": Directory(), "mnt/file": b"", "a/b/file": b""}
+
+
+def pointed(tree: Path) -> Path:
+    """An upper with what a run made to mount on; the image's file there had been removed."""
+    upper = grow(tree.parent / "upper", POINTS)
+    for name in ("mnt", *POINTS):
+        os.setxattr(upper / name, "user.overlay.point", f"/{name}".encode())
+    return upper
+
+
+def test_what_a_run_made_to_mount_on_is_no_change(tree: Path) -> None:
+    upper = pointed(tree)
+    removed = ["C /a", "C /a/b", "D /a/b/file"]
+    assert found(tree, {}) == removed
+    assert [each.path for each in walk(str(upper), str(tree)) if each.path.startswith("/m")] == []
+    (upper / "mnt/in/mine").write_bytes(b"")
+    assert found(tree, {}) == [*removed, "A /mnt", "A /mnt/in", "A /mnt/in/mine"]
+    (upper / "mnt/in/mine").unlink()
+    (upper / "mnt/file").write_bytes(b"text")
+    assert found(tree, {}) == [*removed, "A /mnt", "A /mnt/file"]
+
+
+@pytest.mark.parametrize("act", ["move", "again", "owner", "attribute"])
+def test_what_the_user_did_with_a_mount_point_is_a_change(tree: Path, act: str) -> None:
+    upper = pointed(tree)
+    path = upper / "mnt/in"
+    if act == "move":
+        path.rename(upper / "mnt/else")
+    elif act == "again":
+        path.rmdir()
+        path.mkdir()
+    else:
+        name, data = ("overlay.owner", b"1:1") if act == "owner" else ("note", b"x")
+        os.setxattr(path, f"user.{name}", data)
+    told = found(tree, {})[3:]
+    assert told == ["A /mnt", "A /mnt/else" if act == "move" else "A /mnt/in"]
+
+
 def test_a_whole_root(tree: Path) -> None:
     for name in ("a/b/file", "a/other", "dir/x", "program"):
         copied(tree, name)

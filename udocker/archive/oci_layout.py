@@ -20,6 +20,7 @@ from udocker.errors import (
 from udocker.model.oci import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, ImageConfig, Index, Manifest
 from udocker.model.value import value
 from udocker.verified import VerifiedReader
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class OciLayout:
         if size != descriptor.size:
             stream.close()
             raise VerificationError(
-                f"{self._where(descriptor)} has {size} bytes, not {descriptor.size}",
+                f"{self._where(descriptor)} has {counted(size, 'bytes')}, not {descriptor.size}",
                 hint=_INCOMPLETE,
             )
         return VerifiedReader(stream, descriptor)
@@ -171,7 +172,9 @@ class OciLayout:
         config = ImageConfig.parse(self._blob(manifest.config), self._where(manifest.config))
         layers, diff_ids = len(manifest.layers), len(config.diff_ids)
         if layers != diff_ids:
-            raise BadReplyError(f"{where} has {layers} layers, its configuration {diff_ids}")
+            raise BadReplyError(
+                f"{where} has {counted(layers, 'layers')}, its configuration {diff_ids}"
+            )
         return LayoutImage(self, manifest, config)
 
     def _where(self, descriptor: Descriptor) -> str:

@@ -1,9 +1,9 @@
-"""ps, rm, name, rename, rmname, inspect, setup, diff, export, clone."""
+"""ps, rm, name, rename, rmname, inspect, setup, diff, commit, export, clone."""
 
 from __future__ import annotations
 
 from udocker.cli.commands import Command
-from udocker.cli.parser import FLAG, TEXT, Option, Syntax
+from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.cli.table import age, columns, line
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def _ps(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import as_json
 
-    containers = context.session.store.containers.all()
+    session = context.session
+    containers = session.store.containers.sound(session.warn_of)
     if parsed.flag("json"):
         context.print_json([as_json(container) for container in containers])
         return 0
@@ -97,6 +98,16 @@ def _diff(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _commit(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.commit import Note, commit
+
+    container, image = parsed.words
+    note = Note(parsed.text("message") or "", parsed.text("author") or "")
+    record = commit(context.session, container, image, parsed.list("change"), note)
+    context.print(str(record.config))
+    return 0
+
+
 def _export(context: Context, parsed: Parsed) -> int:
     from udocker.errors import UsageError
     from udocker.ops.export import export
@@ -104,7 +115,7 @@ def _export(context: Context, parsed: Parsed) -> int:
     target = parsed.text("output") or "-"
     if target == "-" and context.is_terminal:
         raise UsageError("an archive is nothing for a terminal", hint="udocker export -o FILE …")
-    export(context.session, parsed.words[0], target)
+    export(context.session, parsed.words[0], target, parsed.flag("clone"))
     return 0
 
 
@@ -165,19 +176,46 @@ _DIFF = Syntax(
     at_most=1,
     details=(
         "A path was added, C changed, D deleted. Files that are what they were are not shown, nor\n"
-        "is what is in a deleted directory. Mount points that runs have made are changes too."
+        "is what is in a deleted directory, nor what runs have made to mount on, if it is empty."
+    ),
+)
+_COMMIT = Syntax(
+    usage="[OPTIONS] CONTAINER IMAGE[:TAG]",
+    summary="Make an image of what a container changed and print its id.",
+    options=(
+        Option(("--change", "-c"), LIST, "a Dockerfile instruction, see below", "INSTRUCTION"),
+        Option(("--message", "-m"), TEXT, "what to say of it in the image's history", "TEXT"),
+        Option(("--author", "-a"), TEXT, "who made it", "NAME"),
+        Option(("--pause", "-p"), FLAG, "accepted: nothing is paused", hidden=True),
+        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+    ),
+    at_least=2,
+    at_most=2,
+    details=(
+        "The new image has the layers of the container's image and one more: what diff shows,\n"
+        "with owners, modes and links. The same changes make the same layer. Where the layers of\n"
+        "the image are not in the store any more, there is one layer with all files. A container\n"
+        "that runs is not paused: what it writes meanwhile may be missing. What IMAGE meant is\n"
+        "replaced.\n\n"
+        "--change takes CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME and WORKDIR, and may be\n"
+        "given several times: --change 'ENV LANG=C.UTF-8' --change 'CMD [\"bash\", \"-l\"]'"
     ),
 )
 _EXPORT = Syntax(
     usage="[OPTIONS] CONTAINER",
     summary="Write a container's files as a tar archive.",
-    options=(Option(("--output", "-o"), TEXT, "the file to write; - is stdout", "FILE"),),
+    options=(
+        Option(("--output", "-o"), TEXT, "the file to write; - is stdout", "FILE"),
+        Option(("--clone",), FLAG, "also what makes the container once more: import --clone"),
+    ),
     at_least=1,
     at_most=1,
     details=(
         "The files that programs in the container see, volumes aside, with the owners and modes\n"
         "that the image or root in the container gave them. Sockets and devices are left out.\n"
-        "A file appears when it is whole; what was there is replaced."
+        "A file appears when it is whole; what was there is replaced.\n\n"
+        "With --clone the files are below ROOT, and beside that are the image's name and\n"
+        "configuration and the container's mode."
     ),
 )
 _CLONE = Syntax(
@@ -203,6 +241,7 @@ COMMANDS = (
     Command("inspect", _INSPECT, _inspect),
     Command("setup", _SETUP, _setup),
     Command("diff", _DIFF, _diff),
+    Command("commit", _COMMIT, _commit),
     Command("export", _EXPORT, _export),
     Command("clone", _CLONE, _clone),
 )

@@ -1,9 +1,9 @@
-"""pull, images, rmi."""
+"""pull, images, tag, import, rmi."""
 
 from __future__ import annotations
 
 from udocker.cli.commands import Command
-from udocker.cli.parser import FLAG, TEXT, Option, Syntax
+from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.cli.table import age, columns, megabytes
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
@@ -61,6 +61,48 @@ def _images(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _tag(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.tag import tag
+
+    tag(context.session, parsed.words[0], parsed.words[1])
+    return 0
+
+
+def _import(context: Context, parsed: Parsed) -> int:
+    from udocker.errors import UsageError
+    from udocker.ops.commit import Note
+    from udocker.ops.importing import import_clone, import_container, import_image
+
+    session, name = context.session, parsed.text("name")
+    source, image = (*parsed.words, "")[:2]
+    is_clone, is_container = parsed.flag("clone"), parsed.flag("tocontainer")
+    changes, message = parsed.list("change"), parsed.text("message")
+    if is_clone or is_container:
+        if changes or message is not None or parsed.text("platform") or (is_clone and image):
+            raise UsageError(
+                "import: an image's name, --change, --message and --platform are for images",
+                hint="udocker import --clone [--name=NAME] FILE",
+            )
+        made = (
+            import_clone(session, source, name)
+            if is_clone
+            else import_container(session, source, image or "imported", name)
+        )
+        context.print(made.id)
+        return 0
+    if name is not None or not image:
+        raise UsageError(
+            "import: --name is for containers" if image else "import: an argument is missing",
+            hint=f"usage: udocker import {_IMPORT.usage}",
+        )
+    note = Note(f"imported from {source}" if message is None else message)
+    record = import_image(
+        session, source, image, changes=changes, note=note, platform=platform(parsed)
+    )
+    context.print(str(record.config))
+    return 0
+
+
 def _rmi(context: Context, parsed: Parsed) -> int:
     from udocker.ops.images import remove_image
 
@@ -90,6 +132,34 @@ _IMAGES = Syntax(
         Option(("--json",), FLAG, "as JSON"),
     ),
 )
+_TAG = Syntax(
+    usage="IMAGE NAME[:TAG]",
+    summary="Give an image another name. Nothing is copied.",
+    at_least=2,
+    at_most=2,
+    details="IMAGE is a name or the beginning of an image id. What NAME meant before is replaced.",
+)
+_IMPORT = Syntax(
+    usage="[OPTIONS] FILE|- IMAGE[:TAG]",
+    summary="Make an image, or a container, of a tar archive of files and print its id.",
+    options=(
+        Option(("--change", "-c"), LIST, "a Dockerfile instruction, as for commit", "INSTRUCTION"),
+        Option(("--message", "-m"), TEXT, "what to say of it in the image's history", "TEXT"),
+        PLATFORM,
+        Option(("--tocontainer",), FLAG, "make a container and no image"),
+        Option(("--clone",), FLAG, "make the container of export --clone once more"),
+        Option(("--name",), TEXT, "give the container a name", "NAME"),
+        Option(("--mv",), FLAG, "accepted: the file stays", hidden=True),
+        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+    ),
+    at_least=1,
+    at_most=2,
+    details=(
+        "The archive may be compressed by gzip or zstd; - is stdin. Nothing in it can reach out\n"
+        "of the new tree. With --clone image, configuration and mode are those of the container\n"
+        "that was exported, here or by udocker 1.3; a name is given anew."
+    ),
+)
 _RMI = Syntax(
     usage="[OPTIONS] IMAGE…",
     summary="Remove images, and what only they needed. Containers made from them stay whole.",
@@ -100,5 +170,7 @@ _RMI = Syntax(
 COMMANDS = (
     Command("pull", _PULL, _pull),
     Command("images", _IMAGES, _images),
+    Command("tag", _TAG, _tag),
+    Command("import", _IMPORT, _import),
     Command("rmi", _RMI, _rmi),
 )

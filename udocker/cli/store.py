@@ -5,6 +5,7 @@ from __future__ import annotations
 from udocker.cli.commands import Command
 from udocker.cli.parser import FLAG, Option, Syntax
 from udocker.cli.table import columns, megabytes
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def _df(context: Context, parsed: Parsed) -> int:
         rows.append(("limit", "", megabytes(found.limit), "-", str(found.limit)))
     context.print(columns(rows))
     if found.unread:
-        context.print(f"not counted: what is in {found.unread} directories that may not be read")
+        unread = counted(found.unread, "directories")
+        context.print(f"not counted: what is in {unread} that may not be read")
     if parsed.flag("verbose"):
         context.print()
         context.print(columns(_each(found)))
@@ -60,7 +62,7 @@ def _prune(context: Context, parsed: Parsed) -> int:
     for each in pruned.removed:
         context.print(f"{verb}: {each.kind} {each.name} ({megabytes(each.bytes)})")
     verb = "Would free" if pruned.dry else "Freed"
-    context.print(f"{verb}: {megabytes(pruned.bytes)} ({pruned.bytes} bytes)")
+    context.print(f"{verb}: {megabytes(pruned.bytes)} ({counted(pruned.bytes, 'bytes')})")
     return 0
 
 
@@ -74,8 +76,8 @@ def _fsck(context: Context, parsed: Parsed) -> int:
     for problem in checked.problems:
         context.print(f"{problem.kind} {problem.name}: {problem.text}")
         context.print(f"  {'repaired' if problem.cured else 'cure'}: {problem.cure}")
-    counts = ", ".join(f"{count} {kind}" for kind, count in checked.counts)
-    left = f"{checked.left} problems" if checked.left else "nothing is wrong"
+    counts = ", ".join(counted(count, kind) for kind, count in checked.counts)
+    left = counted(checked.left, "problems") if checked.left else "nothing is wrong"
     context.print(f"Checked {counts}: {left}")
     return _DAMAGED if checked.left else 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.model.run import MakeDirectory
+from udocker.model.run import MakeDirectory, MakeFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,28 @@ def guest_file(spec: RunSpec, file: GuestFile) -> str:
 
     name = file.target.strip("/").replace("/", "#")
     return f"{spec.directory}/files/{name}-{zlib.crc32(file.content):08x}-{len(file.content)}"
+
+
+def mount_points(spec: RunSpec, system: Sequence[str]) -> list[MakeDirectory | MakeFile]:
+    """The steps that make what ``system``, the files and the mounts of ``spec`` are mounted on.
+
+    A point inside another mount would have to be made on the host: it is not.
+    """
+    root = spec.root.path
+    outer = [*system, *(mount.target for mount in spec.mounts)]
+    steps: list[MakeDirectory | MakeFile] = [
+        MakeDirectory(path, root=root, is_point=True) for path in system
+    ]
+    points = [(mount.target, mount.is_dir) for mount in spec.mounts]
+    points += [(file.target, False) for file in spec.files]
+    for target, is_dir in points:
+        if any(target.startswith(f"{path}/") for path in outer):
+            continue
+        if is_dir:
+            steps.append(MakeDirectory(target, root=root, is_point=True))
+        else:
+            steps.append(MakeFile(target, root))
+    return steps
 
 
 def working_directory(spec: RunSpec, system: Sequence[str]) -> MakeDirectory:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 
-from udocker.engine.base import guest_file, working_directory
+from udocker.engine.base import guest_file, mount_points, working_directory
 from udocker.engine.union import FOLDER
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
@@ -55,9 +55,10 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
-    points = _mount_points(spec)
+    # What is mounted is reached without them, but only they are seen in a listing.
+    points = mount_points(spec, _SYSTEM)
     points.append(working_directory(spec, _SYSTEM))
-    points.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
+    points.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path, is_point=True))
     union: tuple[str, ...] = ()
     if spec.root.is_union:
         union, points = _in_union(spec, points, host)
@@ -89,24 +90,14 @@ def _in_union(
         if point.root != spec.root.path:
             others.append(point)
         else:
-            words += ["make" if isinstance(point, MakeDirectory) else "touch", point.path]
+            words += [_word(point), point.path]
     return tuple(words), others
 
 
-def _mount_points(spec: RunSpec) -> list[MakeDirectory | MakeFile]:
-    """What is mounted is reached without them, but only they are seen in a listing.
-
-    A point inside another mount would have to be made on the host: it is not.
-    """
-    root = spec.root.path
-    outer = [*_SYSTEM, *(mount.target for mount in spec.mounts)]
-    steps: list[MakeDirectory | MakeFile] = [MakeDirectory(path, root=root) for path in _SYSTEM]
-    points = [(mount.target, mount.is_dir) for mount in spec.mounts]
-    points += [(file.target, False) for file in spec.files]
-    for target, is_dir in points:
-        if not any(target.startswith(f"{path}/") for path in outer):
-            steps.append(MakeDirectory(target, root=root) if is_dir else MakeFile(target, root))
-    return steps
+def _word(point: MakeDirectory | MakeFile) -> str:
+    if isinstance(point, MakeDirectory):
+        return "point" if point.is_point else "make"
+    return "touch"
 
 
 def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:

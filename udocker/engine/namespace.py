@@ -87,7 +87,7 @@ def _system(host: Host) -> list[Step]:
         Bind("/dev", "/dev", readonly=host.uid == 0, shallow=True),
         Bind("/proc", "/proc"),
         Bind("/sys", "/sys", readonly=True, required=False),
-        MakeDirectory("/tmp", 0o1777),
+        MakeDirectory("/tmp", 0o1777, is_point=True),
     ]
     if host.uid == 0:
         steps += [

@@ -45,7 +45,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     steps.append(working_directory(spec, _SYSTEM))
-    steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path))
+    steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path, is_point=True))
     if host.seccomp:
         steps.append(RefuseCalls())
     env = spec.env

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from udocker.engine.base import guest_file
+from udocker.engine.base import guest_file, mount_points
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -48,6 +48,7 @@ _CAPABILITIES = [
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ]
+_SYSTEM = ("/dev", "/proc", "/sys")
 _RUNTIME_PATH = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),)
 
 
@@ -81,6 +82,8 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     steps.append(WriteFile(f"{bundle}/config.json", config))
+    # The runtime would make them as well, and nobody could tell them from the user's.
+    steps += mount_points(spec, _SYSTEM)
     # The log takes the runtime's warnings about cgroups; what is fatal goes to stderr as well.
     command = (runtime, "--root", f"{bundle}/state", "--log", f"{bundle}/log")
     # Detached, the runtime's failures are told from the command's, and the command has our streams

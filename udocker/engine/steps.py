@@ -12,6 +12,7 @@ from udocker import files
 from udocker.engine import union, workdirs
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError
+from udocker.model.container import POINT
 from udocker.model.run import (
     Bind,
     EnterRoot,
@@ -58,6 +59,7 @@ class Steps:
         self._ffi = ffi
         self._warn = warn
         self._old_root = -1
+        self._written = ""  # where on the host what is made in the root comes to lie
         self._work = WorkDirectory("", "")
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
@@ -111,6 +113,7 @@ class Steps:
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
 
     def _mount_union(self, step: MountUnion) -> None:
+        self._written = step.upper
         if os.listdir(step.target):
             raise EngineError(
                 "the container was given a root directory of its own at this very moment",
@@ -157,6 +160,7 @@ class Steps:
             union.share(step.state, step.upper, step.tree)
 
     def _enter_root(self, step: EnterRoot) -> None:
+        self._written = self._written or step.path
         self._mount(step.path, step.path, None, _MS_BIND | _MS_REC)
         self._old_root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.chdir(step.path)
@@ -172,7 +176,7 @@ class Steps:
         target = os.path.realpath(step.target)
         is_mounted = False
         try:
-            _make_point(target, step.is_dir)
+            self._make_point(target, step.is_dir)
             self._mount(step.source.lstrip("/") or ".", target, None, _MS_BIND | _MS_REC)
             is_mounted = True
             if step.readonly:
@@ -182,6 +186,27 @@ class Steps:
                 raise
             if is_mounted:  # better not there than writable
                 self._lib.udocker_unmount(os.fsencode(target))
+
+    def _make_point(self, target: str, is_dir: bool, mode: int | None = None) -> None:
+        """A file or directory to mount on, made and marked if it is missing; no part is a link."""
+        if os.path.exists(target):
+            return
+        parts = _parts(target)
+        for number in range(1, len(parts) + 1):
+            path = "/" + "/".join(parts[:number])
+            try:
+                if is_dir or number < len(parts):
+                    os.mkdir(path)
+                else:
+                    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+                    os.close(os.open(path, flags, 0o644))
+            except FileExistsError:
+                continue
+            if mode is not None and path == target:
+                os.chmod(path, mode)
+            # overlayfs lets nobody see or set it: in the upper, that is, by the old root.
+            with contextlib.suppress(OSError):
+                os.setxattr(f"{self._written}{path}".lstrip("/"), POINT, os.fsencode(path))
 
     def _make_readonly(self, target: str, shallow: bool) -> None:
         if not shallow:
@@ -202,20 +227,25 @@ class Steps:
 
     def _make_directory(self, step: MakeDirectory) -> None:
         if step.root:
-            make_inside(step.root, step.path, step.mode)
+            make_inside(step.root, step.path, step.mode, step.is_point)
             return
         path = os.path.realpath(step.path)  # as for binds
-        if not os.path.isdir(path):
+        if step.is_point:
+            os.fchdir(self._old_root)
+            self._make_point(path, True, step.mode)
+        elif not os.path.isdir(path):
             os.makedirs(path, exist_ok=True)
             os.chmod(path, step.mode)
 
     def _make_file(self, step: MakeFile) -> None:
         folder, _, name = step.path.rpartition("/")
-        parent = open_inside(step.root, folder, 0o755)
+        parent = open_inside(step.root, folder, 0o755, is_point=True)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with contextlib.suppress(FileExistsError):
-                os.close(os.open(name, flags, 0o644, dir_fd=parent))
+                descriptor = os.open(name, flags, 0o644, dir_fd=parent)
+                _mark(descriptor, step.root)
+                os.close(descriptor)
         finally:
             os.close(parent)
 
@@ -344,27 +374,17 @@ def _write(path: str, text: str) -> None:
             raise
 
 
-def _make_point(target: str, is_dir: bool) -> None:
-    """A file or directory to mount on, made if it is missing; no part is a link."""
-    if os.path.exists(target):
-        return
-    if is_dir:
-        os.makedirs(target, exist_ok=True)
-        return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-
-
-def make_inside(root: str, path: str, mode: int) -> None:
+def make_inside(root: str, path: str, mode: int, is_point: bool = False) -> None:
     """Make directory ``path`` and its parents under ``root``; links stay inside the root.
 
-    Raises OSError.
+    ``is_point``: mark what is made. Raises OSError.
     """
-    os.close(open_inside(root, path, mode))
+    os.close(open_inside(root, path, mode, is_point))
 
 
-def open_inside(root: str, path: str, mode: int) -> int:
+def open_inside(root: str, path: str, mode: int, is_point: bool = False) -> int:
     """As ``make_inside``; a descriptor (O_PATH) of the directory."""
+    marked = root if is_point else ""
     pending = _parts(path)[::-1]
     trail = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
     links = 0
@@ -377,7 +397,7 @@ def open_inside(root: str, path: str, mode: int) -> int:
                 continue
             target = _link_or_none(name, trail[-1])
             if target is None:
-                trail.append(_enter(name, trail[-1], mode if not pending else 0o755))
+                trail.append(_enter(name, trail[-1], mode if not pending else 0o755, marked))
                 continue
             links += 1
             if links > 40:
@@ -400,15 +420,27 @@ def _link_or_none(name: str, folder: int) -> str | None:
     return os.readlink(name, dir_fd=folder) if stat.S_ISLNK(status.st_mode) else None
 
 
-def _enter(name: str, folder: int, mode: int) -> int:
+def _mark(descriptor: int, root: str) -> None:
+    """Where it cannot be marked it is taken for the user's."""
+    with contextlib.suppress(OSError):
+        place = f"/proc/self/fd/{descriptor}"
+        path = os.readlink(place)[len(os.path.realpath(root)) :]
+        os.setxattr(place, POINT, os.fsencode(path))
+
+
+def _enter(name: str, folder: int, mode: int, marked: str) -> int:
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
+        is_made = False
         with contextlib.suppress(FileExistsError):  # another run of the container was faster
             os.mkdir(name, mode, dir_fd=folder)
+            is_made = True
         descriptor = os.open(name, flags, dir_fd=folder)
         os.chmod(f"/proc/self/fd/{descriptor}", mode)
+        if is_made and marked:
+            _mark(descriptor, marked)
         return descriptor
 
 

@@ -8,6 +8,9 @@ from udocker.model.value import value
 
 UNION = "union"  # an upper directory over the shared tree
 PLAIN = "plain"  # a directory of its own, ROOT
+# The attribute of what a run made to mount on, in the upper or ROOT; its value is where: the guest
+# path. Programs may move, fill or change it: then it is theirs. overlayfs and F modes hide it.
+POINT = "user.overlay.point"
 
 
 @value

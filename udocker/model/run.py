@@ -190,18 +190,20 @@ class MakeDirectory:
     """``path`` and its parents, in the container.
 
     Before EnterRoot ``root`` is the container's root on the host, and no symbolic link leads out.
+    ``is_point``: what is made is marked as made by the run (``container.POINT``).
     """
 
     path: str
     mode: int = 0o755
     root: str = ""
+    is_point: bool = False
 
 
 @value
 class MakeFile:
     """An empty file at ``path`` under ``root`` on the host, with its parents; what is there stays.
 
-    No symbolic link leads out of the root.
+    No symbolic link leads out of the root. What is made is marked as made by the run.
     """
 
     path: str

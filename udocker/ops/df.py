@@ -79,9 +79,10 @@ def space(session: Session) -> Space:
         # Last, and from the top: all that has not been counted.
         rest = Share(_OTHER, meter.measure(top, skip={f"{top}/{name}" for name in _KINDS}))
         containers = tuple(
-            Share(container.names[0] if container.names else container.short_id, used)
-            for container in session.store.containers.all()
-            for used in [measure(container.path)]
+            Share(name, measure(session.store.containers.path(identity)))
+            for identity, name in sorted(
+                session.store.containers.called(), key=lambda each: each[1]
+            )
         )
         images = tuple(_images(session))
     limit = session.config.max_store_bytes
@@ -117,7 +118,7 @@ def _images(session: Session) -> Iterable[Share]:
 
     store = session.store
     needs: dict[str, set[str]] = {}
-    for record in store.images.all():
+    for record in store.images.sound(session.warn_of):
         paths = {os.path.dirname(store.trees.root(record.chain_id))}
         try:
             paths |= {store.blobs.path(digest) for digest in blobs_of(session, record)}

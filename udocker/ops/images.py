@@ -6,6 +6,7 @@ import contextlib
 
 from udocker.errors import (
     BadReference,
+    BadReplyError,
     ImageNotFound,
     StoreError,
     StoreUnwritableError,
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
+
+
+_DAMAGE = (StoreError, VerificationError, BadReplyError, BadReference)
 
 
 @value
@@ -70,18 +74,27 @@ def get_image(session: Session, text: str) -> ImageRecord:
 
 
 def list_images(session: Session) -> list[ListedImage]:
-    """Every image in the store, by name."""
+    """Every image in the store, by name; a damaged one is warned about and left out."""
     found = []
-    for record in session.store.images.everywhere():
+    for record in session.store.images.everywhere(session.warn_of):
         try:
-            found.append(_listed(session, record))
-        except StoreError:
-            # Perhaps it is being removed. Nobody does that while we hold the references.
-            with session.store.references():
-                now = session.store.images.get(Reference.parse(record.reference))
-                if now is not None:
-                    found.append(_listed(session, now))
+            found += _listed_if_there(session, record)
+        except _DAMAGE as error:
+            session.report.warn(
+                f"image {record.reference} is damaged: {error.message}; "
+                f"udocker pull {record.reference} may mend it"
+            )
     return found
+
+
+def _listed_if_there(session: Session, record: ImageRecord) -> list[ListedImage]:
+    try:
+        return [_listed(session, record)]
+    except StoreError:
+        # Perhaps it is being removed. Nobody does that while we hold the references.
+        with session.store.references():
+            now = session.store.images.get(Reference.parse(record.reference))
+            return [] if now is None else [_listed(session, now)]
 
 
 def _listed(session: Session, record: ImageRecord) -> ListedImage:

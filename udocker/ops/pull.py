@@ -13,6 +13,7 @@ from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
 from udocker.ops.space import check_space, keep_limit, used
 from udocker.store.images import ImageRecord
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def _check(manifest: Manifest, config: ImageConfig, name: str) -> None:
         raise BadReplyError(f"{name} has no layers: it is not an image that can be run")
     if len(manifest.layers) != len(config.diff_ids):
         raise BadReplyError(
-            f"{name}: its manifest has {len(manifest.layers)} layers, "
+            f"{name}: its manifest has {counted(len(manifest.layers), 'layers')}, "
             f"its configuration {len(config.diff_ids)}"
         )
 

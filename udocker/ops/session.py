@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from udocker.errors import UdockerError
     from udocker.model.config import Config
     from udocker.model.host import Host
     from udocker.report import Reporter
@@ -34,6 +35,10 @@ class Session:
 
             self._host = host.probe(self.environ, proot=self.config.proot, runc=self.config.runc)
         return self._host
+
+    def warn_of(self, error: UdockerError) -> None:
+        """Tell in one line of an error that ends nothing."""
+        self.report.warn(f"{error.message}; {error.hint}" if error.hint else error.message)
 
     @property
     def terminal(self) -> bool:

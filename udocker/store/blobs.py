@@ -83,6 +83,12 @@ class Blobs:
         files.write_atomic(self.path(digest), data, aside=self._temporary)
         return digest
 
+    def adopt(self, path: str, digest: Digest) -> None:
+        """Rename the file ``path`` into the store, by its bytes' digest. Raises OSError."""
+        place = self.path(digest)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        os.rename(path, place)
+
     def sink(self, descriptor: Descriptor) -> FileSink:
         """Where the bytes of ``descriptor`` go as they arrive. Raises StoreError."""
         from udocker.store.sink import FileSink

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from udocker.model.container import POINT
 from udocker.model.value import value
 from udocker.store.compare import has_same_bytes
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ADDED, CHANGED, DELETED = "A", "C", "D"
 _OPAQUE = "user.overlay.opaque"
 _OWNER = "user.overlay.owner"
+_NOBODY = 2**32 - 1  # (uid_t) -1 means "no id": chown(2)
 
 
 @value
@@ -41,7 +43,7 @@ def walk(upper: str, tree: str, *, whole: bool = False, unchanged: bool = True) 
     """Every entry, a directory before what is in it, names sorted. Raises OSError.
 
     ``whole``: ``upper`` has all files, and what it lacks is removed. ``unchanged`` False: without
-    what is in the tree alone.
+    what is in the tree alone. What runs made to mount on is left out.
     """
     pending = [Entry("", upper, tree)]
     while pending:
@@ -62,6 +64,9 @@ def _children(entry: Entry, whole: bool) -> list[Entry]:
         over = f"{entry.over}/{name}" if name in above else ""
         under = f"{entry.under}/{name}" if name in below else ""
         if over and _is_whiteout(over):
+            over, is_removed = "", True
+        elif over and _is_point(over, path):
+            # Where the image has something there, the container had removed that.
             over, is_removed = "", True
         else:
             is_removed = not over and is_hidden
@@ -90,15 +95,55 @@ def changes(
     return [(found[path], path) for path in ordered]
 
 
+def selected(
+    upper: str, tree: str, owner: Callable[[str], Owner], *, whole: bool = False
+) -> list[Entry]:
+    """What a layer over the image has to have: all that changed, and the directories above it.
+
+    Also the unchanged names of files that have changed ones. Arguments and errors as ``changes``.
+    """
+    walked: list[tuple[Entry, bool]] = []
+    linked = set()
+    for entry in walk(upper, tree, whole=whole, unchanged=False):
+        is_changed = bool(_kind(entry, owner, whole))
+        status = os.lstat(entry.over) if entry.over else None
+        is_directory = status is not None and stat.S_ISDIR(status.st_mode)
+        has_names = status is not None and status.st_nlink > 1 and not is_directory
+        if is_changed and has_names:
+            linked.add(_inode(entry))
+        if is_changed or is_directory or has_names:
+            walked.append((entry, is_changed))
+    found: list[Entry] = []
+    above: list[Entry] = []  # directories that have nothing that was taken yet
+    for entry, is_changed in walked:
+        while above and not entry.path.startswith(f"{above[-1].path}/"):
+            above.pop()
+        is_directory = bool(entry.over) and _is_directory(entry.over)
+        if is_changed or (linked and not is_directory and _inode(entry) in linked):
+            found += [*above, entry]
+            above.clear()
+        elif is_directory and entry.path:
+            above.append(entry)
+    return found
+
+
+def _inode(entry: Entry) -> tuple[int, int]:
+    status = os.lstat(entry.over)
+    return status.st_dev, status.st_ino
+
+
 def owner_of(path: str, status: os.stat_result) -> Owner | None:
     """What the file itself says of its owner: ``store.owners`` has the format."""
     if stat.S_ISLNK(status.st_mode):
         return None
     try:
         uid, gid, *mode = os.getxattr(path, _OWNER).decode().split(":")
-        return int(uid), int(gid), int(mode[0], 8) if mode else None
+        found = int(uid), int(gid), int(mode[0], 8) if mode else None
     except (OSError, ValueError):
         return None
+    # Programs inside can write it in a root that is no union: they may have written anything.
+    is_sane = 0 <= found[0] < _NOBODY and 0 <= found[1] < _NOBODY and 0 <= (found[2] or 0) <= 0o7777
+    return found if is_sane else None
 
 
 def _kind(entry: Entry, owner: Callable[[str], Owner], whole: bool) -> str:
@@ -106,6 +151,8 @@ def _kind(entry: Entry, owner: Callable[[str], Owner], whole: bool) -> str:
         return DELETED
     if not entry.under:
         return ADDED
+    if not entry.over:
+        return ""  # the root of a container that never ran
     return "" if _is_same(entry, owner, whole) else CHANGED
 
 
@@ -151,6 +198,21 @@ def attribute_names(path: str) -> list[str]:
     except OSError:
         return []
     return sorted(n for n in names if n.startswith("user.") and not n.startswith("user.overlay."))
+
+
+def _is_point(over: str, path: str) -> bool:
+    """Whether a run made it to mount on, and nothing was done with it since."""
+    try:
+        if os.getxattr(over, POINT, follow_symlinks=False) != os.fsencode(path):
+            return False
+        status = os.lstat(over)
+        if owner_of(over, status) is not None or attribute_names(over):
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            return all(_is_point(f"{over}/{name}", f"{path}/{name}") for name in os.listdir(over))
+        return stat.S_ISREG(status.st_mode) and status.st_size == 0
+    except OSError:
+        return False
 
 
 def _is_directory(path: str) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import chain
+
+from udocker.store.copy import data_ranges
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _CHUNK = 1 << 20
 
@@ -45,7 +49,7 @@ def _difference(here: str, there: str, status: os.stat_result, wanted: os.stat_r
     if kind == stat.S_IFLNK:
         return "" if os.readlink(here) == os.readlink(there) else "leads elsewhere"
     if kind == stat.S_IFREG and status.st_size != wanted.st_size:
-        return f"has {status.st_size} bytes, not {wanted.st_size}"
+        return f"has {counted(status.st_size, 'bytes')}, not {wanted.st_size}"
     for text, differs in (
         ("has another mode", status.st_mode != wanted.st_mode),
         ("has another time", kind != stat.S_IFDIR and _time(status) != _time(wanted)),
@@ -62,14 +66,35 @@ def _time(status: os.stat_result) -> int:
 
 
 def has_same_bytes(here: str, there: str) -> bool:
-    """Of two files. Raises OSError."""
+    """Of two files. What is a hole in both is not read. Raises OSError."""
     with open(here, "rb", 0) as one, open(there, "rb", 0) as other:
-        while True:
-            data = one.read(_CHUNK)
-            if data != other.read(_CHUNK):
-                return False
-            if not data:
-                return True
+        pair = one.fileno(), other.fileno()
+        sizes = [os.fstat(descriptor).st_size for descriptor in pair]
+        if sizes[0] != sizes[1]:
+            return False
+        found = [data_ranges(descriptor, sizes[0]) for descriptor in pair]
+        return all(_is_same_part(*pair, *part) for part in _united(sorted(chain(*found))))
+
+
+def _united(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Sorted ranges, offset and length, without those that overlap."""
+    end = 0
+    for begin, length in ranges:
+        position = max(begin, end)
+        end = max(end, begin + length)
+        if position < end:
+            yield position, end - position
+
+
+def _is_same_part(one: int, other: int, position: int, length: int) -> bool:
+    end = position + length
+    while position < end:
+        size = min(_CHUNK, end - position)
+        data = os.pread(one, size, position)
+        if data != os.pread(other, size, position):
+            return False
+        position += len(data) or size
+    return True
 
 
 def _attributes(path: str) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 
 from udocker import files, leases, makers
 from udocker.errors import (
@@ -100,13 +101,18 @@ class Containers:
         if container.form == UNION:
             with store_errors("using the container"):
                 # In this order: where there is a work directory, an upper that is missing is lost.
+                # The upper is what programs see as the root, whatever the umask is.
+                shown = stat.S_IRWXU
+                with contextlib.suppress(FileNotFoundError):
+                    shown |= stat.S_IMODE(os.stat(container.tree).st_mode)
                 for path, mode in (
-                    (container.upper, 0o755),
+                    (container.upper, shown),
                     (container.work, 0o700),
                     (container.root, 0o755),
                 ):
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(path, mode)
+                        os.chmod(path, mode)
 
     def hold(self, container: Container) -> None:
         """Keep sweeps away from a container of ``remove`` until this process ends.
@@ -159,15 +165,25 @@ class Containers:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
 
-    def sound(self) -> list[Container]:
-        """As ``all``, without those whose record is damaged."""
+    def sound(self, damaged: Callable[[StoreError], None] = lambda error: None) -> list[Container]:
+        """As ``all``, without those whose record is damaged, of which ``damaged`` is told."""
+        names = self._names_by_id()
         found = []
         for identity in self._ids():
-            with contextlib.suppress(StoreError):
-                container = self._read(identity, ())
+            try:
+                container = self._read(identity, names.get(identity, ()))
                 if container is not None:
                     found.append(container)
-        return found
+                elif os.path.isdir(self.path(identity)):
+                    raise self._damage(identity)
+            except StoreError as error:
+                damaged(error)
+        return sorted(found, key=lambda container: container.created, reverse=True)
+
+    def called(self) -> list[tuple[str, str]]:
+        """Every container, damaged or not: its id, and a name or the beginning of the id."""
+        names = self._names_by_id()
+        return [(identity, names.get(identity, (identity[:12],))[0]) for identity in self._ids()]
 
     def ids(self) -> list[str]:
         """All ids, also of containers that are damaged."""
@@ -367,10 +383,13 @@ class Containers:
         except OSError as error:
             raise files.translate(error, "reading the container") from error
         except _DAMAGE as error:
-            raise StoreError(
-                f"container {identity[:12]} is damaged: {path}",
-                hint=f"udocker fsck --repair may mend it; udocker rm {identity[:12]} removes it",
-            ) from error
+            raise self._damage(identity) from error
+
+    def _damage(self, identity: str) -> StoreError:
+        return StoreError(
+            f"container {identity[:12]} is damaged: {self.path(identity)}",
+            hint=f"udocker fsck --repair may mend it; udocker rm {identity[:12]} removes it",
+        )
 
 
 def _is_left(path: str) -> bool:

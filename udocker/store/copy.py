@@ -10,6 +10,7 @@ import stat
 
 from udocker import files
 from udocker.errors import StoreError
+from udocker.model.container import POINT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,19 +193,27 @@ def _copy_file(source: str, target: str) -> None:
 def _copy_data(reader: int, writer: int, target: str) -> None:
     """Copy data and leave holes as they are (lseek(2), SEEK_DATA)."""
     size = os.fstat(reader).st_size
-    position = 0
     try:
-        while position < size:
-            position = _next_data(reader, position, size)
-            end = _next_hole(reader, position, size)
+        for position, length in data_ranges(reader, size):
             os.lseek(reader, position, os.SEEK_SET)
             os.lseek(writer, position, os.SEEK_SET)
-            while position < end:
-                position += _copy_chunk(reader, writer, end - position)
+            left = length
+            while left:
+                left -= _copy_chunk(reader, writer, left)
         os.ftruncate(writer, size)
     except OSError as error:
         error.filename = error.filename or target
         raise
+
+
+def data_ranges(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the first ``size`` bytes of a file are no holes: offset and length. Raises OSError."""
+    end = 0
+    while end < size:
+        position = _next_data(descriptor, end, size)
+        end = min(size, _next_hole(descriptor, position, size)) if position < size else size
+        if position < end:
+            yield position, end - position
 
 
 def _copy_chunk(reader: int, writer: int, most: int) -> int:
@@ -246,4 +255,5 @@ def _attributes(path: str, all_of_users: bool) -> list[str]:
     except OSError:
         return []
     kept = (n for n in names if n.startswith("user."))
-    return [n for n in kept if all_of_users or n == _OWNER or not n.startswith(_OVERLAY)]
+    ours = (_OWNER, POINT)
+    return [n for n in kept if all_of_users or n in ours or not n.startswith(_OVERLAY)]

@@ -14,7 +14,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 @value
@@ -91,10 +91,25 @@ class Images:
             if record is not None:
                 yield record
 
-    def everywhere(self) -> Iterator[ImageRecord]:
-        """Every image that ``get`` finds: first those of this store."""
+    def sound(
+        self, damaged: Callable[[StoreError], None] = lambda error: None
+    ) -> Iterator[ImageRecord]:
+        """As ``all``, without those whose record is damaged, of which ``damaged`` is told."""
+        for path in self.paths():
+            try:
+                record = self._read(path)
+            except StoreError as error:
+                damaged(error)
+            else:
+                if record is not None:
+                    yield record
+
+    def everywhere(
+        self, damaged: Callable[[StoreError], None] = lambda error: None
+    ) -> Iterator[ImageRecord]:
+        """Every image that ``get`` finds: first those of this store, of which ``sound`` tells."""
         seen = set()
-        for record in self.all():
+        for record in self.sound(damaged):
             seen.add(record.reference)
             yield record
         for other in self._others:

@@ -9,6 +9,7 @@ from udocker import files
 from udocker.errors import NoSpaceError, VerificationError
 from udocker.files import store_errors
 from udocker.store import partial
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class FileSink:
         end = at + len(data)
         if end > self._descriptor.size:
             raise VerificationError(
-                f"blob {self._descriptor.digest} is larger than the {self._descriptor.size} bytes "
-                "its manifest gives"
+                f"blob {self._descriptor.digest} is larger than its manifest says: "
+                f"{counted(self._descriptor.size, 'bytes')}"
             )
         new = 0
         view = memoryview(data)
@@ -117,8 +118,8 @@ class FileSink:
         digest = self._descriptor.digest
         if self._hashed != self._descriptor.size:
             raise VerificationError(
-                f"blob {digest} has {self._hashed} bytes, its manifest gives "
-                f"{self._descriptor.size}"
+                f"blob {digest} has {counted(self._hashed, 'bytes')}, "
+                f"its manifest gives {self._descriptor.size}"
             )
         if self._hash.hexdigest() != digest.hex:
             raise VerificationError(

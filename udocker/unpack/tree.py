@@ -16,7 +16,7 @@ from udocker.unpack.apply import LayerWriter, Tree
 from udocker.unpack.compression import LayerStream, Source
 from udocker.unpack.crew import Crew, Stopped
 from udocker.unpack.hidden import Hidden
-from udocker.unpack.index import NAME, Index
+from udocker.unpack.index import NAME, Index, read
 from udocker.unpack.limits import Budget, Limits
 from udocker.unpack.merge import hide, merge
 from udocker.unpack.root import Root
@@ -65,7 +65,11 @@ class _Unpacked:
 
 
 class Builder:
-    """What ``build_tree`` does, in steps: while threads work the caller may fetch the layers."""
+    """What ``build_tree`` does, in steps: while threads work the caller may fetch the layers.
+
+    ``base``: where a tree and its index are of which ``directory``/root is a copy. The layers go
+    over that. ``archive`` makes the reader of an archive.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,9 @@ class Builder:
         directory: str,
         limits: Limits,
         advance: Callable[[int], None],
+        *,
+        base: str = "",
+        archive: Callable[[LayerStream, int], Archive] = Archive,
     ) -> None:
         self._layers = layers
         self._directory = directory
@@ -82,6 +89,8 @@ class Builder:
         self._crew = Crew(self._work)
         self._cleanup = contextlib.ExitStack()
         self._index = Index(limits.max_index_bytes)
+        self._base = base
+        self._archive = archive
         self._tree: Tree | None = None
         # Of the following the crew's lock is held to change them.
         self._claimed = 0
@@ -91,6 +100,12 @@ class Builder:
         self._blamed: Layer | None = None
 
     def __enter__(self) -> Builder:
+        if self._base:
+            with contextlib.suppress(FileNotFoundError):
+                for path, record in read(f"{self._base}/{NAME}"):
+                    self._index.directory(path, record)  # whatever it is: nothing is dropped
+            root = Root(f"{self._directory}/{_ROOT}")
+            self._tree = Tree(self._cleanup.enter_context(root), self._index)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +127,7 @@ class Builder:
         """Wait for the threads, and complete the tree. Raises what one of them met."""
         self._crew.join()
         self._work()  # there may have been none
-        if not self._layers:
+        if self._tree is None:
             _make_directory(f"{self._directory}/{_ROOT}")
         self._index.write(f"{self._directory}/{NAME}")
 
@@ -157,7 +172,7 @@ class Builder:
         with contextlib.closing(layer.open()) as stream:
             source = Source(stream, self._told, f"layer {layer.descriptor.digest}")
             data = LayerStream(source, layer.diff_id.algorithm, limits.max_archive_bytes)
-            writer.write(Archive(data, limits.max_header_bytes))
+            writer.write(self._archive(data, limits.max_header_bytes))
             data.drain(limits.max_bytes)
         if data.hexdigest() != layer.diff_id.hex:
             raise VerificationError(

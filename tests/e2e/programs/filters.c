@@ -24,6 +24,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "masks.h"
 #include "self.h"
 
 #ifndef SYS_SECCOMP

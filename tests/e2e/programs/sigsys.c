@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "masks.h"
 #include "self.h"
 
 static volatile sig_atomic_t caught;
@@ -35,25 +36,12 @@ static void take(int number, int flags) {
     sigaction(number, &action, NULL);
 }
 
-static int is_blocked(int number) {
-    sigset_t set;
-    sigprocmask(SIG_SETMASK, NULL, &set);
-    return sigismember(&set, number);
-}
-
 static int is_pending(int number) {
     sigset_t set;
     struct stat status;
     stat("/etc/passwd", &status);
     sigpending(&set);
     return sigismember(&set, number);
-}
-
-static sigset_t only(int number) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    return set;
 }
 
 static void blocked_dies(void) {
