@@ -1,8 +1,8 @@
-"""One of many that work on a store at the same time; a program of test_stress.py.
+"""Some of those who work on a store at the same time; a program of test_stress.py.
 
-It does what comes into its mind, mostly in forked children, where the interpreter has started
+Each does what comes into its mind, mostly in forked children, where the interpreter has started
 already and udocker is imported. Some are killed. What it alone owns is in its journal: after every
-command it looks whether all of that is still there. The result is a line of JSON.
+command it looks whether all of that is still there. The result is a line of JSON for each.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
+_OVER = os.path.join(tempfile.gettempdir(), "over")
 _STUCK = 100.0  # seconds after which a command does not end any more
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _FULL = 7  # the status of scripts that could not write
@@ -49,7 +51,7 @@ cat /mine /what; busybox md5sum -c /sums >/dev/null || exit 9
 
 @dataclass
 class Plan:
-    """What a worker is told, as JSON in its first argument."""
+    """What a worker is told, as JSON in an argument."""
 
     number: int
     workers: int
@@ -121,7 +123,7 @@ class Store:
 
 
 class Worker:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, main: Callable[[list[str]], int]) -> None:
         self.plan = plan
         self.dice = random.Random(f"{plan.seed} {plan.number}")
         self.store = Store(plan.store)
@@ -131,13 +133,13 @@ class Worker:
         self.failed: dict[str, int] = {}
         self.faults: list[str] = []
         self.killed = self.full = self.in_use = 0
+        self._begun = time.monotonic()
         self._names = 0
         self._held: Held | None = None
-        self._main: Callable[[list[str]], int] = _warm()
+        self._main = main
 
     def work(self) -> None:
-        end = time.monotonic() + self.plan.seconds
-        while time.monotonic() < end and len(self.faults) < 5:
+        while time.monotonic() < self._begun + self.plan.seconds and not os.path.exists(_OVER):
             self._step()
             self._look()
         if self._held is not None:
@@ -361,8 +363,10 @@ class Worker:
             return
         counts = self.failed if ended.code else self.done
         counts[word] = counts.get(word, 0) + 1
-        lines = [line for line in ended.err.splitlines() if ": warning: " not in line]
-        is_told = ended.code == _REFUSED and 0 < len(lines) <= 2
+        lines = ended.err.splitlines()
+        is_told = ended.code == _REFUSED and any(
+            each.startswith("udocker: ") for each in lines[-2:]
+        )
         if any(text in ended.err for text in _NEVER):
             self._fault("never to be told", ended)
         elif ended.code not in (0, _FULL) and not is_told and not (is_full and word == "run"):
@@ -405,7 +409,10 @@ class Worker:
 
     def _fault(self, text: str, ended: Ended | None = None) -> None:
         more = f" {ended.words} {ended.code} {ended.out!r} {ended.err!r}" if ended else ""
-        self.faults.append(f"worker {self.plan.number} {time.monotonic():.3f}: {text}{more}")
+        seconds = time.monotonic() - self._begun
+        self.faults.append(f"worker {self.plan.number} after {seconds:.1f} s: {text}{more}")
+        with open(_OVER, "w", encoding="ascii"):
+            pass  # the first fault ends it for all
 
 
 @dataclass
@@ -521,7 +528,31 @@ def _warm() -> Callable[[list[str]], int]:
     return import_module("udocker.cli.main").main
 
 
+def _fork(plan: Plan, main: Callable[[list[str]], int]) -> tuple[int, BinaryIO]:
+    """A child that works as planned, and where its result will be."""
+    result = os.fdopen(_unnamed(), "rb")
+    pid = os.fork()
+    if pid:
+        return pid, result
+    try:
+        worker = Worker(plan, main)
+        worker.work()
+        os.write(result.fileno(), json.dumps(worker.result()).encode())
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - nothing of the parent may run in the child
+        traceback.print_exc()
+    os._exit(1)
+
+
+def work(plans: list[Plan]) -> bool:
+    """Carry out all plans at once, and print the results; whether there are all."""
+    main = _warm()
+    workers = [_fork(plan, main) for plan in plans]
+    codes = [os.waitpid(pid, 0)[1] for pid, _ in workers]
+    for _, result in workers:
+        print(os.pread(result.fileno(), os.fstat(result.fileno()).st_size, 0).decode())
+    return not any(codes)
+
+
 if __name__ == "__main__":
-    worker = Worker(Plan(**json.loads(sys.argv[1])))
-    worker.work()
-    print(json.dumps(worker.result()))
+    sys.exit(not work([Plan(**json.loads(text)) for text in sys.argv[1:]]))

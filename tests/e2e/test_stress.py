@@ -44,7 +44,7 @@ _WORKERS = int(os.environ.get("UDOCKER_STRESS_WORKERS", "8"))
 _NAME = "test/stress"
 _PATIENCE = 300
 _SIZE = "40m"  # of the disk that fills: of that, the images take a half
-_DELAYS = "150"  # of a thousand changes
+_DELAYS = os.environ.get("XD", "150")  # of a thousand changes
 _KILLS = "30"  # of ten thousand
 _WANTED = ("N1", "F3", "P1")  # of the modes that work: the others do the same with the store
 _TREES = ("sh1", "sh2", "bare1", "bare2", "bare3")
@@ -229,8 +229,7 @@ class Filler:
 # The test
 
 
-def _start(place: Place, plan: Plan, scratch: Path) -> subprocess.Popen[str]:
-    node = plan.number % len(place.prefixes)
+def _start(place: Place, node: int, plans: Sequence[Plan], scratch: Path) -> subprocess.Popen[str]:
     # That a process on another node has ended is not known: what it holds stops the others.
     kill = _KILLS if node == 0 or len(place.prefixes) == 1 else "0"
     checkout = str(Path(__file__).resolve().parents[2])
@@ -244,9 +243,9 @@ def _start(place: Place, plan: Plan, scratch: Path) -> subprocess.Popen[str]:
         "CHILD_KILL": kill,
         **({"PYTHONPATH": checkout} if len(command()) > 1 else {}),
     }
-    program = [sys.executable, stress_worker.__file__, json.dumps(asdict(plan))]
+    program = [sys.executable, stress_worker.__file__]
     return subprocess.Popen(
-        [*place.prefixes[node], *program],
+        [*place.prefixes[node], *program, *(json.dumps(asdict(plan)) for plan in plans)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -259,7 +258,7 @@ def _results(processes: Sequence[subprocess.Popen[str]]) -> list[dict[str, Any]]
     for process in processes:
         out, err = process.communicate(timeout=_SECONDS + _PATIENCE)
         assert process.returncode == 0, err
-        found.append(json.loads(out))
+        found += [json.loads(line) for line in out.splitlines()]
     return found
 
 
@@ -301,7 +300,8 @@ def test_nothing_is_lost_or_damaged(place: Place, images: Images, tmp_path: Path
         for number in range(_WORKERS)
     ]
     with contextlib.ExitStack() as stack:
-        processes = [_start(place, plan, tmp_path) for plan in plans]
+        nodes = range(len(place.prefixes))
+        processes = [_start(place, n, plans[n :: len(nodes)], tmp_path) for n in nodes]
         fills = Filler(place.seen.parent, random.Random(seed))
         if place.filled:
             stack.enter_context(fills)
