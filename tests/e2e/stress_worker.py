@@ -31,6 +31,7 @@ _STUCK = 100.0  # seconds after which a command does not end any more
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _FULL = 7  # the status of scripts that could not write
 _REFUSED = 125
+_PHASE = 0.7  # seconds
 _NEVER = ("internal error", "Traceback", "gone from the store", "damaged")
 # Who was killed while it removed a container, or made one, may have left the name.
 _LEFT = re.compile("(name .*: its container is gone\n  cure: remove it\n)*Checked .*\n")
@@ -121,8 +122,18 @@ class Store:
     def has_blob(self, digest: str) -> bool:
         return os.path.exists(f"{self._path}/blobs/{digest.replace(':', '/')}")
 
-    def has_tree(self, chain_id: str) -> bool:
-        return os.path.isdir(f"{self._path}/trees/{chain_id.replace(':', '/')}/root")
+    def root(self, chain_id: str) -> str:
+        return f"{self._path}/trees/{chain_id.replace(':', '/')}/root"
+
+
+def is_whole(root: str, what: str) -> bool:
+    """Whether a tree is there with all that its last layer has."""
+    try:
+        with open(f"{root}/what", encoding="ascii") as file:
+            is_right = file.read() == f"{what}\n"
+        return is_right and os.path.exists(f"{root}/sums") and len(os.listdir(f"{root}/data")) == 6
+    except OSError:
+        return False
 
 
 class Worker:
@@ -167,8 +178,10 @@ class Worker:
 
     def _step(self) -> None:
         some = sorted(self.containers)
-        choices = [self._pull] * 6 + [self._create] * 6 + [self._run] * 2 + [self._rmi] * 9
-        choices += [self._prune] * 3 + [self._list, self._hold, self._hold]
+        choices = [self._pull] * 6 + [self._create] * 6 + [self._run] * 2 + [self._hold] * 2
+        # All together: what is half-made can be met only as long as nobody removes it.
+        if int(time.time() / _PHASE) % 2:
+            choices += [self._rmi] * 9 + [self._prune] * 3 + [self._list]
         if some:
             choices += [self._run_again] * 2 + [self._name, self._clone, self._rm]
         if len(some) > 6:
@@ -385,8 +398,8 @@ class Worker:
                 del self.containers[identity]
                 continue
             tree = self.store.tree_of(identity)
-            if tree is not None and not os.path.isdir(tree):
-                self._fault(f"the tree of container {identity} of {owned.image} is gone: {tree}")
+            if tree is not None and not is_whole(tree, self.plan.what[owned.image]):
+                self._fault(f"{tree} of container {identity} of {owned.image} is gone, or a part")
                 del self.containers[identity]
                 continue
             for name in owned.names:
@@ -407,9 +420,10 @@ class Worker:
         if record["chainId"] != self.plan.trees[name]:
             return "it is another one"
         gone = [each for each in ("manifest", "config") if not self.store.has_blob(record[each])]
-        if gone or not self.store.has_tree(record["chainId"]):
-            return f"{gone or 'its tree'} gone"
-        return ""
+        if gone:
+            return f"{gone} gone"
+        root = self.store.root(record["chainId"])
+        return "" if is_whole(root, self.plan.what[name]) else f"{root} is gone, or a part of it"
 
     def _fault(self, text: str, ended: Ended | None = None) -> None:
         more = f" {ended.words} {ended.code} {ended.out!r} {ended.err!r}" if ended else ""

@@ -45,7 +45,7 @@ _NAME = "test/stress"
 _PATIENCE = 300
 _SIZE = "40m"  # of the disk that fills: of that, the images take a half
 _DELAYS = "150"  # of a thousand changes
-_KILLS = "30"  # of ten thousand
+_KILLS = "60"  # of ten thousand
 _WANTED = ("N1", "F3", "P1")  # of the modes that work: the others do the same with the store
 _TREES = ("sh1", "sh2", "bare1", "bare2", "bare3")
 
@@ -62,22 +62,23 @@ class Images:
         self.what: dict[str, str] = {}
         self.bare: list[str] = []
         base = checks.busybox_layer(**{"bin/md5sum": hardlink("bin/busybox")})
-        bases = {tag: [] if tag.startswith("bare") else [base] for tag in _TREES}
-        self.shared = [self._make(tag, *bases[tag]) for tag in _TREES]
+        self._small = checks.file_layer("common", 8, 10_000)
+        bases = {tag: self._small if tag.startswith("bare") else base for tag in _TREES}
+        self.shared = [self._make(tag, bases[tag]) for tag in _TREES]
 
     def own(self, number: int) -> list[str]:
         """Names of one worker: of trees that others have as well, and of one of its own."""
         found = [self._once_more(tag, f"w{number}-{tag}") for tag in _TREES[:3]]
-        return [*found, self._make(f"bare-w{number}")]
+        return [*found, self._make(f"bare-w{number}", self._small)]
 
-    def _make(self, tag: str, *below: bytes) -> str:
-        made = make_image(self._registry, _NAME, tag, [*below, _marked(tag)], {})
+    def _make(self, tag: str, below: bytes) -> str:
+        made = make_image(self._registry, _NAME, tag, [below, _marked(tag)], {})
         raw = self._registry.blobs[made.config["digest"]]
         assert isinstance(raw, bytes)
         name = f"{self._registry.host}/{_NAME}:{tag}"
         self.trees[name] = str(ImageConfig.parse(raw, name).chain_id)
         self.what[name] = f"this is {tag}"
-        self.bare += [] if below else [name]
+        self.bare += [name] if below is self._small else []
         return name
 
     def _once_more(self, tag: str, other: str) -> str:

@@ -1,9 +1,9 @@
 /* A preload for commands that are to meet each other: changes of a directory take their time, the
- * process may be killed before or after one, and locks of files are missing or of no use. Nothing
- * is forced to a disk: no power fails, and more commands find time.
+ * process may be killed before or after one, or while a file is written, and locks of files are
+ * missing or of no use. Nothing is forced to a disk: no power fails, and more commands find time.
  *
  *   FAULT_DELAY   of a thousand changes so many are delayed
- *   FAULT_KILL    of ten thousand changes so many are the last
+ *   FAULT_KILL    of ten thousand changes so many are the last; of removals, a tenth of that
  *   FAULT_LOCKS   "none": flock(2) fails; "mine": it excludes nobody, as between two hosts
  *   FAULT_MOUNTS  a file that is read in place of /proc/self/mountinfo
  */
@@ -34,46 +34,63 @@ static uint32_t setting(const char *name) {
     return text ? (uint32_t)atoi(text) : 0;
 }
 
-static void maybe_die(void) {
-    if (dice(20000) < setting("FAULT_KILL"))
+static void maybe_die(uint32_t rare) {
+    if (dice(20000 * rare) < setting("FAULT_KILL"))
         kill(getpid(), SIGKILL);
 }
 
-static void before(void) {
+static void before(uint32_t rare) {
     int kept = errno;
     if (dice(1000) < setting("FAULT_DELAY")) {
         uint32_t most = dice(LONGEST); /* short ones are more likely */
         usleep(dice(most + 1));
     }
-    maybe_die();
+    maybe_die(rare);
     errno = kept;
 }
 
-static int after(int result) {
+static int after(int result, uint32_t rare) {
     int kept = errno;
-    maybe_die();
+    maybe_die(rare);
     errno = kept;
     return result;
 }
 
-#define CHANGE(name, parameters, ...)                                                              \
+#define CHANGE(rare, name, parameters, ...)                                                        \
     int name parameters {                                                                          \
         int(*next) parameters = (int(*) parameters)dlsym(RTLD_NEXT, #name);                        \
-        before();                                                                                  \
-        return after(next(__VA_ARGS__));                                                           \
+        before(rare);                                                                              \
+        return after(next(__VA_ARGS__), rare);                                                     \
     }
 
-CHANGE(rename, (const char *from, const char *to), from, to)
-CHANGE(renameat, (int a, const char *from, int b, const char *to), a, from, b, to)
-CHANGE(link, (const char *from, const char *to), from, to)
-CHANGE(linkat, (int a, const char *from, int b, const char *to, int flags), a, from, b, to, flags)
-CHANGE(symlink, (const char *target, const char *path), target, path)
-CHANGE(symlinkat, (const char *target, int folder, const char *path), target, folder, path)
-CHANGE(unlink, (const char *path), path)
-CHANGE(unlinkat, (int folder, const char *path, int flags), folder, path, flags)
-CHANGE(rmdir, (const char *path), path)
-CHANGE(mkdir, (const char *path, mode_t mode), path, mode)
-CHANGE(mkdirat, (int folder, const char *path, mode_t mode), folder, path, mode)
+CHANGE(1, rename, (const char *from, const char *to), from, to)
+CHANGE(1, renameat, (int a, const char *from, int b, const char *to), a, from, b, to)
+CHANGE(1, link, (const char *from, const char *to), from, to)
+CHANGE(1, linkat, (int a, const char *from, int b, const char *to, int flags), a, from, b, to,
+       flags)
+CHANGE(1, symlink, (const char *target, const char *path), target, path)
+CHANGE(1, symlinkat, (const char *target, int folder, const char *path), target, folder, path)
+CHANGE(10, unlink, (const char *path), path)
+CHANGE(10, unlinkat, (int folder, const char *path, int flags), folder, path, flags)
+CHANGE(10, rmdir, (const char *path), path)
+CHANGE(1, mkdir, (const char *path, mode_t mode), path, mode)
+CHANGE(1, mkdirat, (int folder, const char *path, mode_t mode), folder, path, mode)
+
+/* A half of the bytes, and the rest later or never. */
+ssize_t write(int descriptor, const void *data, size_t size) {
+    ssize_t (*next)(int, const void *, size_t) =
+        (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+    struct stat status;
+    if (size < 2 || dice(1000) >= setting("FAULT_DELAY") || fstat(descriptor, &status) ||
+        !S_ISREG(status.st_mode))
+        return next(descriptor, data, size);
+    ssize_t first = next(descriptor, data, size / 2);
+    if (first < 0)
+        return first;
+    before(1);
+    ssize_t second = next(descriptor, (const char *)data + first, size - (size_t)first);
+    return second < 0 ? first : first + second;
+}
 
 int fsync(int descriptor) {
     return (void)descriptor, 0;
