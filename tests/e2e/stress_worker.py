@@ -35,6 +35,7 @@ _PHASE = 0.7  # seconds
 _NEVER = ("internal error", "Traceback", "gone from the store", "damaged")
 # Who was killed while it removed a container, or made one, may have left the name.
 _LEFT = re.compile("(name .*: its container is gone\n  cure: remove it\n)*Checked .*\n")
+_NAMES = re.compile(r"\S*\d\S*|\s+try: .*")
 _FULL_TEXT = "No space left on device"
 # What a container's program does: it looks for long whether its files stay what they are.
 _LOOK = """
@@ -145,6 +146,7 @@ class Worker:
         self.images: set[str] = set()
         self.done: dict[str, int] = {}
         self.failed: dict[str, int] = {}
+        self.reasons: dict[str, int] = {}  # of failures, without names and numbers
         self.faults: list[str] = []
         self.killed = self.full = self.in_use = 0
         self._begun = time.monotonic()
@@ -171,6 +173,7 @@ class Worker:
             "killed": self.killed,
             "full": self.full,
             "in use": self.in_use,
+            "reasons": self.reasons,
             "faults": self.faults,
         }
 
@@ -378,6 +381,9 @@ class Worker:
             return
         counts = self.failed if ended.code else self.done
         counts[word] = counts.get(word, 0) + 1
+        if ended.code:
+            reason = f"{word} {ended.code} {_NAMES.sub('…', ended.err.strip()[-300:])}"
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1
         lines = ended.err.splitlines()
         is_told = ended.code == _REFUSED and any(
             each.startswith("udocker: ") for each in lines[-2:]

@@ -278,15 +278,17 @@ def _end_of(place: Place, process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def _told(results: list[dict[str, Any]], fills: int) -> str:
-    done, failed = Counter[str](), Counter[str]()
+    done, failed, reasons = Counter[str](), Counter[str](), Counter[str]()
     for result in results:
         done.update(result["done"])
         failed.update(result["failed"])
+        reasons.update(result["reasons"])
     killed, full, in_use = (sum(r[key] for r in results) for key in ("killed", "full", "in use"))
     return (
         f"{sum(done.values())} done, {sum(failed.values())} failed, {killed} killed, {full} met a "
         f"full disk ({fills} times filled), {in_use} were refused\n"
-        f"done {dict(done)}\nfailed {dict(failed)}"
+        f"done {dict(done)}\nfailed {dict(failed)}\n"
+        + "\n".join(f"{count:4} {reason}" for reason, count in reasons.most_common(30))
     )
 
 

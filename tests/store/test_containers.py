@@ -310,7 +310,7 @@ def test_remove_by_any_text(store: Store, text: str) -> None:
 
 
 def test_delete_of_what_is_gone(store: Store) -> None:
-    with pytest.raises(StoreError, match="removing the container: No such file"):
+    with pytest.raises(ContainerNotFound, match=r"no such container: a{12}$"):
         store.containers.delete(A)
 
 

@@ -134,7 +134,7 @@ class Containers:
     def sweep(self) -> None:
         """Remove what ``left`` lists. Never fails."""
         for identity in self.left():
-            with contextlib.suppress(OSError, StoreError):
+            with contextlib.suppress(OSError, StoreError, ContainerNotFound):
                 self.delete(identity)
 
     def all(self) -> list[Container]:
@@ -227,7 +227,7 @@ class Containers:
     def delete(self, identity: str, force: bool = True) -> None:
         """Remove a container, its names and everything it wrote.
 
-        Raises ContainerInUse unless ``force``, StoreError.
+        Raises ContainerInUse unless ``force``, ContainerNotFound, StoreError.
         """
         with store_errors("removing the container"):
             os.makedirs(self._temporary, exist_ok=True)
@@ -240,7 +240,12 @@ class Containers:
 
     def _take_away(self, identity: str, aside: str, force: bool) -> None:
         names = self._names_of(identity)
-        os.rename(self.path(identity), aside)
+        try:
+            os.rename(self.path(identity), aside)
+        except FileNotFoundError:
+            raise ContainerNotFound(
+                f"no such container: {identity[:12]}", hint="udocker ps lists them"
+            ) from None
         if not force:
             try:
                 _check_unused(aside, identity[:12])  # it may have begun just now

@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define LONGEST 30000 /* microseconds */
@@ -81,8 +83,9 @@ ssize_t write(int descriptor, const void *data, size_t size) {
     ssize_t (*next)(int, const void *, size_t) =
         (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
     struct stat status;
+    struct statfs disk;
     if (size < 2 || dice(1000) >= setting("FAULT_DELAY") || fstat(descriptor, &status) ||
-        !S_ISREG(status.st_mode))
+        !S_ISREG(status.st_mode) || fstatfs(descriptor, &disk) || disk.f_type == PROC_SUPER_MAGIC)
         return next(descriptor, data, size);
     ssize_t first = next(descriptor, data, size / 2);
     if (first < 0)
