@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _OVER = os.path.join(tempfile.gettempdir(), "over")
-_STUCK = 100.0  # seconds after which a command does not end any more
+# Seconds after which a command does not end any more. The lease of a host that says nothing is
+# waited for so long: leases.py.
+_STUCK = 200.0
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _FULL = 7  # the status of scripts that could not write
 _REFUSED = 125
-_PHASE = 0.7  # seconds
 _NEVER = ("internal error", "Traceback", "gone from the store", "damaged")
 # Who was killed while it removed a container, or made one, may have left the name.
 _LEFT = re.compile("(name .*: its container is gone\n  cure: remove it\n)*Checked .*\n")
@@ -70,6 +71,7 @@ class Plan:
     trees: dict[str, str]  # an image -> its chain id
     bare: list[str]  # images in which nothing can be run
     modes: list[str]
+    kills: bool
 
 
 @dataclass
@@ -181,10 +183,8 @@ class Worker:
 
     def _step(self) -> None:
         some = sorted(self.containers)
-        choices = [self._pull] * 6 + [self._create] * 6 + [self._run] * 2 + [self._hold] * 2
-        # All together: what is half-made can be met only as long as nobody removes it.
-        if int(time.time() / _PHASE) % 2:
-            choices += [self._rmi] * 9 + [self._prune] * 3 + [self._list]
+        choices = [self._pull] * 6 + [self._create] * 6 + [self._run] * 2 + [self._rmi] * 9
+        choices += [self._prune] * 3 + [self._list, self._hold, self._hold]
         if some:
             choices += [self._run_again] * 2 + [self._name, self._clone, self._rm]
         if len(some) > 6:
@@ -359,7 +359,7 @@ class Worker:
 
     def _do(self, words: list[str]) -> Ended:
         command = self._start(words)
-        if self.dice.random() < 0.08:
+        if self.plan.kills and self.dice.random() < 0.08:
             command.kill_after(self.dice.uniform(0, 0.3))
         ended = command.end(_STUCK)
         self._judge(ended)

@@ -10,6 +10,7 @@ UDOCKER_STRESS_SEED has the workers choose the same once more.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -28,13 +29,13 @@ import pytest
 
 from e2e import checks, stress_worker
 from e2e.conftest import command
-from e2e.stress_worker import Plan
+from e2e.stress_worker import Plan, is_whole
 from fakes.registry import FakeRegistry, directory, hardlink, make_image, make_layer
 from udocker.model.oci import ImageConfig
 from udocker.ops import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
 pytestmark = pytest.mark.e2e
@@ -197,23 +198,89 @@ def _held(new: tuple[str, ...], script: str, is_child: bool = False) -> Iterator
         process.communicate()
 
 
-class Filler:
-    """Fills a disk, and frees it, again and again."""
+class Meanwhile:
+    """Something that goes on while a block runs."""
 
-    def __init__(self, folder: Path, dice: random.Random) -> None:
-        self._file = folder / "filler"
-        self._dice = dice
+    def __init__(self) -> None:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work)
-        self.times = 0
 
-    def __enter__(self) -> Filler:
+    def __enter__(self) -> None:
         self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+
+class Observer(Meanwhile):
+    """A reader that holds no lock: what it sees is whole, at any instant."""
+
+    def __init__(self, store: Path, what: Mapping[str, str], over: Path) -> None:
+        super().__init__()
+        self._store = store
+        self._what = what  # of a chain id
+        self._end = over  # of the workers
+        self._known: set[tuple[str, int, int, int]] = set()
+        self._begun = time.monotonic()
+        self.looks = 0
+        self.faults: list[str] = []
+
+    def _work(self) -> None:
+        while not self._over.wait(0.01) and not self.faults:
+            for path in self._found("trees/sha256/*/root"):
+                self._tree(path)
+            for path in self._found("blobs/sha256/*"):
+                self._file(path, lambda data, path: hashlib.sha256(data).hexdigest() == path.name)
+            for pattern in ("images/**/_tags/*", "containers/*/con*.json"):
+                for path in self._found(pattern):
+                    self._file(path, _is_json)
+            self.looks += 1
+
+    def _found(self, pattern: str) -> Iterator[Path]:
+        # Not by Path.glob: that fails where a directory goes meanwhile.
+        return map(Path, glob.iglob(f"{self._store}/{pattern}", recursive=True))
+
+    def _tree(self, path: Path) -> None:
+        what = self._what.get(f"sha256:{path.parent.name}")
+        with contextlib.suppress(FileNotFoundError):
+            before = path.stat().st_ino
+            # What is removed is renamed first: as long as it is here, all of it is.
+            if what and not is_whole(str(path), what) and path.stat().st_ino == before:
+                self._fault(f"a part of a tree is seen: {path}")
+
+    def _file(self, path: Path, is_right: Callable[[bytes, Path], bool]) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            key = (path.name, status.st_ino, status.st_size, status.st_mtime_ns)
+            if key not in self._known and not is_right(path.read_bytes(), path):
+                self._fault(f"a part of a file is seen: {path}")
+            self._known.add(key)
+
+    def _fault(self, text: str) -> None:
+        self.faults.append(f"after {time.monotonic() - self._begun:.1f} s: {text}")
+        self._end.touch()
+
+
+def _is_json(data: bytes, _: Path) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+class Filler(Meanwhile):
+    """Fills a disk, and frees it, again and again."""
+
+    def __init__(self, folder: Path, dice: random.Random) -> None:
+        super().__init__()
+        self._file = folder / "filler"
+        self._dice = dice
+        self.times = 0
 
     def _work(self) -> None:
         while not self._over.wait(self._dice.uniform(0.1, 1)):
@@ -231,8 +298,6 @@ class Filler:
 
 
 def _start(place: Place, node: int, plans: Sequence[Plan], scratch: Path) -> subprocess.Popen[str]:
-    # That a process on another node has ended is not known: what it holds stops the others.
-    kill = _KILLS if node == 0 or len(place.prefixes) == 1 else "0"
     checkout = str(Path(__file__).resolve().parents[2])
     environment = {
         "PATH": os.environ["PATH"],
@@ -241,7 +306,7 @@ def _start(place: Place, node: int, plans: Sequence[Plan], scratch: Path) -> sub
         "UDOCKER_DIR": str(place.store),
         "TMPDIR": str(scratch),
         "CHILD_DELAY": _DELAYS,
-        "CHILD_KILL": kill,
+        "CHILD_KILL": _KILLS if plans[0].kills else "0",
         **({"PYTHONPATH": checkout} if len(command()) > 1 else {}),
     }
     program = [sys.executable, stress_worker.__file__]
@@ -313,6 +378,8 @@ def test_nothing_is_lost_or_damaged(place: Place, images: Images, tmp_path: Path
             trees=images.trees,
             bare=images.bare,
             modes=[mode for mode in _WANTED if mode in working],
+            # That a process on another node has ended is not known: what it holds stops the others.
+            kills=number % len(place.prefixes) == 0,
         )
         for number in range(_WORKERS)
     ]
@@ -320,11 +387,15 @@ def test_nothing_is_lost_or_damaged(place: Place, images: Images, tmp_path: Path
         nodes = range(len(place.prefixes))
         processes = [_start(place, n, plans[n :: len(nodes)], tmp_path) for n in nodes]
         fills = Filler(place.seen.parent, random.Random(seed))
+        chains = {chain: images.what[name] for name, chain in images.trees.items()}
+        observer = Observer(place.seen, chains, tmp_path / "over")
+        stack.enter_context(observer)
         if place.filled:
             stack.enter_context(fills)
         results = _results(place, processes)
     print(_told(results, fills.times))
-    faults = [fault for result in results for fault in result["faults"]]
+    faults = observer.faults + [fault for result in results for fault in result["faults"]]
+    assert observer.looks
     assert not faults, "\n".join(faults)
     assert sum(result["killed"] for result in results)
     assert not place.filled or sum(result["full"] for result in results)
