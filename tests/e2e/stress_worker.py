@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _OVER = os.path.join(tempfile.gettempdir(), "over")
-# Seconds after which a command does not end any more. The lease of a host that says nothing is
-# waited for so long: leases.py.
-_STUCK = 200.0
+# Seconds after which a command does not end any more. For the lease of a host that says nothing a
+# command waits 150 (leases.py), and it may need more than one.
+_STUCK = 400.0
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _FULL = 7  # the status of scripts that could not write
 _REFUSED = 125
