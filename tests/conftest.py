@@ -27,7 +27,7 @@ _NAMES = (
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
 )
-_KEPT = "UDOCKER_TEST_"
+_KEPT = ("UDOCKER_TEST_", "UDOCKER_STRESS_")
 _HOME = pytest.StashKey[str]()
 
 

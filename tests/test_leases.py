@@ -76,7 +76,7 @@ def run(kind):
 @pytest.mark.usefixtures("kind")
 def test_free(tmp_path):
     waited = []
-    path = tmp_path / "locks" / "one"
+    path = tmp_path / "one"
     for _ in range(2):
         with leases.lease(str(path), lambda: waited.append(1)):
             assert path.exists()

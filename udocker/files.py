@@ -66,15 +66,17 @@ def translate(error: OSError, action: str) -> StoreError:
     return StoreError(text)
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o644, aside: str = "") -> None:
+def write_atomic(
+    path: str, data: bytes, mode: int = 0o644, aside: str = "", parents: bool = True
+) -> None:
     """Put ``data`` at ``path`` so that a reader sees the old bytes or the new ones.
 
     It is made in the directory ``aside`` of the same filesystem, where a sweep finds what a
-    killed process leaves, or else beside ``path``. The parents are made. Raises OSError, and then
-    nothing has changed.
+    killed process leaves, or else beside ``path``. The parents are made, but where ``parents`` is
+    False: what has been removed must not come back. Raises OSError, and then nothing has changed.
     """
     directory = os.path.dirname(path)
-    for folder in filter(None, (directory, aside)):
+    for folder in filter(None, (directory, aside)) if parents else ():
         os.makedirs(folder, exist_ok=True)
     # Not made of the name: that may be as long as a name can be.
     temporary = os.path.join(aside or directory, f".{temporary_name()}.tmp")

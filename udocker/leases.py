@@ -54,9 +54,9 @@ def lease(
     """Hold ``path`` while the block runs; whatever ends the process ends the lease too.
 
     ``waiting`` is called once if another process holds it. ``beats`` False: the block is short,
-    and makes namespaces, which a second thread would prevent. Raises OSError.
+    and makes namespaces, which a second thread would prevent. Raises OSError, also where the
+    directory of ``path`` is missing: if it has been removed, it must not come back.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     told = _Once(waiting)
     with contextlib.ExitStack() as stack:
         locked = _lock(path, told)

@@ -305,6 +305,23 @@ def test_nothing_is_changed_under_a_container_that_runs(place: Place) -> None:
     assert (place.tree / "root/etc/shadow").read_bytes() == b"Root"
 
 
+@pytest.mark.parametrize("file", ["config.json", "container.json"])
+def test_a_container_that_is_removed_meanwhile(
+    place: Place, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes when something of it has been looked at, and is no damage."""
+    opened, real = f"{place.container}/{file}", open
+
+    def opening(path: str, *words: object, **more: object) -> object:
+        if path == opened and os.path.exists(path):
+            place.store.containers.delete(place.container.name)
+        return real(path, *words, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("builtins.open", opening)
+    assert told(place) == []
+    assert not place.container.exists()
+
+
 def test_a_quick_look(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fsck, "unpack_into", lambda *_: pytest.fail("it was unpacked"))
     broken(place.layer)

@@ -131,6 +131,15 @@ def test_what_cannot_be_removed_is_told_after_the_rest_is_done(session: TestSess
     assert [doomed.kind for doomed in prune(session).removed] == ["name"]
 
 
+def test_a_container_that_another_process_has_removed_just_now(
+    session: TestSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphans(session)
+    containers = type(session.store.containers)
+    monkeypatch.setattr(containers, "left", lambda self: ["f" * 32])
+    assert prune(session).bytes > 0
+
+
 def test_no_store(session: TestSession) -> None:
     assert prune(session).as_json() == {"removed": [], "bytes": 0, "dryRun": False}
     assert not os.path.exists(session.store.topdir)

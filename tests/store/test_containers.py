@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -311,7 +312,7 @@ def test_remove_by_any_text(store: Store, text: str) -> None:
 
 
 def test_delete_of_what_is_gone(store: Store) -> None:
-    with pytest.raises(StoreError, match="removing the container: No such file"):
+    with pytest.raises(ContainerNotFound, match=r"no such container: a{12}$"):
         store.containers.delete(A)
 
 
@@ -554,6 +555,20 @@ def test_a_run_that_begins_while_its_container_is_removed(
     assert store.containers.get("box").id == A
 
 
+def test_what_was_removed_does_not_come_back(store: Store) -> None:
+    """As where another process removes it when it has just been found."""
+    made = create(store, A)
+    store.containers.delete(A)
+    with pytest.raises(ContainerNotFound, match="has just been removed"):
+        store.containers.enter(made)
+    for change in (store.containers.hold, store.containers.update):
+        with pytest.raises(StoreError):
+            change(made)
+    with pytest.raises(StoreError), store.containers.lease(made):
+        pass
+    assert not os.path.exists(made.path)
+
+
 def test_many_runs_leave_few_marks(store: Store) -> None:
     made = create(store, A)
     boot, namespace, _, start = makers.mark().split("-")
@@ -580,6 +595,26 @@ def test_sound_and_damaged_ones(store: Store) -> None:
     Path(damaged.path, "container.json").write_bytes(b"{")
     assert [found.id for found in store.containers.sound()] == [A]
     assert store.containers.damaged() == [B]
+
+
+def test_a_name_is_not_without_a_container_while_that_is_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create(store, A, "box")
+    rename = os.rename
+    answers: list[bool] = []
+    look = threading.Thread(target=lambda: answers.append(store.containers.is_dangling("box")))
+
+    def renaming(source: str, target: str) -> None:
+        rename(source, target)
+        if source == made.path:
+            look.start()
+            time.sleep(0.3)  # it would have its answer long ago
+
+    monkeypatch.setattr(os, "rename", renaming)
+    store.containers.delete(A)
+    look.join()
+    assert answers == [False]
 
 
 def test_names_without_a_container(store: Store) -> None:

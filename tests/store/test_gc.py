@@ -121,6 +121,7 @@ def test_tables_of_owners(store: Store, store_path: Path) -> None:
 
 def test_locks(store: Store, store_path: Path) -> None:
     for name in ("references", "names", "new", "unused", "used"):
+        (store_path / "locks").mkdir(parents=True, exist_ok=True)
         with leases.lease(f"{store_path}/locks/{name}"):
             pass
     for name in ("references", "names", "unused", "used"):

@@ -109,7 +109,7 @@ class _Check:
         for identity in self._counted("containers", store.containers.ids()):
             self._look(functools.partial(examine, self._session, identity))
         for name in store.containers.dangling():
-            self._note(self._name(name))
+            self._look(functools.partial(self._name, name))
         return Checked(tuple(self._counts.items()), tuple(self._problems))
 
     def _counted(self, kind: str, found: Iterable[T]) -> list[T]:
@@ -318,7 +318,11 @@ class _Check:
                         os.unlink(path)
             away.take(self._store.trees.path(chain_id))
 
-    def _name(self, name: str) -> Finding:
+    def _name(self, name: str) -> Finding | None:
+        with store_errors("looking at the names"):
+            if not self._store.containers.is_dangling(name):
+                return None
+
         def remove() -> None:
             self._store.containers.remove_dangling(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 
-from udocker.errors import BadReplyError, StoreError, UdockerError
+from udocker.errors import BadReplyError, ContainerNotFound, StoreError, UdockerError
 from udocker.files import write_atomic
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.moment import moment
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 
 
 def examine(session: Session, identity: str) -> Finding | None:
-    """The first thing that is wrong with a container; None when there is none."""
-    return _Container(session, identity).examine()
+    """The first thing that is wrong with a container; None when there is none.
+
+    One that is being removed looks damaged for an instant: what is wrong with it is seen twice.
+    """
+    container = _Container(session, identity)
+    try:
+        return container.examine() and container.examine()
+    except ContainerNotFound:
+        return None
 
 
 class _Container:
@@ -75,7 +82,7 @@ class _Container:
         return None
 
     def _write(self, name: str, data: bytes) -> None:
-        write_atomic(f"{self._path}/{name}", data)
+        write_atomic(f"{self._path}/{name}", data, parents=False)
 
     def _record(self) -> Finding | None:
         try:

@@ -79,7 +79,7 @@ class Containers:
                 files.write_atomic(f"{directory}/config.json", container.config.raw)
             files.write_atomic(f"{directory}/container.json", _encode(container))
             os.makedirs(self._directory, exist_ok=True)
-            with leases.lease(self._lock):
+            with self._naming():
                 if name is not None:
                     self._claim(name, container.id)
                 os.rename(directory, self.path(container.id))
@@ -124,18 +124,27 @@ class Containers:
             files.lock_entry(container.path)
             if os.path.exists(f"{container.path}/{_REMOVE}"):
                 mark = makers.mark().encode()
-                files.write_atomic(f"{container.path}/{_REMOVE}", mark)
+                files.write_atomic(f"{container.path}/{_REMOVE}", mark, parents=False)
 
     def enter(self, container: Container) -> None:
-        """Let others see that this process, or the program it becomes, uses the container."""
+        """Let others see that this process, or the program it becomes, uses the container.
+
+        Raises ContainerNotFound where another process has removed it meanwhile.
+        """
         folder = f"{container.path}/{_USERS}"
         # On a full disk, or in a store that is only read, what is there can be run all the same.
         with contextlib.suppress(OSError):
-            os.makedirs(folder, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)  # alone: a container that is gone must not come back
             if len(os.listdir(folder)) > _MANY:
                 list(_users(container.path))
             with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
                 stream.write(os.uname().nodename)
+        if not os.path.isdir(container.path):
+            raise ContainerNotFound(
+                f"container {container.short_id} has just been removed",
+                hint="udocker ps lists them",
+            )
 
     def is_used(self, identity: str, runs: Callable[[str], bool] = lambda path: False) -> bool:
         """Whether ``remove`` would refuse."""
@@ -152,7 +161,7 @@ class Containers:
     def sweep(self) -> None:
         """Remove what ``left`` lists. Never fails."""
         for identity in self.left():
-            with contextlib.suppress(OSError, StoreError):
+            with contextlib.suppress(OSError, StoreError, ContainerNotFound):
                 self.delete(identity)
 
     def all(self) -> list[Container]:
@@ -202,9 +211,14 @@ class Containers:
             return []
         return [name for name in names if not name.startswith(".") and not self._owner(name)]
 
+    def is_dangling(self, name: str) -> bool:
+        """Whether the container of a name is gone, and not just coming or going. Raises OSError."""
+        with self._naming():
+            return os.path.lexists(f"{self._names}/{name}") and self._owner(name) is None
+
     def remove_dangling(self, name: str) -> None:
         """Remove a name unless a container has it. Raises StoreError."""
-        with store_errors("removing the name"), leases.lease(self._lock):
+        with store_errors("removing the name"), self._naming():
             if self._owner(name) is None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self._names}/{name}")
@@ -229,7 +243,8 @@ class Containers:
     def update(self, container: Container) -> None:
         """Write what has changed of a container. Raises StoreError."""
         with store_errors("changing the container"):
-            files.write_atomic(f"{container.path}/container.json", _encode(container))
+            path = f"{container.path}/container.json"
+            files.write_atomic(path, _encode(container), parents=False)
 
     def remove(
         self, text: str, force: bool = False, runs: Callable[[str], bool] = lambda path: False
@@ -249,23 +264,34 @@ class Containers:
     def delete(self, identity: str, force: bool = True) -> None:
         """Remove a container, its names and everything it wrote.
 
-        Raises ContainerInUse unless ``force``, StoreError.
+        Raises ContainerInUse unless ``force``, ContainerNotFound, StoreError.
         """
         with store_errors("removing the container"):
-            names = self._names_of(identity)
             os.makedirs(self._temporary, exist_ok=True)
             aside = f"{self._temporary}/{files.temporary_name()}"
-            os.rename(self.path(identity), aside)
-            if not force:
-                try:
-                    _check_unused(aside, identity[:12])  # it may have begun just now
-                except ContainerInUse:
-                    os.rename(aside, self.path(identity))
-                    raise
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self._names}/{name}")
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):  # on a full disk things can go without it
+                    stack.enter_context(self._naming())
+                self._take_away(identity, aside, force)
             files.remove_tree(aside)
+
+    def _take_away(self, identity: str, aside: str, force: bool) -> None:
+        names = self._names_of(identity)
+        try:
+            os.rename(self.path(identity), aside)
+        except FileNotFoundError:
+            raise ContainerNotFound(
+                f"no such container: {identity[:12]}", hint="udocker ps lists them"
+            ) from None
+        if not force:
+            try:
+                _check_unused(aside, identity[:12])  # it may have begun just now
+            except ContainerInUse:
+                os.rename(aside, self.path(identity))
+                raise
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._names}/{name}")
 
     def check_name(self, name: str) -> None:
         """Raise NameInUse or UsageError unless a container can be given ``name``."""
@@ -284,7 +310,7 @@ class Containers:
 
     def add_name(self, container: Container, name: str) -> None:
         """Give one more name. Raises NameInUse, UsageError, StoreError."""
-        with store_errors("naming the container"), leases.lease(self._lock):
+        with store_errors("naming the container"), self._naming():
             self._claim(name, container.id)
 
     def remove_name(self, name: str) -> None:
@@ -296,9 +322,16 @@ class Containers:
     def rename(self, old: str, new: str) -> None:
         """Replace a name. Raises ContainerNotFound, NameInUse, UsageError, StoreError."""
         self._check_taken(old)
-        with store_errors("renaming the container"), leases.lease(self._lock):
+        with store_errors("renaming the container"), self._naming():
             self.check_name(new)
             os.rename(f"{self._names}/{old}", f"{self._names}/{new}")
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Only one process at a time gives names, or removes a container. Raises OSError."""
+        os.makedirs(os.path.dirname(self._lock), exist_ok=True)
+        with leases.lease(self._lock):
+            yield
 
     def _check_taken(self, name: str) -> None:
         if not _NAME.fullmatch(name) or self._owner(name) is None:

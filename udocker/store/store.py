@@ -68,6 +68,7 @@ class Store:
         hexadecimal = sha256_hex(name.encode("utf-8", "surrogateescape"))
         with contextlib.ExitStack() as stack:
             with store_errors("using the store"):
+                os.makedirs(f"{self.topdir}/locks", exist_ok=True)
                 stack.enter_context(leases.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
             yield
 
