@@ -63,6 +63,14 @@ def test_a_new_container_has_its_directories_and_comes_back_whole(store: Store) 
     assert os.listdir(f"{store.topdir}/tmp") == []
 
 
+def test_what_was_removed_is_not_made_ready(store: Store) -> None:
+    made = create(store, A, "box")
+    store.containers.delete(A)
+    with pytest.raises(ContainerNotFound, match=f"container {A[:12]} has just been removed"):
+        store.containers.make_ready(made)
+    assert not os.path.exists(made.path)
+
+
 def test_a_plain_container_has_no_union(store: Store) -> None:
     with store.temporary() as directory:
         made = make_container(A, top=store.topdir, plain=True)

@@ -96,8 +96,10 @@ class Containers:
     def make_ready(self, container: Container) -> None:
         """Make the directories that a run needs: a container that never ran has none.
 
-        Raises StoreError.
+        Raises ContainerNotFound where another process has removed it meanwhile, StoreError.
         """
+        if container.form == UNION and not os.path.isdir(container.path):
+            raise _removed(container)
         if container.form == UNION:
             with store_errors("using the container"):
                 # In this order: where there is a work directory, an upper that is missing is lost.
@@ -141,10 +143,7 @@ class Containers:
             with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
                 stream.write(os.uname().nodename)
         if not os.path.isdir(container.path):
-            raise ContainerNotFound(
-                f"container {container.short_id} has just been removed",
-                hint="udocker ps lists them",
-            )
+            raise _removed(container)
 
     def is_used(self, identity: str, runs: Callable[[str], bool] = lambda path: False) -> bool:
         """Whether ``remove`` would refuse."""
@@ -423,6 +422,12 @@ class Containers:
             f"container {identity[:12]} is damaged: {self.path(identity)}",
             hint=f"udocker fsck --repair may mend it; udocker rm {identity[:12]} removes it",
         )
+
+
+def _removed(container: Container) -> ContainerNotFound:
+    return ContainerNotFound(
+        f"container {container.short_id} has just been removed", hint="udocker ps lists them"
+    )
 
 
 def _is_left(path: str) -> bool:
