@@ -31,6 +31,7 @@ _MODULES = (
     ("pull", "images"),
     ("images", "images"),
     ("rmi", "images"),
+    ("load", "archives"),
     ("ps", "containers"),
     ("rm", "containers"),
     ("name", "containers"),

@@ -6,6 +6,7 @@ from udocker.cli.commands import Command
 from udocker.cli.parser import FLAG, TEXT, Option, Syntax
 from udocker.cli.table import age, columns, megabytes
 from udocker.model.oci import Platform
+from udocker.model.place import Place
 from udocker.model.reference import Reference
 
 TYPE_CHECKING = False
@@ -36,7 +37,13 @@ def _pull(context: Context, parsed: Parsed) -> int:
     from udocker.ops.pull import pull
 
     session = context.session
-    pull(session, reference(session, parsed.words[0], parsed), platform(parsed))
+    place = Place.parse(parsed.words[0])
+    if place is None:
+        pull(session, reference(session, parsed.words[0], parsed), platform(parsed))
+    else:
+        from udocker.ops.load import load_one
+
+        context.print(load_one(session, place, platform(parsed)).spelled)
     return 0
 
 

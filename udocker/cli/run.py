@@ -66,14 +66,21 @@ def _run(context: Context, parsed: Parsed) -> int:
 
 
 def _create(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.create import create
+    from udocker.model.place import Place
+    from udocker.ops.create import create, in_file
 
     session = context.session
+    pull = parsed.text("pull") or "missing"
+    place = Place.parse(parsed.words[0])
+    if place is None:
+        image = reference(session, parsed.words[0], parsed)
+    else:
+        image, pull = in_file(session, place, pull, platform(parsed))
     container = create(
         session,
-        reference(session, parsed.words[0], parsed),
+        image,
         name=parsed.text("name"),
-        pull=parsed.text("pull") or "missing",
+        pull=pull,
         platform=platform(parsed),
         copy=parsed.flag("copy"),
     )

@@ -1,0 +1,75 @@
+"""load as people and scripts see it."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builders.archives import Image, docker_files, tar
+from builders.commands import Udocker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def udocker(tmp_path: Path) -> Udocker:
+    return Udocker(tmp_path)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "box.tar"
+    path.write_bytes(tar(docker_files((Image(), ["box:1", "q.io/box:2"]))))
+    return path
+
+
+class TestLoad:
+    def test_names_are_printed(self, udocker: Udocker, archive: Path) -> None:
+        ended = udocker("load", "-i", str(archive))
+        assert (ended.code, ended.out) == (0, "box:1\nq.io/box:2\n")
+        assert udocker("load", f"--input={archive}", "mine").out == "mine:latest\n"
+
+    def test_from_a_pipe(self, udocker: Udocker, archive: Path) -> None:
+        for words in (["load"], ["load", "-i", "-", "mine"]):
+            process = udocker.start(*words, stdin=subprocess.PIPE)
+            out, _ = process.communicate(archive.read_bytes())
+            assert process.returncode == 0
+            assert out.decode().split()[0] == ("mine:latest" if "mine" in words else "box:1")
+
+    def test_bad_input(self, udocker: Udocker, archive: Path) -> None:
+        ended = udocker("load", "-i", str(archive.parent / "absent"))
+        assert (ended.code, ended.out) == (125, "")
+        assert ended.err == f"udocker: no such file: {archive.parent}/absent\n"
+        ended = udocker("load", input="")
+        assert (ended.code, ended.out) == (125, "")
+        assert "udocker: standard input: it is empty\n" in ended.err
+        assert udocker("load", "-i", str(archive), "Bad Name").code == 2
+
+    def test_many_descriptors_are_not_left(self, udocker: Udocker, archive: Path) -> None:
+        ended = udocker("load", "-i", str(archive), env={"PYTHONWARNINGS": "error"})
+        assert (ended.code, "Warning" in ended.err) == (0, False)
+
+
+class TestPlaces:
+    def test_pull(self, udocker: Udocker, archive: Path) -> None:
+        assert udocker("pull", f"docker-archive:{archive}").out == "box:1\n"
+        assert udocker("pull", "docker-archive:box.tar:q.io/box:2").out == "q.io/box:2\n"
+        assert "no such image" in udocker("pull", "docker-archive:box.tar:other").err
+        assert "not an OCI image layout" in udocker("pull", "oci-archive:box.tar").err
+        assert udocker("pull", "oci:").code == 2
+
+    def test_create(self, udocker: Udocker, archive: Path) -> None:
+        ended = udocker("create", "--pull=never", f"docker-archive:{archive}")
+        assert (ended.code, ended.out) == (125, "")
+        assert "box:1 is not in the store" in ended.err
+        ended = udocker("create", "--name=c", f"docker-archive:{archive}")
+        assert ended.code == 0
+        assert udocker("ps").out.split()[-2:] == ["c", "docker.io/library/box:1"]
+        assert udocker("create", "--pull=never", f"docker-archive:{archive}").code == 0
+
+    def test_run_looks_for_a_container_first(self, udocker: Udocker, archive: Path) -> None:
+        ended = udocker("run", "--dry-run", "docker-archive:absent")
+        assert (ended.code, ended.err) == (125, "udocker: no such file: absent\n")
