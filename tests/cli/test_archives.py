@@ -1,4 +1,4 @@
-"""load as people and scripts see it."""
+"""load and save as people and scripts see it."""
 
 from __future__ import annotations
 
@@ -51,6 +51,29 @@ class TestLoad:
     def test_many_descriptors_are_not_left(self, udocker: Udocker, archive: Path) -> None:
         ended = udocker("load", "-i", str(archive), env={"PYTHONWARNINGS": "error"})
         assert (ended.code, "Warning" in ended.err) == (0, False)
+
+
+class TestSave:
+    def test_and_load(self, udocker: Udocker, archive: Path) -> None:
+        udocker("load", "-i", str(archive))
+        ended = udocker("save", "-q", "-o", "out.tar", "box:1")
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        assert udocker("load", "-i", "out.tar").out == "box:1\n"
+        assert udocker("save", "--format=oci-dir", "-oout", "q.io/box:2").code == 0
+        assert udocker("pull", "oci:out").out == "q.io/box:2\n"
+
+    def test_bad_input(self, udocker: Udocker, archive: Path) -> None:
+        assert udocker("save").code == 2
+        assert udocker("save", "--format=zip", "x").code == 2
+        ended = udocker("save", "-o", "out", "absent")
+        assert (ended.code, ended.err.splitlines()[0]) == (125, "udocker: no such image: absent")
+        udocker("load", "-i", str(archive))
+        ended = udocker("save", "-q", "-o", "absent/out", "box:1")
+        assert ended.code == 125
+        assert ended.err == (
+            "udocker: saving to absent/out: No such file or directory\n"
+            "  try: name a file that you may write, where there is room\n"
+        )
 
 
 class TestPlaces:

@@ -262,17 +262,19 @@ class TestPlatforms:
         assert record.platform == "linux/arm64"
         assert ["is made for linux/arm64" in text for text in session.report.warnings] == [True]
 
-    def test_saved_of_many(self, session: TestSession, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("saved", ["arm64", "amd64"])
+    def test_saved_of_many(self, session: TestSession, tmp_path: Path, saved: str) -> None:
         """containerd keeps the index of all platforms, and has the blobs of one."""
         layout = self.layout()
-        arm = Layout()
-        arm.image(Image(architecture="arm64"))
-        amd = Layout()
-        amd.image(Image())
-        for name in set(arm.files) - set(amd.files):
+        layouts = {}
+        for name in ("arm64", "amd64"):
+            layouts[name] = Layout()
+            layouts[name].image(Image(architecture=name))
+        other = layouts["amd64" if saved == "arm64" else "arm64"]
+        for name in set(other.files) - set(layouts[saved].files):
             del layout.files[name]
         [record] = load(session, write(tmp_path, layout.files))
-        assert record.platform == "linux/amd64"
+        assert record.platform == f"linux/{saved}"
 
 
 class TestLinks:

@@ -1,4 +1,4 @@
-"""load."""
+"""load, save."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def _load(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _save(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.save import save
+
+    form = parsed.text("format") or "docker-archive"
+    target = parsed.text("output") or "-"
+    if target == "-" and context.is_terminal:
+        raise UsageError("an archive is nothing for a terminal", hint="udocker save -o FILE …")
+    save(context.session, parsed.words, target, form)
+    return 0
+
+
 _LOAD = Syntax(
     usage="[OPTIONS] [NAME]",
     summary="Bring the images of an archive into the store, and print their names.",
@@ -48,4 +59,27 @@ _LOAD = Syntax(
         "before the first is visible."
     ),
 )
-COMMANDS = (Command("load", _LOAD, _load),)
+_SAVE = Syntax(
+    usage="[OPTIONS] IMAGE…",
+    summary="Write images as an archive that docker, podman, skopeo and udocker read.",
+    options=(
+        Option(("--output", "-o"), TEXT, "the file or directory to write; - is stdout", "FILE"),
+        Option(
+            ("--format",),
+            TEXT,
+            "docker-archive (default), oci-archive, or oci-dir",
+            "FORMAT",
+            ("docker-archive", "oci-archive", "oci-dir"),
+        ),
+        _QUIET,
+    ),
+    at_least=1,
+    at_most=None,
+    details=(
+        "docker-archive is what Docker 25 writes, and older programs read, too; oci-archive and\n"
+        "oci-dir are OCI image layouts. Layers are written as they came from their registry.\n"
+        "A file appears when it is whole and replaces what was there; a directory must not be\n"
+        "there, or be empty."
+    ),
+)
+COMMANDS = (Command("load", _LOAD, _load), Command("save", _SAVE, _save))

@@ -32,6 +32,7 @@ _MODULES = (
     ("images", "images"),
     ("rmi", "images"),
     ("load", "archives"),
+    ("save", "archives"),
     ("ps", "containers"),
     ("rm", "containers"),
     ("name", "containers"),
