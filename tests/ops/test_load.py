@@ -404,6 +404,21 @@ class TestHostile:
         files[config] = files[config] + b" "
         refused(session, write(tmp_path, files), VerificationError, "is damaged")
 
+    def test_layers_that_udocker_1_3_left_out(self, session: TestSession, tmp_path: Path) -> None:
+        """It lists a layer only once in all of the archive."""
+        one, two = Image(tar({"1": b""})), Image(tar({"1": b""}), tar({"2": b""}), tar({"2": b""}))
+        files = docker_files((one, ["a:1"]), (two, ["b:1"]))
+        entries = json.loads(files["manifest.json"])
+        entries[1]["Layers"] = entries[1]["Layers"][1:2]
+        files["manifest.json"] = json.dumps(entries).encode()
+        assert [record.config for record in load(session, write(tmp_path, files))] == [
+            one.id,
+            two.id,
+        ]
+        files["manifest.json"] = json.dumps(entries[1:]).encode()
+        with pytest.raises(BadReplyError, match="1 layers, its configuration 3"):
+            load(session, write(tmp_path, files))
+
     def test_the_second_of_two(self, session: TestSession, tmp_path: Path) -> None:
         """The first is not visible, either."""
         files = docker_files((Image(), ["a:1"]), (Image(tar({"x": b"1"})), ["b:1"]))

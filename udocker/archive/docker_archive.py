@@ -20,7 +20,7 @@ from udocker.verified import VerifiedReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, BinaryIO
 
     from udocker.archive.files import Files
@@ -121,10 +121,12 @@ def images(files: Files) -> tuple[ListedImage, ...]:
         raise BadReplyError(f"not JSON: {where}") from error
     if not isinstance(entries, list) or not entries:
         raise BadReplyError(f"not a list of images: {where}")
-    return tuple(_image(files, entry, where) for entry in entries)
+    known: dict[Digest, str] = {}
+    return tuple(_image(files, entry, where, known) for entry in entries)
 
 
-def _image(files: Files, entry: Any, where: str) -> ListedImage:
+def _image(files: Files, entry: Any, where: str, known: dict[Digest, str]) -> ListedImage:
+    """``known``: the layers of the images before."""
     if not isinstance(entry, dict):
         raise BadReplyError(f"not a list of images: {where}")
     paths = _strings(entry.get("Layers"), f"Layers in {where}")
@@ -137,12 +139,25 @@ def _image(files: Files, entry: Any, where: str) -> ListedImage:
         raise VerificationError(
             f"{files.name}/{place} is damaged: its bytes are {config.digest}", hint=INCOMPLETE
         )
-    if len(paths) != len(config.diff_ids):
+    layers = _complete(paths, config.diff_ids, known)
+    if len(layers) != len(config.diff_ids):
         raise BadReplyError(
             f"{where} gives {place} {len(paths)} layers, its configuration {len(config.diff_ids)}"
         )
+    known.update(zip(config.diff_ids, layers))
     names = _strings(entry.get("RepoTags"), f"RepoTags in {where}")
-    return ListedImage(files, tuple(dict.fromkeys(names)), config, paths)
+    return ListedImage(files, tuple(dict.fromkeys(names)), config, layers)
+
+
+def _complete(
+    paths: tuple[str, ...], diff_ids: Sequence[Digest], known: Mapping[Digest, str]
+) -> tuple[str, ...]:
+    """``paths`` with the layers that udocker 1.3 left out: those that it had listed before."""
+    new = [diff_id for diff_id in dict.fromkeys(diff_ids) if diff_id not in known]
+    if len(paths) == len(diff_ids) or len(paths) != len(new):
+        return paths
+    places = {**known, **dict(zip(new, paths))}
+    return tuple(places[diff_id] for diff_id in diff_ids)
 
 
 def _strings(items: Any, where: str) -> tuple[str, ...]:
