@@ -171,7 +171,9 @@ def test_from_others_and_to_others(
         manifest = json.loads((tmp_path / f"judged-{form}" / "manifest.json").read_bytes())
         assert manifest["config"]["digest"] == image_id(layout), form
         fresh = tmp_path / f"store-{form}"
-        assert udocker("pull", spelled(form, saved), store=fresh).out.strip() == name
+        place = spelled(form, saved)
+        assert udocker("run", "-q", "--rm", place, store=fresh).out == "here\n"
+        assert udocker("pull", place, store=fresh).out.strip() == name
         [again] = json.loads(udocker("images", "--json", store=fresh).out)
         assert again["id"] == image_id(layout), form
 

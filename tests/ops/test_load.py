@@ -8,6 +8,7 @@ import os
 import sys
 import tarfile
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -356,6 +357,7 @@ class TestHostile:
             ({"Config": 7}, BadReplyError, "without a Config"),
             ({"Layers": ["../x"]}, HostileArchiveError, "leads out"),
             ({"Layers": ["x"]}, BadReplyError, "missing"),
+            ({"Layers": ["y" * 100_000]}, BadReplyError, "/y{200}… is missing"),
             ({"Layers": []}, BadReplyError, "0 layers"),
             ({"Layers": "x"}, BadReplyError, "not a list of strings"),
             ({"Layers": [7]}, BadReplyError, "not a list of strings"),
@@ -504,6 +506,40 @@ class TestHostile:
         with pytest.raises(ArchiveLimitError, match="100000"):
             load(session, write(tmp_path, docker_files((image, ["a:1"]))))
         assert nothing_is_visible(session)
+
+
+def test_damaged_anywhere(store_path: Path, tmp_path: Path) -> None:
+    """It is refused, or what is loaded is what was saved."""
+    images = (Image(*TWO, packing="gzip"), Image())
+    seeds = (
+        tar(docker_files((images[0], ["a:1"]), (images[1], ["b:1"]))),
+        tar(docker_25_files(images[0], "a:1")),
+        tar(Layout().add(images[1], "a:1").files),
+        *(PACKERS[name](tar(docker_files((images[1], ["a:1"])))) for name in ("gzip", "xz")),
+    )
+    random = Random(1)
+    path = tmp_path / "damaged.tar"
+    outcomes = []
+    for number in range(150):
+        data = bytearray(random.choice(seeds))
+        for _ in range(random.choice((1, 4))):
+            at = random.randrange(len(data))
+            part = data[random.randrange(len(data)) :][: random.choice((1, 512))]
+            cut = random.choice((0, 1, 512))
+            data[at : at + cut] = random.choice((bytes(part), bytes([random.randrange(256)]), b""))
+        path.write_bytes(data)
+        session = make_session(store_path / str(number), host(), max_unpacked_bytes=1 << 20)
+        try:
+            loaded = {record.config for record in load(session, str(path))}
+            assert loaded <= {image.id for image in images}
+        except UdockerError:
+            loaded = set()
+            assert not list(session.store.images.all())
+            top = session.store.topdir
+            assert not os.path.isdir(f"{top}/tmp") or not os.listdir(f"{top}/tmp")
+        outcomes.append(bool(loaded))
+    assert True in outcomes
+    assert False in outcomes
 
 
 class TestOthers:

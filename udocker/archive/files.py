@@ -57,6 +57,7 @@ else:
 INCOMPLETE = "the copy of the image is incomplete: make it again"
 _NO_FOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20
+_SHOWN = 200  # characters
 _MOST_LINKS = 40  # in a row, as Linux has it
 
 
@@ -82,6 +83,11 @@ def reading(where: str) -> Iterator[None]:
         raise UdockerError(f"cannot read {where}: {error.strerror or error}") from error
 
 
+def _shown(path: str) -> str:
+    """A path for a message: whoever made the archive may have made it very long."""
+    return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
+
+
 def _parts(path: str, where: str) -> list[str]:
     """The parts of a path that a document of the archive names."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -97,7 +103,7 @@ class Directory:
         self.name = name
 
     def open(self, path: str) -> tuple[BinaryIO, int]:
-        where = f"{self.name}/{path}"
+        where = f"{self.name}/{_shown(path)}"
         *directories, last = _parts(path, where)
         with reading(where), contextlib.ExitStack() as stack:
             parent = os.open(self.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -109,7 +115,7 @@ class Directory:
             return stream, os.fstat(stream.fileno()).st_size
 
     def has(self, path: str) -> bool:
-        where = f"{self.name}/{path}"
+        where = f"{self.name}/{_shown(path)}"
         return os.path.lexists("/".join([self.name, *_parts(path, where)]))
 
 
@@ -136,7 +142,7 @@ class Members:
         self._places = places
 
     def open(self, path: str) -> tuple[BinaryIO, int]:
-        where = f"{self.name}/{path}"
+        where = f"{self.name}/{_shown(path)}"
         key = "/".join(_parts(path, where))
         for _ in range(_MOST_LINKS):
             place = self._places.get(key)
@@ -153,7 +159,7 @@ class Members:
         raise HostileArchiveError(f"{where}: its links lead in a circle")
 
     def has(self, path: str) -> bool:
-        return "/".join(_parts(path, f"{self.name}/{path}")) in self._places
+        return "/".join(_parts(path, f"{self.name}/{_shown(path)}")) in self._places
 
 
 class _Section(_Base):

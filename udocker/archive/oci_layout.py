@@ -135,7 +135,8 @@ class OciLayout:
                 f"no {what} for {platform}", hint=f"there is {', '.join(offered)}"
             )
         if absent:
-            raise BadReplyError(f"{self._where(absent[0])} is missing", hint=INCOMPLETE)
+            where = f"{self._path}/{_path(absent[0])}"
+            raise BadReplyError(f"{where} is missing", hint=INCOMPLETE)
         there = ", ".join(self.names()[:10])
         raise ImageNotFound(f"no {what}", hint=f"there is {there}" if there else None)
 

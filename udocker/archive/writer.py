@@ -118,7 +118,7 @@ def _layer_type(layer: Descriptor) -> str:
         return layer.media_type
     raise UdockerError(
         f"layer {layer.digest} is of a kind that OCI has not: {layer.media_type!r}",
-        hint="udocker save --format=docker-archive",
+        hint="udocker export writes the files of a container",
     )
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 PLATFORM = Option(("--platform",), TEXT, "os/arch[/variant] to take", "PLATFORM")
 REGISTRY = Option(("--registry",), TEXT, "the registry of a name that gives none", "HOST")
+PLACES = (
+    "IMAGE may lie in a file, as skopeo and podman spell it: docker-archive:FILE[:NAME],\n"
+    "oci-archive:FILE[:NAME], oci:DIR[:NAME]. It is then in the store by the name that the file\n"
+    "gives it, or else as localhost/FILE:latest. Of several NAME says which, or :@0, :@1 and so on."
+)
 
 
 def reference(session: Session, text: str, parsed: Parsed) -> Reference:
@@ -87,6 +92,7 @@ _PULL = Syntax(
     ),
     at_least=1,
     at_most=1,
+    details=PLACES,
 )
 _IMAGES = Syntax(
     usage="[OPTIONS]",

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Archived = Union[ListedImage, LayoutImage]
 
 _CHUNK = 1 << 20
+_SHOWN = 100  # characters of a name that the archive gives
 _ENDINGS = re.compile(r"(\.(tar|tgz|tzst|txz|tbz2|gz|zst|xz|bz2|oci|docker))+$")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
@@ -134,7 +135,7 @@ def _is_same(one: str, other: str) -> bool:
 def _choice(images: Sequence[tuple[tuple[str, ...], Archived]], place: Place | None = None) -> str:
     """The images to choose from, for a hint."""
     before = f"{place.kind}:{place.path}:" if place else ""
-    names = [names[0] if names else f"@{n}" for n, (names, _) in enumerate(images[:10])]
+    names = [names[0][:_SHOWN] if names else f"@{n}" for n, (names, _) in enumerate(images[:10])]
     return f"{'one of ' if before else 'without it; there is '}" + ", ".join(
         f"{before}{name}" for name in names
     )
