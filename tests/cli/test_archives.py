@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,19 @@ class TestLoad:
         assert (ended.code, ended.out) == (125, "")
         assert "udocker: standard input: it is empty\n" in ended.err
         assert udocker("load", "-i", str(archive), "Bad Name").code == 2
+
+    def test_standard_input_is_closed(self, udocker: Udocker) -> None:
+        process = udocker.start("load", preexec_fn=lambda: os.close(0))
+        out, err = process.communicate()
+        assert (process.returncode, out) == (125, b"")
+        assert err.startswith(b"udocker: standard input is closed\n")
+
+    def test_a_named_pipe(self, udocker: Udocker, archive: Path) -> None:
+        pipe = archive.with_name("pipe")
+        os.mkfifo(pipe)
+        process = udocker.start("load", "-q", "-i", str(pipe))
+        pipe.write_bytes(archive.read_bytes())
+        assert process.communicate()[0].split()[0] == b"box:1"
 
     def test_many_descriptors_are_not_left(self, udocker: Udocker, archive: Path) -> None:
         ended = udocker("load", "-i", str(archive), env={"PYTHONWARNINGS": "error"})

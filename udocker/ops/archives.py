@@ -63,6 +63,8 @@ def shown(path: str) -> str:
 def source(path: str) -> Iterator[BinaryIO]:
     """The bytes of a file or of standard input. Raises ImageNotFound, UdockerError."""
     if path == STDIN:
+        if sys.stdin is None:
+            raise UdockerError("standard input is closed", hint="name a file: -i FILE")
         yield sys.stdin.buffer
         return
     try:
