@@ -36,7 +36,7 @@ from udocker.errors import (
     UsageError,
     VerificationError,
 )
-from udocker.model.oci import OCI_INDEX, Manifest, Platform
+from udocker.model.oci import OCI_INDEX, OCI_MANIFEST, Manifest, Platform
 from udocker.model.place import Place
 from udocker.model.reference import Digest, Reference
 from udocker.ops.load import load, load_one
@@ -276,6 +276,25 @@ class TestPlatforms:
             del layout.files[name]
         [record] = load(session, write(tmp_path, layout.files))
         assert record.platform == f"linux/{saved}"
+
+
+class TestOtherContent:
+    """Layouts hold other things beside images."""
+
+    def layout(self) -> Layout:
+        layout = Layout()
+        empty = layout.blob(b"{}", "application/vnd.oci.empty.v1+json")
+        artifact = {"schemaVersion": 2, "config": empty, "layers": [empty]}
+        layout.tag(layout.document(artifact, OCI_MANIFEST), **{NAME: "signature:1"})
+        layout.tag(layout.document({}, "text/json"))
+        return layout
+
+    def test_beside_an_image(self, session: TestSession, tmp_path: Path) -> None:
+        layout = self.layout().add(Image(), "a:1")
+        assert names(load(session, write(tmp_path, layout.files))) == ["a:1"]
+
+    def test_alone(self, session: TestSession, tmp_path: Path) -> None:
+        refused(session, write(tmp_path, self.layout().files), ImageNotFound, "no image in")
 
 
 class TestLinks:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from udocker.model.reference import Digest
 
 _DOCUMENT_LIMIT = 4 << 20  # bytes, as registries limit manifests
+_EMPTY = "application/vnd.oci.empty.v1+json"
 _NESTING_LIMIT = 4  # indexes within indexes; one is usual
 # The second is often just a tag.
 _REFERENCE_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
@@ -100,9 +101,14 @@ class OciLayout:
         for name, entries in groups.items():
             # Of those without a name nobody knows whether they are one image.
             for alike in [entries] if name else [[entry] for entry in entries]:
-                image = self._choose(alike, name or None, platform, lenient)
+                try:
+                    image = self._choose(alike, name or None, platform, lenient)
+                except ImageNotFound:  # signatures, charts and whatever else people keep so
+                    continue
                 names, _ = found.get(image.manifest.digest, ((), image))
                 found[image.manifest.digest] = ((*names, name) if name else names, image)
+        if not found:
+            raise ImageNotFound(f"no image in {self._path}")
         return tuple(found.values())
 
     def _choose(
@@ -122,13 +128,17 @@ class OciLayout:
                 continue
             if platform is None or told is None or platform.accepts(told):
                 image = self._image(entry)
+                if image is None:
+                    continue
                 # Often no descriptor tells the platform; the configuration always does.
                 told = told or image.config.platform
                 if platform is None or platform.accepts(told):
                     return image
             offered.setdefault(str(told), entry)
         if lenient and len(offered) == 1:
-            return self._image(*offered.values())
+            only = self._image(*offered.values())
+            if only is not None:
+                return only
         what = f"{name or 'image'} in {self._path}"
         if offered:
             raise NoMatchingPlatform(
@@ -198,9 +208,12 @@ class OciLayout:
                 index = Index.parse(self._blob(entry), entry.media_type, self._where(entry))
                 yield from self._manifests(index.manifests, depth + 1, seen)
 
-    def _image(self, entry: Descriptor) -> LayoutImage:
+    def _image(self, entry: Descriptor) -> LayoutImage | None:
+        """None for what is no image: manifest.md, "Guidelines for Artifact Usage"."""
         where = self._where(entry)
         manifest = Manifest.parse(self._blob(entry), entry.media_type, where)
+        if manifest.config.media_type == _EMPTY:
+            return None
         config = ImageConfig.parse(self._blob(manifest.config), self._where(manifest.config))
         layers, diff_ids = len(manifest.layers), len(config.diff_ids)
         if layers != diff_ids:
