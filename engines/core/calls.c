@@ -8,6 +8,11 @@
 #include "union.h"
 #include "union_native.h"
 
+enum {
+    LOOK_AGAIN = -4000, /* no errno: what was found is not there any more */
+    MOST_TRIES = 8,
+};
+
 static enum last last_by(const struct row *row, const long *argument) {
     long flags = row->flags == NONE ? 0 : argument[row->flags];
     switch ((enum rule)row->last) {
@@ -239,11 +244,11 @@ static enum pinned what_to_hold(const struct mount *mount, const char *host, enu
                : THE_NAME;
 }
 
-/* Whether another process has removed a file since it was found: a whiteout is there, and held. */
-static bool is_gone(const char *host) {
+/* Whether another process has put something since in place of a file: what is there is held. */
+static bool is_another(const char *host) {
     struct status status;
     return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, 0, 0, 0) == 0 &&
-           union_is_whiteout(&status);
+           (union_is_whiteout(&status) || (status.mode & S_IFMT) == S_IFLNK);
 }
 
 /* The call on a host path, which is held meanwhile. */
@@ -257,8 +262,8 @@ static long on_host(struct process *process, const struct call *call, enum last 
         return held;
     }
     long result = carry_out_on_host(process, call, space->mount);
-    if (result == -EPERM && space->is_entry && is_gone(space->host)) {
-        result = -ENOENT;
+    if (result == -EPERM && space->is_entry && last == FOLLOW && is_another(space->host)) {
+        result = LOOK_AGAIN;
     }
     pin_end(held);
     return result;
@@ -293,8 +298,8 @@ static long on_resolved(struct process *process, const struct row *row, struct c
     return result < 0 ? result : on_host(process, call, last, space);
 }
 
-static long one_path(struct process *process, const struct row *row, const struct call *call,
-                     struct workspace *space) {
+static long find_and_do(struct process *process, const struct row *row, const struct call *call,
+                        struct workspace *space) {
     struct call changed = *call;
     long *argument = changed.argument;
     long dirfd = row->dirfd == NONE ? AT_FDCWD : argument[row->dirfd];
@@ -318,6 +323,15 @@ static long one_path(struct process *process, const struct row *row, const struc
         argument[row->dirfd] = AT_FDCWD;
     }
     return on_resolved(process, row, &changed, last, space);
+}
+
+static long one_path(struct process *process, const struct row *row, const struct call *call,
+                     struct workspace *space) {
+    long result = LOOK_AGAIN;
+    for (int tries = 0; result == LOOK_AGAIN && tries < MOST_TRIES; tries++) {
+        result = find_and_do(process, row, call, space);
+    }
+    return result == LOOK_AGAIN ? -ENOENT : result;
 }
 
 /* Put the answer in place of a path and its descriptor. */

@@ -56,7 +56,7 @@ def test_bytes(session: TestSession) -> None:
     assert session.report.warnings == []
     check_space(session, "x", [layer(1_000_000)], [layer(1_100_000)])
     assert session.report.warnings == [
-        "x may not fit: it will need about 4300000 bytes, 4096000 are free"
+        "x: it may not fit: it will need about 4300000 bytes, 4096000 are free"
     ]
     with pytest.raises(NoSpaceError, match="needs more than 4100000 bytes, 4096000 are") as caught:
         check_space(session, "x", [layer(2_000_000)], [layer(2_000_000), layer(100_000)])

@@ -5,16 +5,11 @@ https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-
+from udocker.archive.files import INCOMPLETE, Directory, document, reading
 from udocker.errors import (
     BadReplyError,
-    HostileArchiveError,
     ImageNotFound,
     NoMatchingPlatform,
-    UdockerError,
     VerificationError,
 )
 from udocker.model.oci import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, ImageConfig, Index, Manifest
@@ -24,18 +19,18 @@ from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, BinaryIO
 
+    from udocker.archive.files import Files
     from udocker.model.oci import Descriptor, Platform
     from udocker.model.reference import Digest
 
 _DOCUMENT_LIMIT = 4 << 20  # bytes, as registries limit manifests
+_EMPTY = "application/vnd.oci.empty.v1+json"
 _NESTING_LIMIT = 4  # indexes within indexes; one is usual
 # The second is often just a tag.
 _REFERENCE_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-_INCOMPLETE = "the copy of the image is incomplete: make it again"
-_NO_FOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @value
@@ -66,13 +61,15 @@ class LayoutImage:
 
 
 class OciLayout:
-    """The layout in the directory ``path``. Nothing is read before it is asked for.
+    """The layout in the directory ``path``, or in ``files``.
 
-    A layout may come from anywhere: no link in it is followed, nothing outside is read.
+    Nothing is read before it is asked for. A layout may come from anywhere: nothing outside of it
+    is read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, files: Files | None = None) -> None:
         self._path = path
+        self._files = files or Directory(path)
 
     def names(self) -> tuple[str, ...]:
         """The reference names in index.json, in its order. Raises as ``image`` does."""
@@ -89,20 +86,68 @@ class OciLayout:
         says, VerificationError and HostileArchiveError.
         """
         named = [e for e, names in self._entries() if reference_name in (None, *names)]
-        offered: list[str] = []
-        for entry in self._manifests(named, 0, set()):
+        return self._choose(named, reference_name, platform, lenient=False)
+
+    def images(
+        self, platform: Platform, lenient: bool = False
+    ) -> tuple[tuple[tuple[str, ...], LayoutImage], ...]:
+        """Every image for that platform, once, with its names; it may have none.
+
+        ``lenient``: where there is but one platform it serves any. Raises as ``image`` does.
+        """
+        groups: dict[str, list[Descriptor]] = {}
+        for entry, names in self._entries():
+            groups.setdefault(names[0] if names else "", []).append(entry)
+        found: dict[Digest, tuple[tuple[str, ...], LayoutImage]] = {}
+        for name, entries in groups.items():
+            # Of those without a name nobody knows whether they are one image.
+            for alike in [entries] if name else [[entry] for entry in entries]:
+                try:
+                    image = self._choose(alike, name or None, platform, lenient)
+                except ImageNotFound:  # signatures, charts and whatever else people keep so
+                    continue
+                names, _ = found.get(image.manifest.digest, ((), image))
+                found[image.manifest.digest] = ((*names, name) if name else names, image)
+        if not found:
+            raise ImageNotFound(f"no image in {self._path}")
+        return tuple(found.values())
+
+    def _choose(
+        self,
+        entries: Sequence[Descriptor],
+        name: str | None,
+        platform: Platform | None,
+        lenient: bool,
+    ) -> LayoutImage:
+        offered: dict[str, Descriptor] = {}
+        absent: list[Descriptor] = []
+        for entry in self._manifests(entries, 0, set()):
             told = entry.platform
+            # One platform may have been saved of many.
+            if not self._files.has(_path(entry)):
+                absent.append(entry)
+                continue
             if platform is None or told is None or platform.accepts(told):
                 image = self._image(entry)
+                if image is None:
+                    continue
                 # Often no descriptor tells the platform; the configuration always does.
                 told = told or image.config.platform
                 if platform is None or platform.accepts(told):
                     return image
-            offered.append(str(told))
-        what = f"{reference_name or 'image'} in {self._path}"
+            offered.setdefault(str(told), entry)
+        if lenient and len(offered) == 1:
+            only = self._image(*offered.values())
+            if only is not None:
+                return only
+        what = f"{name or 'image'} in {self._path}"
         if offered:
-            there = ", ".join(dict.fromkeys(offered))
-            raise NoMatchingPlatform(f"no {what} for {platform}", hint=f"there is {there}")
+            raise NoMatchingPlatform(
+                f"no {what} for {platform}", hint=f"there is {', '.join(offered)}"
+            )
+        if absent:
+            where = f"{self._path}/{_path(absent[0])}"
+            raise BadReplyError(f"{where} is missing", hint=INCOMPLETE)
         there = ", ".join(self.names()[:10])
         raise ImageNotFound(f"no {what}", hint=f"there is {there}" if there else None)
 
@@ -112,14 +157,12 @@ class OciLayout:
         Raises VerificationError, BadReplyError for a blob that is not there, and
         HostileArchiveError for one that is not a file.
         """
-        digest = descriptor.digest
-        stream = self._file(f"blobs/{digest.algorithm}/{digest.hex}")
-        size = os.fstat(stream.fileno()).st_size
+        stream, size = self._files.open(_path(descriptor))
         if size != descriptor.size:
             stream.close()
             raise VerificationError(
                 f"{self._where(descriptor)} has {counted(size, 'bytes')}, not {descriptor.size}",
-                hint=_INCOMPLETE,
+                hint=INCOMPLETE,
             )
         return VerifiedReader(stream, descriptor)
 
@@ -127,7 +170,7 @@ class OciLayout:
         """The descriptors of index.json, and the names that it gives each."""
         where = f"{self._path}/index.json"
         self._check_version()
-        raw = self._document("index.json")
+        raw = document(self._files, "index.json", _DOCUMENT_LIMIT)
         index = Index.parse(raw, OCI_INDEX, where)
         annotated = _json(raw, where)["manifests"]
         return [(entry, _names(data)) for entry, data in zip(index.manifests, annotated)]
@@ -135,7 +178,7 @@ class OciLayout:
     def _check_version(self) -> None:
         where = f"{self._path}/oci-layout"
         try:
-            raw = self._document("oci-layout")
+            raw = document(self._files, "oci-layout", _DOCUMENT_LIMIT)
         except BadReplyError as error:
             raise ImageNotFound(
                 f"not an OCI image layout: {error.message}",
@@ -166,9 +209,12 @@ class OciLayout:
                 index = Index.parse(self._blob(entry), entry.media_type, self._where(entry))
                 yield from self._manifests(index.manifests, depth + 1, seen)
 
-    def _image(self, entry: Descriptor) -> LayoutImage:
+    def _image(self, entry: Descriptor) -> LayoutImage | None:
+        """None for what is no image: manifest.md, "Guidelines for Artifact Usage"."""
         where = self._where(entry)
         manifest = Manifest.parse(self._blob(entry), entry.media_type, where)
+        if manifest.config.media_type == _EMPTY:
+            return None
         config = ImageConfig.parse(self._blob(manifest.config), self._where(manifest.config))
         layers, diff_ids = len(manifest.layers), len(config.diff_ids)
         if layers != diff_ids:
@@ -185,49 +231,13 @@ class OciLayout:
         where = self._where(descriptor)
         if descriptor.size > _DOCUMENT_LIMIT:
             raise BadReplyError(f"{where} is too large for a document: {descriptor.size} bytes")
-        with self.open(descriptor) as stream, self._reading(where):
+        with self.open(descriptor) as stream, reading(where):
             return stream.read()
 
-    def _document(self, name: str) -> bytes:
-        """A file that no digest vouches for, whole."""
-        where = f"{self._path}/{name}"
-        with self._file(name) as stream, self._reading(where):
-            raw = stream.read(_DOCUMENT_LIMIT + 1)
-        if len(raw) > _DOCUMENT_LIMIT:
-            raise BadReplyError(f"{where} is too large for a document")
-        return raw
 
-    def _file(self, name: str) -> BinaryIO:
-        """Open a file of the layout, whose parts may be directories and files and nothing else."""
-        *directories, last = name.split("/")
-        where = f"{self._path}/{name}"
-        with self._reading(where), contextlib.ExitStack() as stack:
-            parent = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, parent)
-            for part in directories:
-                parent = _open_below(parent, part, stat.S_ISDIR, where)
-                stack.callback(os.close, parent)
-            return open(_open_below(parent, last, stat.S_ISREG, where), "rb")
-
-    @contextlib.contextmanager
-    def _reading(self, where: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise BadReplyError(f"{where} is missing", hint=_INCOMPLETE) from error
-        except OSError as error:
-            raise UdockerError(f"cannot read {where}: {error.strerror or error}") from error
-
-
-def _open_below(parent: int, part: str, wanted: Callable[[int], bool], where: str) -> int:
-    mode = os.stat(part, dir_fd=parent, follow_symlinks=False).st_mode
-    if not wanted(mode):
-        link = stat.S_ISLNK(mode)
-        raise HostileArchiveError(
-            f"{where}: {part} is {'a symbolic link' if link else 'of the wrong file type'}",
-            hint="cp -rL makes a copy of the layout without links" if link else None,
-        )
-    return os.open(part, _NO_FOLLOW, dir_fd=parent)
+def _path(descriptor: Descriptor) -> str:
+    """Where a layout has a blob."""
+    return f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.hex}"
 
 
 def _names(entry: Any) -> tuple[str, ...]:

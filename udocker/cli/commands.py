@@ -33,6 +33,8 @@ _MODULES = (
     ("tag", "images"),
     ("import", "images"),
     ("rmi", "images"),
+    ("load", "archives"),
+    ("save", "archives"),
     ("ps", "containers"),
     ("rm", "containers"),
     ("name", "containers"),

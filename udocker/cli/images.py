@@ -6,6 +6,7 @@ from udocker.cli.commands import Command
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.cli.table import age, columns, megabytes
 from udocker.model.oci import Platform
+from udocker.model.place import Place
 from udocker.model.reference import Reference
 
 TYPE_CHECKING = False
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 PLATFORM = Option(("--platform",), TEXT, "os/arch[/variant] to take", "PLATFORM")
 REGISTRY = Option(("--registry",), TEXT, "the registry of a name that gives none", "HOST")
+PLACES = (
+    "IMAGE may lie in a file, as skopeo and podman spell it: docker-archive:FILE[:NAME],\n"
+    "oci-archive:FILE[:NAME], oci:DIR[:NAME]. It is then in the store by the name that the file\n"
+    "gives it, or else as localhost/FILE:latest. Of several NAME says which, or :@0, :@1 and so on."
+)
 
 
 def reference(session: Session, text: str, parsed: Parsed) -> Reference:
@@ -36,7 +42,13 @@ def _pull(context: Context, parsed: Parsed) -> int:
     from udocker.ops.pull import pull
 
     session = context.session
-    pull(session, reference(session, parsed.words[0], parsed), platform(parsed))
+    place = Place.parse(parsed.words[0])
+    if place is None:
+        pull(session, reference(session, parsed.words[0], parsed), platform(parsed))
+    else:
+        from udocker.ops.load import load_one
+
+        context.print(load_one(session, place, platform(parsed)).spelled)
     return 0
 
 
@@ -122,6 +134,7 @@ _PULL = Syntax(
     ),
     at_least=1,
     at_most=1,
+    details=PLACES,
 )
 _IMAGES = Syntax(
     usage="[OPTIONS]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLATFORM, REGISTRY, platform, reference
+from udocker.cli.images import PLACES, PLATFORM, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.model.run import RunRequest
 
@@ -66,14 +66,21 @@ def _run(context: Context, parsed: Parsed) -> int:
 
 
 def _create(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.create import create
+    from udocker.model.place import Place
+    from udocker.ops.create import create, in_file
 
     session = context.session
+    pull = parsed.text("pull") or "missing"
+    place = Place.parse(parsed.words[0])
+    if place is None:
+        image = reference(session, parsed.words[0], parsed)
+    else:
+        image, pull = in_file(session, place, pull, platform(parsed))
     container = create(
         session,
-        reference(session, parsed.words[0], parsed),
+        image,
         name=parsed.text("name"),
-        pull=parsed.text("pull") or "missing",
+        pull=pull,
         platform=platform(parsed),
         copy=parsed.flag("copy"),
     )
@@ -113,7 +120,8 @@ _RUN = Syntax(
     passes_on=True,
     details=(
         "Exit status: the command's own (128+N when signal N ended it); 125 udocker failed,\n"
-        "126 the command cannot be executed, 127 it is not there, 2 the command line is wrong."
+        "126 the command cannot be executed, 127 it is not there, 2 the command line is wrong.\n"
+        f"{PLACES}"
     ),
 )
 _CREATE = Syntax(
@@ -130,5 +138,6 @@ _CREATE = Syntax(
     ),
     at_least=1,
     at_most=1,
+    details=PLACES,
 )
 COMMANDS = (Command("run", _RUN, _run), Command("create", _CREATE, _create))

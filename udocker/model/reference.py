@@ -115,6 +115,11 @@ class Reference:
         return name
 
     @property
+    def spelled(self) -> str:
+        """``familiar`` with tag or digest: a name for lists, and for the next command."""
+        return self.familiar + (f":{self.tag}" if self.tag else f"@{self.digest}")
+
+    @property
     def selector(self) -> str:
         """What a registry is asked for: the digest, else the tag."""
         return str(self.digest) if self.digest else str(self.tag)

@@ -15,6 +15,7 @@ from udocker.ops.space import used
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.oci import Platform
+    from udocker.model.place import Place
     from udocker.model.reference import Reference
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
@@ -80,6 +81,18 @@ def ensure_image(
     from udocker.ops.pull import pull as pull_image
 
     return pull_image(session, reference, platform)
+
+
+def in_file(
+    session: Session, place: Place, pull: str, platform: Platform | None
+) -> tuple[Reference, str]:
+    """The name of an image in a file, which is in the store from now on, and how to ``pull`` it.
+
+    For ``never`` it is only looked what it is called. Raises UdockerError.
+    """
+    from udocker.ops.load import load_one
+
+    return load_one(session, place, platform, dry=pull == NEVER), NEVER
 
 
 def private_copy(session: Session, container: Container, mode: str = "") -> Container:

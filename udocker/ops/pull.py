@@ -18,7 +18,7 @@ from udocker.wording import counted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeVar
 
     from udocker.model.image import BlobSink, Layer
     from udocker.ops.session import Session
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from udocker.store.arrivals import Arrivals
     from udocker.store.blobs import Blobs
     from udocker.unpack.tree import Builder
+
+    T = TypeVar("T")
 
 _CHUNK = 1 << 20  # bytes
 _MAX_WORKERS = 8  # threads that unpack; each has about a megabyte, and files open
@@ -65,6 +67,24 @@ class ArrivingLayer:
         return self.stored.open()
 
 
+@value
+class Source:
+    """An image that is not here yet: what is done with it, for messages; its documents, verified;
+    and ``download(missing, sink, check)``, which brings layers into sinks.
+
+    ``check`` is to be called at least once a second; it, and ``download``, raise UdockerError.
+    ``is_near``: layers cost little to have, also where their tree is here already.
+    """
+
+    doing: str
+    manifest: Manifest
+    config: ImageConfig
+    download: Callable[
+        [Sequence[Descriptor], Callable[[Descriptor], BlobSink], Callable[[], None]], None
+    ]
+    is_near: bool = False
+
+
 def pull(session: Session, reference: Reference, platform: Platform | None = None) -> ImageRecord:
     """Fetch ``reference`` for ``platform`` (None: this host's) and unpack it.
 
@@ -82,7 +102,7 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
     with session.store.lease(name, waiting), session.store.pulling():
         registry = _registry(session)
         remote = registry.resolve(reference, wanted)
-        _check(remote.manifest, remote.config, str(reference))
+        check_layers(remote.manifest, remote.config, str(reference))
         if not wanted.accepts(remote.config.platform):
             report.warn(f"{reference} is made for {remote.config.platform}, not for {wanted}")
         known = _known(session, reference, remote)
@@ -129,7 +149,7 @@ def install(
     index: Digest | None = None,
 ) -> ImageRecord:
     """Unpack ``layers`` unless their tree is here, then make the image visible by its name."""
-    _check(manifest, config, str(reference))
+    check_layers(manifest, config, str(reference))
     record = ImageRecord(
         reference=reference.canonical,
         manifest=manifest.digest,
@@ -273,26 +293,43 @@ def _go_on(builder: Builder, arrivals: Arrivals) -> None:
 def _fetch(
     session: Session, registry: Registry, reference: Reference, remote: RemoteImage
 ) -> ImageRecord:
-    blobs = session.store.blobs
-    unique = {layer.digest: layer for layer in remote.manifest.layers}
+    index = None if remote.digest == remote.manifest.digest else remote.digest
+
+    def finish(layers: Sequence[StoredLayer]) -> ImageRecord:
+        return install(session, reference, remote.manifest, remote.config, layers, index=index)
+
+    download = functools.partial(registry.download, reference)
+    source = Source(f"pulling {reference}", remote.manifest, remote.config, download)
+    record = bring(session, source, finish)
+    session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
+    return record
+
+
+def bring(session: Session, source: Source, finish: Callable[[Sequence[StoredLayer]], T]) -> T:
+    """Bring what is missing of an image, unpack it, and do ``finish`` with its layers.
+
+    ``finish`` makes the tree where that is still missing. Raises UdockerError.
+    """
+    blobs, manifest, config = session.store.blobs, source.manifest, source.config
+    unique = {layer.digest: layer for layer in manifest.layers}
     layers = [
         StoredLayer(blobs, descriptor, diff_id)
-        for descriptor, diff_id in zip(remote.manifest.layers, remote.config.diff_ids)
+        for descriptor, diff_id in zip(manifest.layers, config.diff_ids)
     ]
-    index = None if remote.digest == remote.manifest.digest else remote.digest
     mended = False
     while True:
         missing = [layer for layer in unique.values() if not blobs.has(layer)]
-        if missing and not session.store.trees.has(remote.config.chain_id):
-            check_space(session, str(reference), missing, remote.manifest.layers)
+        if missing and not session.store.trees.has(config.chain_id):
+            check_space(session, source.doing, missing, manifest.layers)
         try:
-            if missing and not session.store.trees.has(remote.config.chain_id):
-                download = functools.partial(registry.download, reference, missing)
-                _fetch_and_unpack(session, remote.config.chain_id, layers, missing, download)
+            if missing and not session.store.trees.has(config.chain_id):
+                download = functools.partial(source.download, missing)
+                _fetch_and_unpack(session, config.chain_id, layers, missing, download)
                 missing = []
-            record = install(
-                session, reference, remote.manifest, remote.config, layers, index=index
-            )
+            elif missing and source.is_near:
+                source.download(missing, blobs.sink, lambda: None)
+                missing = []
+            return finish(layers)
         except (VerificationError, UnpackError):
             # A damaged one may have ended the fetch of others.
             here = [layer for layer in unique.values() if blobs.has(layer)]
@@ -303,9 +340,6 @@ def _fetch(
             # Another process may have removed an image that had layers in common with ours.
             if all(blobs.has(layer) for layer in unique.values() if layer not in missing):
                 raise
-        else:
-            session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
-            return record
 
 
 def _remove_damaged(blobs: Blobs, layers: Iterable[Descriptor]) -> bool:
@@ -327,7 +361,8 @@ def is_sound(blobs: Blobs, layer: Descriptor) -> bool:
     return True
 
 
-def _check(manifest: Manifest, config: ImageConfig, name: str) -> None:
+def check_layers(manifest: Manifest, config: ImageConfig, name: str) -> None:
+    """Raise BadReplyError where ``name`` is not an image that can be run."""
     if not manifest.layers:
         raise BadReplyError(f"{name} has no layers: it is not an image that can be run")
     if len(manifest.layers) != len(config.diff_ids):

@@ -7,6 +7,7 @@ import os
 from udocker.engine import table
 from udocker.errors import ContainerNotFound, StoreError, UdockerError, UsageError
 from udocker.model.container import UNION
+from udocker.model.place import Place
 from udocker.model.reference import Reference
 from udocker.model.run import Root
 from udocker.model.value import replace
@@ -218,25 +219,34 @@ def _container(
                 hint=f"udocker rename {request.target} {request.name}",
             )
         return existing, False
-    from udocker.ops.create import create
+    from udocker.ops.create import create, in_file
 
-    try:
-        reference = Reference.parse(request.target, request.registry or session.config.registry)
-    except UsageError as error:
-        raise ContainerNotFound(
-            f"no such container, and not an image name: {request.target}", hint=error.hint
-        ) from error
+    place = Place.parse(request.target)
+    if place is None:
+        reference = _reference(session, request)
     _check_early(session, request)
+    pull = request.pull
+    if place is not None:
+        reference, pull = in_file(session, place, pull, _platform(request))
     container = create(
         session,
         reference,
         name=request.name,
-        pull=request.pull,
+        pull=pull,
         platform=_platform(request),
         remove=request.remove,
         trial=trial,
     )
     return container, True
+
+
+def _reference(session: Session, request: RunRequest) -> Reference:
+    try:
+        return Reference.parse(request.target, request.registry or session.config.registry)
+    except UsageError as error:
+        raise ContainerNotFound(
+            f"no such container, and not an image name: {request.target}", hint=error.hint
+        ) from error
 
 
 def _check_early(session: Session, request: RunRequest) -> None:

@@ -27,14 +27,14 @@ _HINT = "free some space (udocker prune, rm, rmi) or move the store: UDOCKER_DIR
 
 def check_space(
     session: Session,
-    name: str,
+    doing: str,
     missing: Sequence[Descriptor],
     layers: Sequence[Descriptor],
 ) -> None:
     """Refuse what cannot fit: ``missing`` are to be fetched, ``layers`` to be unpacked.
 
-    How large a layer is unpacked nobody knows before: hardly ever smaller than it is compressed.
-    Raises NoSpaceError.
+    ``doing`` says for what: "pulling NAME". How large a layer is unpacked nobody knows before:
+    hardly ever smaller than it is compressed. Raises NoSpaceError.
     """
     fetched = sum(layer.size for layer in missing)
     packed = sum(layer.size for layer in layers)
@@ -46,21 +46,21 @@ def check_space(
     free = Usage(disk.f_bavail * disk.f_frsize, disk.f_favail)
     if needed.bytes > free.bytes:
         raise NoSpaceError(
-            f"pulling {name}: No space left on device: it needs more than {needed.bytes} bytes, "
+            f"{doing}: No space left on device: it needs more than {needed.bytes} bytes, "
             f"{free.bytes} are free: {top}",
             hint=_HINT,
         )
     # Some filesystems count no inodes.
     if disk.f_files and needed.entries > free.entries:
         raise NoSpaceError(
-            f"pulling {name}: No space left on device: it needs more than {needed.entries} inodes, "
+            f"{doing}: No space left on device: it needs more than {needed.entries} inodes, "
             f"{free.entries} are free: {top}",
             hint=_HINT,
         )
     likely = fetched + _USUAL_RATIO * packed
     if likely > free.bytes:
         session.report.warn(
-            f"{name} may not fit: it will need about {likely} bytes, {free.bytes} are free"
+            f"{doing}: it may not fit: it will need about {likely} bytes, {free.bytes} are free"
         )
 
 

@@ -116,6 +116,12 @@ class LayerStream:
             size -= len(piece)
             yield piece
 
+    def pass_over(self, size: int) -> int:
+        """Go on behind the next ``size`` bytes; how many of them are missing."""
+        for piece in self.pieces(size):
+            size -= len(piece)
+        return size
+
     def held(self) -> tuple[bytes, int]:
         """Bytes at hand, and where in them the next one is; ``skip`` takes some."""
         return self._chunk, self._at

@@ -224,9 +224,7 @@ class Archive:
         """Pass over what is left of the current data."""
         left = self._left + self._padding
         self._left = self._padding = 0
-        for piece in self._stream.pieces(left):
-            left -= len(piece)
-        if left:
+        if left and self._stream.pass_over(left):
             raise self._truncated()
 
     def _truncated(self) -> UnpackError:
