@@ -35,7 +35,9 @@ class Ground:
         """podman with all it keeps under ``store``."""
         base = self.scratch / store
         return [
-            *("podman", "--root", f"{base}/root", "--runroot", f"{base}/run"),
+            # Its default here would be to copy all files for each layer.
+            *("podman", "--storage-driver=overlay"),
+            *("--root", f"{base}/root", "--runroot", f"{base}/run"),
             *("--tmpdir", f"{base}/tmp", "--cgroup-manager=cgroupfs", "--events-backend=file"),
             *("--runtime", "/usr/sbin/runc"),
         ]
