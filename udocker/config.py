@@ -218,7 +218,7 @@ def load(
     ``config_file`` is read in place of the files of the user and of the store. Raises
     ConfigError, naming the file and the key.
     """
-    home = _home(environ)
+    home = home_directory(environ)
     default_top = os.path.join(home or f"/tmp/udocker-{os.getuid()}", ".udocker")
     fields: dict[str, Any] = {"topdir": default_top}
     _read_file("/etc/udocker.conf", fields, required=False)
@@ -235,7 +235,7 @@ def load(
     return Config(**fields)
 
 
-def _home(environ: Mapping[str, str]) -> str:
+def home_directory(environ: Mapping[str, str]) -> str:
     """The home directory, "" when there is none. A batch job may have no HOME."""
     home = environ.get("HOME", "")
     if home.startswith("/"):

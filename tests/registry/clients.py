@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from udocker.errors import VerificationError
 from udocker.model.oci import Descriptor, Platform
 from udocker.model.reference import Reference
-from udocker.registry.auth import DockerConfig
+from udocker.registry.authfile import AuthFile
 from udocker.registry.http import Settings
+from udocker.registry.logins import Logins
 from udocker.registry.remote import Registry
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class Client:
     def __init__(self, config: Path, settings: Settings) -> None:
         self.reporter = RecordingReporter()
         self.sinks = Sinks()
-        self.registry = Registry(settings, DockerConfig(str(config)), self.reporter)
+        logins = Logins([AuthFile(str(config))], {}, self.reporter)
+        self.registry = Registry(settings, logins, self.reporter)
 
     def resolve(self, name: str, platform: Platform = AMD64) -> Any:
         return self.registry.resolve(Reference.parse(name), platform)

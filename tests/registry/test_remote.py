@@ -210,7 +210,7 @@ def test_a_broken_docker_configuration_is_not_read_without_need(
     make_image(fake, "a/b", "1", [LAYER])
     client().resolve(f"{fake.host}/a/b:1")
     make_image(bearer, "a/b", "1", [LAYER])
-    with pytest.raises(ConfigError, match="broken Docker configuration"):
+    with pytest.raises(ConfigError, match="broken file of logins"):
         client().resolve(f"{bearer.host}/a/b:1")
 
 

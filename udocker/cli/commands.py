@@ -31,6 +31,8 @@ _MODULES = (
     ("pull", "images"),
     ("images", "images"),
     ("rmi", "images"),
+    ("login", "login"),
+    ("logout", "login"),
     ("ps", "containers"),
     ("rm", "containers"),
     ("name", "containers"),

@@ -8,7 +8,13 @@ from udocker.errors import BadReplyError, UnreachableError
 from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
 from udocker.registry.auth import Access, Gate
 from udocker.registry.http import DOCUMENT_LIMIT, ConnectionDropped, Http, NotTls, Request
-from udocker.registry.replies import REDIRECTS, patience
+from udocker.registry.replies import (
+    REDIRECTS,
+    TOO_MANY_REQUESTS,
+    failure,
+    not_a_registry,
+    patience,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +22,9 @@ if TYPE_CHECKING:
 
     from udocker.model.reference import Reference
     from udocker.registry.address import Endpoint
-    from udocker.registry.auth import Credential, DockerConfig
+    from udocker.registry.credential import Credential
     from udocker.registry.http import Settings
+    from udocker.registry.logins import Logins
     from udocker.registry.replies import Reply
     from udocker.report import Reporter
 
@@ -30,10 +37,10 @@ _TRY_TLS = "udocker speaks plain http to this machine; --insecure makes it try h
 class Api:
     """The registries of one invocation, and what has been learnt of them so far."""
 
-    def __init__(self, settings: Settings, docker_config: DockerConfig, report: Reporter) -> None:
+    def __init__(self, settings: Settings, logins: Logins, report: Reporter) -> None:
         self.settings = settings
         self.report = report
-        self._docker_config = docker_config
+        self._logins = logins
         self._http = Http(settings)
         self._endpoints: dict[str, Endpoint] = {}
         self._gates: dict[tuple[str, str, int, str], Gate] = {}
@@ -77,6 +84,29 @@ class Api:
 
         return self._reach(reference.registry, attempt)
 
+    def check_login(self, registry: str, credential: Credential) -> bool:
+        """Show ``credential`` to ``registry``; False when that asks nobody who he is.
+
+        Raises UnauthorizedError when it is refused, and other RegistryErrors.
+        """
+        reply = self.ping(registry)
+        endpoint = self._endpoints[registry]
+        if reply.is_html and reply.status == 200:
+            raise not_a_registry(reply.host, "an HTML page, status 200")
+        if reply.status == 200:
+            return False
+        if reply.status in (403, TOO_MANY_REQUESTS) or reply.status >= 500:
+            raise failure(reply, f"login to {registry}", registry)
+        if reply.status != 401:
+            raise not_a_registry(reply.host, f"status {reply.status} at /v2/")
+        access = Access(endpoint, endpoint.ping, "")
+        gate = Gate(access, lambda: credential, lambda ask: self._token(endpoint, ask))
+        gate.challenged(reply, "")
+        reply = self._patiently(endpoint, get_request(endpoint.ping, "*/*", gate.header()))
+        if reply.status != 200 or gate.is_withheld:
+            raise gate.refused(reply)
+        return True
+
     def gate(self, reference: Reference, endpoint: Endpoint, url: str) -> Gate:
         """Who we are at ``url``. The user's login is for the registry itself, nobody else."""
         key = (*origin(url), reference.repository)
@@ -85,7 +115,9 @@ class Api:
             own = origin(url) == origin(endpoint.url)
 
             def credential() -> Credential | None:
-                return self._docker_config.credential(endpoint.registry) if own else None
+                if not own:
+                    return None
+                return self._logins.credential(endpoint.registry, reference.repository)
 
             self._gates[key] = Gate(access, credential, lambda ask: self._token(endpoint, ask))
         return self._gates[key]

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from udocker.model.image import BlobSink
     from udocker.model.oci import Descriptor, Platform
     from udocker.model.reference import Reference
-    from udocker.registry.auth import DockerConfig
+    from udocker.registry.credential import Credential
     from udocker.registry.documents import Document
     from udocker.registry.http import Settings
+    from udocker.registry.logins import Logins
     from udocker.registry.replies import Reply
     from udocker.report import Reporter
 
@@ -41,8 +42,19 @@ class RemoteImage:
 class Registry:
     """All registries, through one client: each reference says which one it means."""
 
-    def __init__(self, settings: Settings, docker_config: DockerConfig, report: Reporter) -> None:
-        self._api = Api(settings, docker_config, report)
+    def __init__(self, settings: Settings, logins: Logins, report: Reporter) -> None:
+        self._api = Api(settings, logins, report)
+
+    def check_login(self, registry: str, credential: Credential) -> bool:
+        """Show ``credential`` to ``registry``; False when that asks nobody who he is.
+
+        Raises UnauthorizedError when it is refused, and other RegistryErrors.
+        """
+        check_host(registry)
+        try:
+            return self._api.check_login(registry, credential)
+        finally:
+            self._api.close()
 
     def resolve(self, reference: Reference, platform: Platform) -> RemoteImage:
         """Fetch the manifest and the configuration that ``reference`` has for ``platform``.

@@ -1,0 +1,38 @@
+"""The client of registries, as the settings and the environment want it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.ops.session import Session
+    from udocker.registry.http import Settings
+    from udocker.registry.remote import Registry
+
+
+def open_registry(session: Session) -> Registry:
+    """A client; nothing is read or asked before it is used."""
+    from udocker.config import home_directory
+    from udocker.registry.logins import Logins, login_files
+    from udocker.registry.remote import Registry
+
+    environ = session.environ
+    files = login_files(environ, home_directory(environ))
+    return Registry(_settings(session), Logins(files, environ, session.report), session.report)
+
+
+def _settings(session: Session) -> Settings:
+    from udocker import __version__
+    from udocker.registry.http import Settings
+
+    environ = session.environ
+    config = session.config
+    return Settings(
+        insecure=config.insecure,
+        insecure_registries=config.insecure_registries,
+        jobs=config.jobs,
+        connect_timeout=config.connect_timeout,
+        stall_timeout=config.stall_timeout,
+        user_agent=f"udocker/{__version__}",
+        proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
+        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+    )
