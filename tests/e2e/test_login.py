@@ -262,10 +262,19 @@ def test_a_token_service_of_another_site_gets_no_password(logins: Logins) -> Non
     one = FakeRegistry(auth="bearer", users=users)
     with one as registry, FakeRegistry("127.0.0.2", auth="bearer", users=users) as other:
         registry.challenge = f'Bearer realm="{other.url}/token",service="x"'
+        registry.tokens = other.tokens  # what is given to anyone is accepted
         result = logins.log_in(registry.host, code=125)
         assert f"wants its login sent to {other.host}" in result.err
         assert all(each.authorization is None for each in other.log)
     assert not logins.file.exists()
+
+
+def test_a_token_for_the_login_alone_is_for_no_repository(logins: Logins) -> None:
+    with FakeRegistry(auth="bearer", users={_USER: _PASSWORD}) as registry:
+        registry.challenge = 'Bearer realm="{url}/token",service="fake"'
+        logins.log_in(registry.host)
+        (asked,) = registry.requests("/token")
+        assert asked.query == {"service": ["fake"]}
 
 
 @pytest.mark.parametrize(
