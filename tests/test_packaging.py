@@ -131,6 +131,7 @@ def test_wheel_tells_its_command_and_needs(wheel: Path) -> None:
     metadata = archive.read(f"{folder}/METADATA").decode()
     for name in ("requests", "pycurl", "cffi", "zstandard", "isal", "rich"):
         assert f"\nRequires-Dist: {name}\n" in metadata
+    assert "\nRequires-Dist: tomli" in metadata
     assert "\nRequires-Python: >=3.9\n" in metadata
 
 

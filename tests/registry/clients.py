@@ -16,14 +16,16 @@ from udocker.model.reference import Reference
 from udocker.registry.authfile import AuthFile
 from udocker.registry.http import Settings
 from udocker.registry.logins import Logins
+from udocker.registry.mirrors import Mirrors
 from udocker.registry.remote import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
     from fakes.registry import FakeRegistry
+    from udocker.registry.mirrors import Rule
 
 AMD64 = Platform("linux", "amd64")
 
@@ -104,11 +106,11 @@ class RecordingReporter:
 class Client:
     """A Registry with everything around it that a test looks at."""
 
-    def __init__(self, config: Path, settings: Settings) -> None:
+    def __init__(self, config: Path, settings: Settings, rules: Sequence[Rule] = ()) -> None:
         self.reporter = RecordingReporter()
         self.sinks = Sinks()
         logins = Logins([AuthFile(str(config))], {}, self.reporter)
-        self.registry = Registry(settings, logins, self.reporter)
+        self.registry = Registry(settings, logins, Mirrors(lambda: rules), self.reporter)
 
     def resolve(self, name: str, platform: Platform = AMD64) -> Any:
         return self.registry.resolve(Reference.parse(name), platform)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from udocker.model.image import BlobSink, Layer
     from udocker.ops.session import Session
-    from udocker.registry.remote import Registry, RemoteImage
+    from udocker.registry.remote import Registry
+    from udocker.registry.resolve import RemoteImage
     from udocker.report import Reporter
     from udocker.store.arrivals import Arrivals
     from udocker.store.blobs import Blobs

@@ -13,11 +13,18 @@ def open_registry(session: Session) -> Registry:
     """A client; nothing is read or asked before it is used."""
     from udocker.config import home_directory
     from udocker.registry.logins import Logins, login_files
+    from udocker.registry.mirrors import Mirrors
+    from udocker.registry.registries_conf import load_rules, registries_files
     from udocker.registry.remote import Registry
 
     environ = session.environ
-    files = login_files(environ, home_directory(environ))
-    return Registry(_settings(session), Logins(files, environ, session.report), session.report)
+    home = home_directory(environ)
+    return Registry(
+        _settings(session),
+        Logins(login_files(environ, home), environ, session.report),
+        Mirrors(lambda: load_rules(registries_files(environ, home))),
+        session.report,
+    )
 
 
 def _settings(session: Session) -> Settings:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 
 from udocker.errors import RegistryError, VerificationError
+from udocker.model.value import value
 from udocker.registry.address import host_of
 from udocker.registry.api import MAX_REDIRECTS, too_many_redirects
 from udocker.registry.curl import Exchange, explain
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from udocker.model.reference import Reference
     from udocker.registry.address import Endpoint
     from udocker.registry.api import Api
+    from udocker.registry.auth import Gate
+    from udocker.registry.mirrors import Place
     from udocker.registry.replies import Reply
     from udocker.report import Reporter, Task
 
@@ -33,20 +36,35 @@ _LONGEST_SLEEP = 1.0  # seconds: signals are looked at in between
 _NOTHING_TO_WAIT_ON = 0.02  # seconds; libcurl is looking up a name
 
 
+@value
+class Source:
+    """Where a blob is asked for. Without ``login``: a URL of its descriptor, for anyone."""
+
+    url: str
+    place: Place  # whose rules hold for it
+    login: bool = True
+
+
 class Blob:
     """One blob on its way: where it is asked for, how often it was, what has come of it."""
 
     def __init__(
-        self, descriptor: Descriptor, url: str, image: str, factory: SinkFactory, report: Reporter
+        self,
+        descriptor: Descriptor,
+        source: Source,
+        others: Sequence[Place],
+        *,
+        image: str,
+        factory: SinkFactory,
+        report: Reporter,
     ) -> None:
         self.descriptor = descriptor
         self.title = f"layer {descriptor.digest.short}"
         self.what = f"{self.title} of {image}"
-        self.source = url
-        self.at_registry = True  # else at one of the descriptor's URLs
+        self.source = source
+        self.others: deque[Place | str] = deque((*others, *descriptor.urls))
         self.not_before = 0.0  # on the monotonic clock
         self.tries = 0
-        self._others = deque(descriptor.urls)
         self._factory = factory
         self._report = report
         self._sink: BlobSink | None = None
@@ -60,20 +78,16 @@ class Blob:
             self._task.advance(-self._received)
         self._received = 0
         self.tries += 1
-        self.url = self.source
+        self.url = self.source.url
         self.redirects = 0
         self.renewed = False  # the token, after a 401
 
-    def next_source(self) -> bool:
-        """Go on to the next place that may have the blob; False when there is none left."""
-        if not self._others:
-            return False
-        self.source = self._others.popleft()
-        self.at_registry = False
+    def go_to(self, source: Source) -> None:
+        """Ask there, as if for the first time."""
+        self.source = source
         self.tries = 0
         self.not_before = 0.0
         self.begin()
-        return True
 
     def write(self, reply: Reply, data: bytes) -> None:
         """Take bytes of ``reply``. Raises VerificationError as soon as there are too many."""
@@ -130,6 +144,7 @@ class Transfer:
         self,
         api: Api,
         reference: Reference,
+        places: Sequence[Place],
         sink_factory: SinkFactory,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -137,6 +152,7 @@ class Transfer:
         self._check = check
         self._settings = api.settings
         self._reference = reference
+        self._places = places
         self._sink_factory = sink_factory
         self._waiting: deque[Blob] = deque()
         self._active: dict[Any, tuple[Blob, Exchange]] = {}  # by libcurl handle
@@ -145,15 +161,16 @@ class Transfer:
         """Fetch ``descriptors``, each once. See ``Registry.download``."""
         import pycurl
 
-        endpoint = self._api.endpoint(self._reference.registry)
-        self._endpoint: Endpoint = endpoint
+        first = self._places[0]
+        self._api.endpoint(first)
         blobs = [
             Blob(
                 descriptor,
-                endpoint.blob(self._reference.repository, descriptor.digest),
-                str(self._reference),
-                self._sink_factory,
-                self._api.report,
+                self._at(first, descriptor),
+                self._places[1:],
+                image=str(self._reference),
+                factory=self._sink_factory,
+                report=self._api.report,
             )
             for descriptor in {each.digest: each for each in descriptors}.values()
         ]
@@ -190,16 +207,31 @@ class Transfer:
             if blob.not_before > now:
                 continue
             self._waiting.remove(blob)
-            exchange = self._exchange(blob)
+            try:
+                exchange = self._exchange(blob)
+            except RegistryError as error:
+                self._elsewhere(blob, error)
+                continue
             self._multi.add_handle(exchange.handle)
             self._active[exchange.handle] = (blob, exchange)
 
+    def _endpoint(self, blob: Blob) -> Endpoint:
+        return self._api.endpoint(blob.source.place)
+
+    def _gate(self, blob: Blob) -> Gate:
+        return self._api.gate(blob.source.place, self._endpoint(blob), blob.url)
+
+    def _at(self, place: Place, descriptor: Descriptor) -> Source:
+        """Asks the place how it is reached, unless that is known. Raises RegistryError."""
+        url = self._api.endpoint(place).blob(place.repository, descriptor.digest)
+        return Source(url, place)
+
     def _exchange(self, blob: Blob) -> Exchange:
         authorization = ""
-        if blob.at_registry:
-            authorization = self._api.gate(self._reference, self._endpoint, blob.url).header()
+        if blob.source.login:
+            authorization = self._gate(blob).header()
         exchange = Exchange(blob.url, authorization, blob.write)
-        exchange.configure(self._settings, verify=not self._endpoint.insecure)
+        exchange.configure(self._settings, verify=not self._endpoint(blob).insecure)
         return exchange
 
     def _collect(self) -> None:
@@ -216,12 +248,18 @@ class Transfer:
         blob, exchange = self._active.pop(handle)
         self._multi.remove_handle(handle)
         with contextlib.closing(exchange):
-            if exchange.failure is not None:
-                raise exchange.failure
-            if code and not exchange.cut:
-                self._broken(blob, explain(code, text, exchange, self._settings))
-            else:
-                self._answered(blob, self._api.told(exchange.reply), exchange.authorization)
+            try:
+                self._ended(blob, exchange, code, text)
+            except (RegistryError, VerificationError) as error:
+                self._elsewhere(blob, error)
+
+    def _ended(self, blob: Blob, exchange: Exchange, code: int, text: str) -> None:
+        if exchange.failure is not None:
+            raise exchange.failure
+        if code and not exchange.cut:
+            self._broken(blob, explain(code, text, exchange, self._settings))
+        else:
+            self._answered(blob, self._api.told(exchange.reply), exchange.authorization)
 
     def _give_up_silent(self) -> None:
         """End the exchanges that have not seen a byte for too long.
@@ -247,14 +285,12 @@ class Transfer:
             self._complete(blob)
         elif reply.status in REDIRECTS:
             if blob.redirects == MAX_REDIRECTS:
-                raise too_many_redirects(self._endpoint)
+                raise too_many_redirects(self._endpoint(blob))
             blob.redirects += 1
-            blob.url = self._api.next_url(self._endpoint, reply)
+            blob.url = self._api.next_url(self._endpoint(blob), reply)
             self._waiting.appendleft(blob)
-        elif reply.status == 401 and blob.at_registry and not blob.renewed:
-            self._api.gate(self._reference, self._endpoint, blob.url).challenged(
-                reply, authorization
-            )
+        elif reply.status == 401 and blob.source.login and not blob.renewed:
+            self._gate(blob).challenged(reply, authorization)
             blob.renewed = True
             self._waiting.appendleft(blob)
         else:
@@ -283,9 +319,9 @@ class Transfer:
             self._again(blob, error, wait)
 
     def _error(self, blob: Blob, reply: Reply) -> RegistryError:
-        if reply.status in (401, 403) and blob.at_registry:
-            return self._api.gate(self._reference, self._endpoint, blob.url).refused(reply)
-        return failure(reply, blob.what, self._endpoint.registry)
+        if reply.status in (401, 403) and blob.source.login:
+            return self._gate(blob).refused(reply)
+        return failure(reply, blob.what, blob.source.place.registry)
 
     def _again(self, blob: Blob, error: Exception, wait: float | None = None) -> None:
         """Another try after ``wait`` seconds, or ``error`` when there were enough."""
@@ -301,9 +337,23 @@ class Transfer:
 
     def _elsewhere(self, blob: Blob, error: Exception) -> None:
         """Another place, or ``error`` when there is none."""
-        if not blob.next_source():
-            raise error
-        self._waiting.append(blob)
+        while blob.others:
+            other = blob.others.popleft()
+            try:
+                source = self._source(other, blob)
+            except RegistryError as unreachable:
+                self._api.report.debug(f"{unreachable.message}: passed over")
+                continue
+            self._api.report.debug(f"{error}: trying {host_of(source.url)}")
+            blob.go_to(source)
+            self._waiting.append(blob)
+            return
+        raise error
+
+    def _source(self, other: Place | str, blob: Blob) -> Source:
+        if isinstance(other, str):
+            return Source(other, self._places[-1], login=False)
+        return self._at(other, blob.descriptor)
 
     def _wait(self) -> None:
         """Until something can be done; at most a second."""
