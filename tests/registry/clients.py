@@ -152,17 +152,17 @@ class Certificate:
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "certificate.pem")
-        self._key = str(folder / "key.pem")
+        self.key = str(folder / "key.pem")
         names = ",".join(f"DNS:{name}" for name in self.NAMES) + ",IP:127.0.0.1"
         command = (
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            f"-subj /CN=fake -addext subjectAltName={names} -keyout {self._key} -out {self.path}"
+            f"-subj /CN=fake -addext subjectAltName={names} -keyout {self.key} -out {self.path}"
         )
         subprocess.run(command.split(), check=True, capture_output=True)
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path, self._key)
+        context.load_cert_chain(self.path, self.key)
         return context
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from udocker.config import home_directory
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.ops.session import Session
     from udocker.registry.http import Settings
     from udocker.registry.remote import Registry
 
+# What names the file of authorities for OpenSSL and Go, for requests, and for curl.
+_BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
 
 def open_registry(session: Session) -> Registry:
     """A client; nothing is read or asked before it is used."""
-    from udocker.config import home_directory
     from udocker.registry.logins import Logins, login_files
     from udocker.registry.mirrors import Mirrors
     from udocker.registry.registries_conf import load_rules, registries_files
@@ -29,10 +33,12 @@ def open_registry(session: Session) -> Registry:
 
 def _settings(session: Session) -> Settings:
     from udocker import __version__
+    from udocker.registry.certificates import certificate_folders
     from udocker.registry.http import Settings
 
     environ = session.environ
     config = session.config
+    home = home_directory(environ)
     return Settings(
         insecure=config.insecure,
         insecure_registries=config.insecure_registries,
@@ -42,4 +48,6 @@ def _settings(session: Session) -> Settings:
         user_agent=f"udocker/{__version__}",
         proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
         no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+        ca_bundle=next(filter(None, map(environ.get, _BUNDLES)), ""),
+        certificate_folders=certificate_folders(home, environ.get("XDG_CONFIG_HOME", "")),
     )

@@ -7,6 +7,7 @@ import time
 from udocker.errors import BadReplyError, UnreachableError
 from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
 from udocker.registry.auth import Access, Gate
+from udocker.registry.certificates import Certificates
 from udocker.registry.http import DOCUMENT_LIMIT, ConnectionDropped, Http, NotTls, Request
 from udocker.registry.replies import (
     REDIRECTS,
@@ -41,13 +42,15 @@ class Api:
         self.settings = settings
         self.report = report
         self._logins = logins
-        self._http = Http(settings)
+        self.certificates = Certificates(settings.ca_bundle, settings.certificate_folders, report)
+        self._http = Http(settings, self.certificates)
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._gates: dict[tuple[str, str, int, str], Gate] = {}
 
     def close(self) -> None:
         """Close the connections that are kept open; the next request opens new ones."""
         self._http.close()
+        self.certificates.close()
 
     def endpoint(self, place: Place) -> Endpoint:
         """How ``place`` is reached; asks it unless that is known. Raises RegistryError."""
@@ -142,7 +145,7 @@ class Api:
         key = self._key(place)
         if key in self._endpoints:
             return attempt(self._endpoints[key])
-        *others, last = candidates(*key)
+        *others, last = candidates(*key, self.certificates.has(place.registry))
         for endpoint in others:
             try:
                 return attempt(endpoint)

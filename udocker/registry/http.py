@@ -10,6 +10,7 @@ import contextlib
 from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
 from udocker.model.value import value
 from udocker.registry.address import host_of, plain, proxy_for
+from udocker.registry.certificates import CERTIFICATES_HINT
 from udocker.registry.replies import Reply
 
 TYPE_CHECKING = False
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
     import requests
 
+    from udocker.registry.certificates import Certificates
+
 DOCUMENT_LIMIT = 4 << 20  # bytes; image-spec asks registries to take manifests of 4 MiB
 ERROR_LIMIT = 64 << 10  # bytes of an error reply that are read
 _CHUNK = 64 << 10
 _INSECURE_HINT = "if you trust the network: --insecure"
+_UNTRUSTED_HINT = (
+    "name its authority's file by SSL_CERT_FILE, or put it into certs.d; or --insecure"
+)
 # What OpenSSL calls the reply of a server that does not speak TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
@@ -39,7 +45,8 @@ class Settings:
     user_agent: str
     proxy: str  # URL or host:port; empty: none
     no_proxy: str  # hosts, domains and networks reached without it, separated by commas
-    ca_bundle: str = ""  # file or directory of certificates; empty: those of ``requests``
+    ca_bundle: str = ""  # file or directory of authorities; empty: the host's
+    certificate_folders: tuple[str, ...] = ()  # see ``Certificates``
     tries: int = 4  # of one request or one layer
     retry_delay: float = 0.5  # before the second try; doubled for each one more
 
@@ -81,8 +88,9 @@ class NotTls(UnreachableError):
 class Http:
     """Does exchanges; connections stay open until ``close``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, certificates: Certificates) -> None:
         self._settings = settings
+        self._certificates = certificates
         self._session: requests.Session | None = None
 
     def close(self) -> None:
@@ -116,6 +124,7 @@ class Http:
         headers.update(request.headers)
         if request.form:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
+        trust = self._certificates.trust(host_of(request.url))
         return self._session.request(
             "POST" if request.form else "GET",
             request.url,
@@ -124,7 +133,8 @@ class Http:
             timeout=(settings.connect_timeout, settings.stall_timeout),
             allow_redirects=False,
             stream=True,
-            verify=(settings.ca_bundle or True) if verify else False,
+            verify=trust.authorities if verify else False,
+            cert=(trust.certificate, trust.key) if trust.certificate else None,
             proxies={"http": proxy, "https": proxy} if proxy else {},
         )
 
@@ -139,7 +149,9 @@ class Http:
             raise self._explain(error, url) from error
         except OSError as error:
             # requests raises a bare OSError for a CA bundle that is not there.
-            raise ConfigError(f"cannot use the CA certificates: {error}") from error
+            raise ConfigError(
+                f"cannot use the CA certificates: {error}", hint=CERTIFICATES_HINT
+            ) from error
 
     def _explain(self, error: requests.RequestException, url: str) -> UdockerError:
         from requests import ConnectTimeout, Timeout
@@ -218,7 +230,9 @@ def dropped(host: str, when: str) -> ConnectionDropped:
 
 
 def untrusted(host: str, why: str) -> UnreachableError:
-    return UnreachableError(f"the certificate of {host} is not trusted: {why}", hint=_INSECURE_HINT)
+    return UnreachableError(
+        f"the certificate of {host} is not trusted: {why}", hint=_UNTRUSTED_HINT
+    )
 
 
 def not_tls(host: str) -> NotTls:

@@ -231,7 +231,8 @@ class Transfer:
         if blob.source.login:
             authorization = self._gate(blob).header()
         exchange = Exchange(blob.url, authorization, blob.write)
-        exchange.configure(self._settings, verify=not self._endpoint(blob).insecure)
+        trust = self._api.certificates.trust(host_of(blob.url))
+        exchange.configure(self._settings, trust, verify=not self._endpoint(blob).insecure)
         return exchange
 
     def _collect(self) -> None:
