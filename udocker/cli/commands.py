@@ -31,6 +31,7 @@ _MODULES = (
     ("pull", "images"),
     ("images", "images"),
     ("rmi", "images"),
+    ("search", "search"),
     ("login", "login"),
     ("logout", "login"),
     ("ps", "containers"),

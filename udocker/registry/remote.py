@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from udocker.errors import NoMatchingPlatform, NotFoundError, RegistryError, VerificationError
 from udocker.registry.address import check_host
 from udocker.registry.api import Api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from udocker.errors import UdockerError
     from udocker.model.image import BlobSink
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from udocker.registry.logins import Logins
     from udocker.registry.mirrors import Mirrors, Place
     from udocker.registry.resolve import RemoteImage
+    from udocker.registry.search import Found, Search
     from udocker.report import Reporter
 
 
@@ -41,6 +44,34 @@ class Registry:
         check_host(registry)
         try:
             return self._api.check_login(self._mirrors.server(registry), credential)
+        finally:
+            self._api.close()
+
+    def search(self, registry: str, term: str, limit: int) -> list[Found]:
+        """At most ``limit`` repositories of ``registry`` that fit. Raises RegistryError."""
+        with self._searching(self._mirrors.server(registry)) as search:
+            return search.repositories(term, limit)
+
+    def search_index(self, host: str, path: str, term: str, limit: int) -> list[Found]:
+        """The same of an index like Docker Hub's, below ``path`` of ``host``."""
+        with self._searching(self._mirrors.server(host)) as search:
+            return search.index(path, term, limit)
+
+    def tags(self, reference: Reference) -> list[str]:
+        """The tags in ``reference``'s repository, from the registry itself and no mirror.
+
+        Raises RegistryError.
+        """
+        with self._searching(self._mirrors.places(reference)[-1]) as search:
+            return list(search.tags())
+
+    @contextlib.contextmanager
+    def _searching(self, place: Place) -> Iterator[Search]:
+        from udocker.registry.search import Search
+
+        check_host(place.registry)
+        try:
+            yield Search(self._api, place)
         finally:
             self._api.close()
 
