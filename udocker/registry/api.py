@@ -13,6 +13,7 @@ from udocker.registry.replies import (
     REDIRECTS,
     TOO_MANY_REQUESTS,
     failure,
+    limit_left,
     not_a_registry,
     patience,
 )
@@ -133,6 +134,9 @@ class Api:
     def told(self, reply: Reply) -> Reply:
         """``reply``, after a line about it for those who debug."""
         self.report.debug(f"{reply.status} {plain(reply.url)}")
+        left = limit_left(reply)
+        if left:
+            self.report.debug(left)
         return reply
 
     def wait(self, host: str, seconds: float) -> None:
