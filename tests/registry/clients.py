@@ -241,3 +241,41 @@ class FakeProxy:
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+class FakeSocks(FakeProxy):
+    """The same by SOCKS 5 (RFC 1928), for ``login`` as user and password (RFC 1929) if it is set.
+
+    ``asked`` holds the hosts' names: who resolves a name himself finds nobody here.
+    """
+
+    login: tuple[str, str] | None = None
+
+    @property
+    def url(self) -> str:
+        user = f"{self.login[0]}:{self.login[1]}@" if self.login else ""
+        return f"socks5h://{user}127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client.makefile("rb") as stream:
+            methods = stream.read(stream.read(2)[1])
+            wanted = 2 if self.login else 0
+            client.sendall(bytes((5, wanted if wanted in methods else 255)))
+            if self.login:
+                stream.read(1)
+                given = [stream.read(stream.read(1)[0]).decode() for _ in self.login]
+                client.sendall(bytes((1, tuple(given) != self.login)))
+                if tuple(given) != self.login:
+                    return
+            kind = stream.read(4)[3]
+            host = stream.read(stream.read(1)[0]).decode() if kind == 3 else ""
+            stream.read(2)
+            self.asked.append(host)
+            route = self.routes.get(host)
+            client.sendall(bytes((5, 0 if route and not self.refuse else 2, 0, 1, *bytes(6))))
+            if route is None or self.refuse:
+                return
+            server = socket.create_connection(route.address)
+            self._sockets.append(server)
+            self._spawn(self._relay, client, server)
+            self._relay(server, client)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PLATFORM = Option(("--platform",), TEXT, "os/arch[/variant] to take", "PLATFORM")
 REGISTRY = Option(("--registry",), TEXT, "the registry of a name that gives none", "HOST")
 
+PROXY = Option(("--httpproxy",), TEXT, "the proxy to take, http:// or socks5h:// and such", "URL")
+
 
 def reference(session: Session, text: str, parsed: Parsed) -> Reference:
     """The reference ``text``, in the registry that --registry or the settings name."""
@@ -76,6 +78,7 @@ _PULL = Syntax(
     options=(
         PLATFORM,
         REGISTRY,
+        PROXY,
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udocker.cli.commands import Command
-from udocker.cli.images import REGISTRY, reference
+from udocker.cli.images import PROXY, REGISTRY, reference
 from udocker.cli.parser import FLAG, TEXT, Option, Syntax
 from udocker.cli.table import columns, line
 from udocker.errors import UsageError
@@ -72,6 +72,7 @@ _SEARCH = Syntax(
         Option(("--no-trunc",), FLAG, "whole descriptions"),
         Option(("--json",), FLAG, "as JSON"),
         REGISTRY,
+        PROXY,
         Option(("--index",), TEXT, "an index like Docker Hub's, to be asked instead", "URL"),
         Option(("--all", "-a"), FLAG, "accepted: there are no pauses", hidden=True),
     ),

@@ -6,6 +6,8 @@ from udocker.config import home_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from udocker.ops.session import Session
     from udocker.registry.http import Settings
     from udocker.registry.remote import Registry
@@ -46,8 +48,15 @@ def _settings(session: Session) -> Settings:
         connect_timeout=config.connect_timeout,
         stall_timeout=config.stall_timeout,
         user_agent=f"udocker/{__version__}",
-        proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
-        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
-        ca_bundle=next(filter(None, map(environ.get, _BUNDLES)), ""),
+        proxy=config.proxy or _first(environ, "https_proxy", "all_proxy"),
+        http_proxy=config.proxy or _first(environ, "http_proxy", "all_proxy"),
+        no_proxy=_first(environ, "no_proxy"),
+        ca_bundle=_first(environ, *_BUNDLES),
         certificate_folders=certificate_folders(home, environ.get("XDG_CONFIG_HOME", "")),
     )
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str:
+    """The first of these variables that is set, in small letters or in capitals."""
+    spelled = [each for name in names for each in (name, name.upper())]
+    return next(filter(None, map(environ.get, spelled)), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
-from udocker.registry.address import host_of, proxy_for
+from udocker.registry.address import host_of
 from udocker.registry.certificates import CERTIFICATES_HINT
 from udocker.registry.http import (
     ERROR_LIMIT,
@@ -75,7 +75,7 @@ class Exchange:
         """Set everything that libcurl would otherwise take from the environment, and the rest."""
         import pycurl
 
-        proxy = proxy_for(self.url, settings.proxy, settings.no_proxy)
+        proxy = settings.proxy_for(self.url)
         headers = ["Accept: */*"]
         if self.authorization:
             headers.append(f"Authorization: {self.authorization}")
@@ -152,7 +152,7 @@ def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Udo
     import pycurl
 
     host = host_of(exchange.url)
-    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
+    proxy = host_of(settings.proxy_for(exchange.url))
     way = f"through the proxy {proxy}" if proxy else ""
     lasting = _no_trust(code, text, host)
     if lasting is None and "CONNECT tunnel" in text:

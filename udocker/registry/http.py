@@ -43,10 +43,11 @@ class Settings:
     connect_timeout: int
     stall_timeout: int  # without a byte
     user_agent: str
-    proxy: str  # URL or host:port; empty: none
+    proxy: str  # for https, URL or host:port; empty: none
     no_proxy: str  # hosts, domains and networks reached without it, separated by commas
     ca_bundle: str = ""  # file or directory of authorities; empty: the host's
     certificate_folders: tuple[str, ...] = ()  # see ``Certificates``
+    http_proxy: str = ""  # the proxy for http
     tries: int = 4  # of one request or one layer
     retry_delay: float = 0.5  # before the second try; doubled for each one more
 
@@ -58,6 +59,11 @@ class Settings:
         name = registry.lower()
         known = [entry.lower() for entry in self.insecure_registries]
         return self.insecure or name in known or name.rpartition(":")[0] in known
+
+    def proxy_for(self, url: str) -> str:
+        """The proxy that a request to ``url`` takes; empty for none. Raises ConfigError."""
+        is_http = url.lower().startswith("http://")
+        return proxy_for(url, self.http_proxy if is_http else self.proxy, self.no_proxy)
 
     def delay(self, tries: int) -> float:
         """Seconds to wait after ``tries`` failures in a row."""
@@ -119,7 +125,7 @@ class Http:
             self._session = requests.Session()
             self._session.trust_env = False
         settings = self._settings
-        proxy = proxy_for(request.url, settings.proxy, settings.no_proxy)
+        proxy = settings.proxy_for(request.url)
         headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "identity"}
         headers.update(request.headers)
         if request.form:
@@ -160,10 +166,15 @@ class Http:
         host = host_of(url)
         settings = self._settings
         if isinstance(error, (ProxyError, InvalidProxyURL, InvalidSchema)):
-            proxy = host_of(proxy_for(url, settings.proxy, settings.no_proxy))
+            proxy = host_of(settings.proxy_for(url))
             return _explain_proxy(error, proxy, host)
         if isinstance(error, SSLError):
             return _explain_tls(error, host)
+        refusal = _socks_refusal(error)
+        if refusal:
+            return unreachable(
+                f"through the proxy {host_of(settings.proxy_for(url))}", host, refusal
+            )
         if isinstance(error, ConnectTimeout):
             return no_answer(host, settings.connect_timeout)
         if isinstance(error, Timeout) or _mentions(error, "Read timed out"):
@@ -288,6 +299,16 @@ def _explain_proxy(error: Exception, proxy: str, host: str) -> UdockerError:
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return unreachable(f"through the proxy {proxy}", host, cause.strerror.lower())
     return unreachable(f"through the proxy {proxy}", host, "the proxy does not answer")
+
+
+def _socks_refusal(error: Exception) -> str:
+    """What PySocks says of a SOCKS proxy; empty when it is not about one."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and type(cause).__module__ == "socks":
+            inner = getattr(cause, "socket_err", None)
+            said = getattr(inner, "strerror", None) or getattr(cause, "msg", "") or "no connection"
+            return str(said).lower()
+    return ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
