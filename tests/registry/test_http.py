@@ -308,11 +308,12 @@ def test_the_login_of_one_registry_is_not_for_another(fake, bearer, client, dock
     assert [logged.authorization for logged in bearer.log] == [None, None]
 
 
-def test_http_does_not_take_the_proxy_of_https(proxy, client):
-    made = client(proxy=proxy.url, insecure_registries=("registry.invalid",))
-    with pytest.raises(UnreachableError):
-        made.resolve("registry.invalid/a/b:1")
-    assert {line.split(" ")[0] for line in proxy.asked} == {"CONNECT"}
+def test_each_scheme_has_its_proxy():
+    settings = make_settings(proxy="a.test:1", http_proxy="b.test:2", no_proxy="none.test")
+    assert settings.proxy_for("https://q.test/") == "http://a.test:1"
+    assert settings.proxy_for("http://q.test/") == "http://b.test:2"
+    assert settings.proxy_for("http://none.test/") == ""
+    assert make_settings(proxy="a.test:1").proxy_for("http://q.test/") == ""
 
 
 # SOCKS
