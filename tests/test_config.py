@@ -45,6 +45,7 @@ VALUES = [
     ("registry", "default_registry", "https://localhost:5000/", "localhost:5000"),
     ("insecure", "http_insecure", "True", True),
     ("insecure_registries", "insecure_registries", "a:5000, b  c", ("a:5000", "b", "c")),
+    ("proxy", "http_proxy", "socks5h://u:pw@p:1080", "socks5h://u:pw@p:1080"),
     ("jobs", "jobs", "2", 2),
     ("connect_timeout", "ctimeout", "6", 6),
     ("stall_timeout", "stall_timeout", "7", 7),

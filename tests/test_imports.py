@@ -48,7 +48,12 @@ PROCESS_CALLS = ("system", "popen", "fork", "forkpty", "posix_spawn", "posix_spa
 PROCESS_PREFIXES = ("exec", "spawn")  # of os.execve, os.spawnl…
 
 MAY_READ_ENVIRONMENT = ("cli/main.py",)
-MAY_START_PROCESSES = ("engine/execute.py", "engine/supervisor.py", "host.py")
+MAY_START_PROCESSES = (
+    "engine/execute.py",
+    "engine/supervisor.py",
+    "host.py",
+    "registry/helper.py",
+)
 
 
 def breaches(path: str, source: str) -> list[str]:

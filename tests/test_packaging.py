@@ -129,8 +129,9 @@ def test_wheel_tells_its_command_and_needs(wheel: Path) -> None:
     points.read_string(archive.read(f"{folder}/entry_points.txt").decode())
     assert points["console_scripts"]["udocker"] == "udocker.cli.main:main"
     metadata = archive.read(f"{folder}/METADATA").decode()
-    for name in ("requests", "pycurl", "cffi", "zstandard", "isal", "rich"):
+    for name in ("requests", "pycurl", "PySocks", "cffi", "zstandard", "isal", "rich"):
         assert f"\nRequires-Dist: {name}\n" in metadata
+    assert "\nRequires-Dist: tomli" in metadata
     assert "\nRequires-Python: >=3.9\n" in metadata
 
 

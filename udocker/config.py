@@ -107,6 +107,12 @@ def _registry(text: str) -> str:
     return _word(_text(text).rpartition("://")[2].rstrip("/"))
 
 
+def _without_login(url: str) -> str:
+    """``url`` without the user and the password that it may hold."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 @value
 class Setting:
     """A field of Config: its keys in files (the first is printed) and environment variables."""
@@ -117,6 +123,7 @@ class Setting:
     parse: Callable[[str], Any]
     help: str
     separator: str = " "
+    show: Callable[[str], str] = str
 
 
 SETTINGS = (
@@ -150,6 +157,11 @@ SETTINGS = (
         ("UDOCKER_INSECURE_REGISTRIES",),
         _hosts,
         "registries for which http and unverified TLS are accepted",
+    ),
+    Setting(
+        "proxy", ("http_proxy",), (), _text,
+        "the proxy for all registries; empty: what https_proxy, http_proxy and all_proxy say",
+        show=_without_login,
     ),
     Setting("jobs", ("jobs",), ("UDOCKER_JOBS",), _positive, "connections for layers at once"),
     Setting(
@@ -204,7 +216,7 @@ _KEYS_OF_1_3 = """
     fakechroot_cmd_subst libc_search fakechroot_libc lib_dirs_list_nvidia lib_dirs_list_essential
     lib_dirs_list_append access_files use_patchelf_executable use_singularity_executable
     use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env
-    invalid_host_env cpu_affinity_exec_tools location http_proxy timeout download_timeout
+    invalid_host_env cpu_affinity_exec_tools location timeout download_timeout
     http_agent dockerio_index_url dockerio_registry_url docker_registries nvi_etc_list
     nvi_bin_list nvi_lib_list nvi_dev_list
 """
@@ -218,7 +230,7 @@ def load(
     ``config_file`` is read in place of the files of the user and of the store. Raises
     ConfigError, naming the file and the key.
     """
-    home = _home(environ)
+    home = home_directory(environ)
     default_top = os.path.join(home or f"/tmp/udocker-{os.getuid()}", ".udocker")
     fields: dict[str, Any] = {"topdir": default_top}
     _read_file("/etc/udocker.conf", fields, required=False)
@@ -235,7 +247,7 @@ def load(
     return Config(**fields)
 
 
-def _home(environ: Mapping[str, str]) -> str:
+def home_directory(environ: Mapping[str, str]) -> str:
     """The home directory, "" when there is none. A batch job may have no HOME."""
     home = environ.get("HOME", "")
     if home.startswith("/"):

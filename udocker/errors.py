@@ -13,6 +13,8 @@ UdockerError (125)
   StoreError
     NoSpaceError  StoreUnwritableError
   ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse
+  HelperError                       a program that keeps logins
+  NotLoggedIn (1)
   EngineError
     EngineUnavailable  UnsupportedFeature
   NotExecutable (126)
@@ -128,6 +130,16 @@ class NameInUse(UdockerError):
 
 class ContainerInUse(UdockerError):
     """Something runs in the container."""
+
+
+class HelperError(UdockerError):
+    """A program that keeps logins for Docker is missing, fails, or does not answer."""
+
+
+class NotLoggedIn(UdockerError):
+    """There is no login to forget."""
+
+    exit_code = 1
 
 
 class EngineError(UdockerError):

@@ -238,3 +238,37 @@ class TestContext:
         context.print_json({"b": [1], "a": "\u00e9"})
         text = 'one\n\n{\n  "a": "\\u00e9",\n  "b": [\n    1\n  ]\n}\n'
         assert output.getvalue() == text
+
+
+class TestProxy:
+    @pytest.mark.parametrize(
+        ("words", "environ", "told"),
+        [
+            (["pull"], {"https_proxy": "http://127.0.0.1:1"}, "127.0.0.1:1"),
+            (["pull"], {"HTTPS_PROXY": "http://u:geheim@127.0.0.1:2"}, "127.0.0.1:2"),
+            (["pull"], {"ALL_PROXY": "http://127.0.0.1:3"}, "127.0.0.1:3"),
+            (["pull"], {"https_proxy": "127.0.0.1:4", "all_proxy": "127.0.0.1:5"}, "127.0.0.1:4"),
+            (["pull", "--httpproxy=127.0.0.1:6"], {"https_proxy": "127.0.0.1:7"}, "127.0.0.1:6"),
+            (["search", "--httpproxy=127.0.0.1:8"], {}, "127.0.0.1:8"),
+        ],
+    )
+    def test_which_is_taken(self, tmp_path, words, environ, told):
+        result = udocker(*words, "name.invalid/x", home=tmp_path, **environ)
+        assert result.returncode == 125
+        assert f"name.invalid through the proxy {told}: " in result.stderr.decode()
+        assert b"geheim" not in result.stderr
+
+    def test_the_key_of_1_3(self, tmp_path):
+        (tmp_path / ".udocker").mkdir()
+        text = "http_proxy = http://u:geheim@127.0.0.1:9\n"
+        (tmp_path / ".udocker" / "udocker.conf").write_text(text)
+        result = udocker("pull", "name.invalid/x", home=tmp_path)
+        assert b"through the proxy 127.0.0.1:9: " in result.stderr
+        shown = udocker("showconf", home=tmp_path).stdout.decode()
+        assert "http_proxy = http://127.0.0.1:9\n" in shown
+        assert "geheim" not in shown
+
+    def test_no_proxy(self, tmp_path):
+        environ = {"https_proxy": "127.0.0.1:1", "NO_PROXY": ".invalid"}
+        result = udocker("pull", "name.invalid/x", home=tmp_path, **environ)
+        assert b"no such host name" in result.stderr

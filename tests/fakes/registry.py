@@ -474,7 +474,7 @@ class _Handler(BaseHTTPRequestHandler):
             if logged.authorization is not None:  # as S3 does for signed URLs
                 return 400, b"<Error><Code>InvalidArgument</Code></Error>", {}
             return self._blob(path.rpartition("/")[2])
-        match = re.fullmatch(r"/v2/(?:(.+)/(manifests|blobs)/([^/]+))?", path)
+        match = re.fullmatch(r"/v2/(?:(.+)/(manifests|blobs|tags)/([^/]+))?", path)
         if match is None:
             return 404, b"404 page not found\n", {"Content-Type": "text/plain"}
         repository, kind, name = match.groups()
@@ -485,6 +485,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, b"{}", {"Content-Type": "application/json"}
         if kind == "manifests":
             return self._manifest(repository, name)
+        if kind == "tags":
+            return self._tags(repository)
         if self.server.registry.redirect_blobs:
             location = self.server.registry.redirect_blobs.format(digest=name)
             return 307, b"", {"Location": location}
@@ -497,6 +499,14 @@ class _Handler(BaseHTTPRequestHandler):
             return _error(404, "MANIFEST_UNKNOWN" if known else "NAME_UNKNOWN", "not known here")
         raw, media_type = manifests[repository, name]
         return 200, raw, {"Content-Type": media_type, "Docker-Content-Digest": _digest(raw)}
+
+    def _tags(self, repository: str) -> tuple[int, Blob, Mapping[str, str]]:
+        names = [name for each, name in self.server.registry.manifests if each == repository]
+        if not names:
+            return _error(404, "NAME_UNKNOWN", "not known here")
+        tags = [name for name in names if ":" not in name]
+        body = json.dumps({"name": repository, "tags": tags}).encode()
+        return 200, body, {"Content-Type": "application/json"}
 
     def _blob(self, digest: str) -> tuple[int, Blob, Mapping[str, str]]:
         blob = self.server.registry.blobs.get(digest)

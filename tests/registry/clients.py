@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 from udocker.errors import VerificationError
 from udocker.model.oci import Descriptor, Platform
 from udocker.model.reference import Reference
-from udocker.registry.auth import DockerConfig
+from udocker.registry.authfile import AuthFile
 from udocker.registry.http import Settings
+from udocker.registry.logins import Logins
+from udocker.registry.mirrors import Mirrors
 from udocker.registry.remote import Registry
 from udocker.store.ranges import Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
     from fakes.registry import FakeRegistry
+    from udocker.registry.mirrors import Rule
 
 AMD64 = Platform("linux", "amd64")
 
@@ -117,10 +120,11 @@ class RecordingReporter:
 class Client:
     """A Registry with everything around it that a test looks at."""
 
-    def __init__(self, config: Path, settings: Settings) -> None:
+    def __init__(self, config: Path, settings: Settings, rules: Sequence[Rule] = ()) -> None:
         self.reporter = RecordingReporter()
         self.sinks = Sinks()
-        self.registry = Registry(settings, DockerConfig(str(config)), self.reporter)
+        logins = Logins([AuthFile(str(config))], {}, self.reporter)
+        self.registry = Registry(settings, logins, Mirrors(lambda: rules), self.reporter)
 
     def resolve(self, name: str, platform: Platform = AMD64) -> Any:
         return self.registry.resolve(Reference.parse(name), platform)
@@ -162,17 +166,17 @@ class Certificate:
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "certificate.pem")
-        self._key = str(folder / "key.pem")
+        self.key = str(folder / "key.pem")
         names = ",".join(f"DNS:{name}" for name in self.NAMES) + ",IP:127.0.0.1"
         command = (
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            f"-subj /CN=fake -addext subjectAltName={names} -keyout {self._key} -out {self.path}"
+            f"-subj /CN=fake -addext subjectAltName={names} -keyout {self.key} -out {self.path}"
         )
         subprocess.run(command.split(), check=True, capture_output=True)
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path, self._key)
+        context.load_cert_chain(self.path, self.key)
         return context
 
 
@@ -251,3 +255,41 @@ class FakeProxy:
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+class FakeSocks(FakeProxy):
+    """The same by SOCKS 5 (RFC 1928), for ``login`` as user and password (RFC 1929) if it is set.
+
+    ``asked`` holds the hosts' names: who resolves a name himself finds nobody here.
+    """
+
+    login: tuple[str, str] | None = None
+
+    @property
+    def url(self) -> str:
+        user = f"{self.login[0]}:{self.login[1]}@" if self.login else ""
+        return f"socks5h://{user}127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client.makefile("rb") as stream:
+            methods = stream.read(stream.read(2)[1])
+            wanted = 2 if self.login else 0
+            client.sendall(bytes((5, wanted if wanted in methods else 255)))
+            if self.login:
+                stream.read(1)
+                given = [stream.read(stream.read(1)[0]).decode() for _ in self.login]
+                client.sendall(bytes((1, tuple(given) != self.login)))
+                if tuple(given) != self.login:
+                    return
+            kind = stream.read(4)[3]
+            host = stream.read(stream.read(1)[0]).decode() if kind == 3 else ""
+            stream.read(2)
+            self.asked.append(host)
+            route = self.routes.get(host)
+            client.sendall(bytes((5, 0 if route and not self.refuse else 2, 0, 1, *bytes(6))))
+            if route is None or self.refuse:
+                return
+            server = socket.create_connection(route.address)
+            self._sockets.append(server)
+            self._spawn(self._relay, client, server)
+            self._relay(server, client)

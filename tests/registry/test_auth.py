@@ -10,13 +10,13 @@ import pytest
 
 from udocker.errors import (
     BadReplyError,
-    ConfigError,
     ForbiddenError,
     ServerError,
     UnauthorizedError,
 )
 from udocker.registry.address import Endpoint
-from udocker.registry.auth import Access, Credential, DockerConfig, Gate, authorize
+from udocker.registry.auth import Access, Gate, authorize
+from udocker.registry.credential import Credential
 from udocker.registry.replies import Reply
 
 HUB = Endpoint("docker.io", "https", "registry-1.docker.io")
@@ -28,123 +28,6 @@ BEARER = 'Bearer realm="https://auth.docker.io/token",service="s",scope="reposit
 
 def encoded(pair):
     return base64.b64encode(pair.encode()).decode()
-
-
-# config.json
-
-
-def login(path, registry, data):
-    path.write_text(data if isinstance(data, str) else json.dumps(data))
-    return DockerConfig(str(path)).credential(registry)
-
-
-@pytest.mark.parametrize(
-    ("key", "registry"),
-    [
-        ("quay.io", "quay.io"),
-        ("https://quay.io", "quay.io"),
-        ("https://quay.io/v2/", "quay.io"),
-        ("quay.io/v1/", "quay.io"),
-        ("http://localhost:5000", "localhost:5000"),
-        ("https://index.docker.io/v1/", "docker.io"),
-        ("index.docker.io", "docker.io"),
-        ("registry-1.docker.io", "docker.io"),
-        ("docker.io", "docker.io"),
-        ("Quay.io", "QUAY.IO"),
-    ],
-)
-def test_keys_of_logins(docker_config, key, registry):
-    found = login(docker_config, registry, {"auths": {key: {"auth": encoded("ana:geheim")}}})
-    assert (found.user, found.password) == ("ana", "geheim")
-
-
-@pytest.mark.parametrize("registry", ["quay.io:5000", "io", "cdn.quay.io", "docker.io"])
-def test_a_login_is_for_its_registry_only(docker_config, registry):
-    data = {"auths": {"quay.io": {"auth": encoded("ana:geheim")}}}
-    assert login(docker_config, registry, data) is None
-
-
-def test_the_exact_key_comes_first(docker_config):
-    auths = {"https://q.io/v1/": {"auth": encoded("old:x")}, "q.io": {"auth": encoded("new:x")}}
-    assert login(docker_config, "q.io", {"auths": auths}).user == "new"
-
-
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        ({"auth": encoded("ana:pass:word")}, ("ana", "pass:word", "")),
-        ({"auth": encoded("ana:geheim\0\0")}, ("ana", "geheim", "")),
-        ({"auth": encoded("ana:gehäim")}, ("ana", "gehäim", "")),
-        ({"username": "ana", "password": "geheim"}, ("ana", "geheim", "")),
-        ({"identitytoken": "idt"}, ("", "", "idt")),
-        ({"auth": encoded("ana:"), "identitytoken": "idt"}, ("ana", "", "idt")),
-    ],
-)
-def test_kinds_of_logins(docker_config, entry, expected):
-    found = login(docker_config, "q.io", {"auths": {"q.io": entry}})
-    assert (found.user, found.password, found.identity_token) == expected
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {},
-        {"auths": {}},
-        {"auths": None},
-        {"auths": {"other.io": {"auth": "broken, and of no interest"}}},
-        {"auths": {"q.io": {}}, "credsStore": "desktop"},
-        {"auths": {"q.io": {"auth": ""}}, "credHelpers": {"q.io": "gcloud"}},
-        {"credHelpers": {"q.io": "gcloud"}},
-        {"auths": {"q.io": {"username": "ana"}}},
-        "",
-        "  \n",
-    ],
-)
-def test_no_login(docker_config, data):
-    assert login(docker_config, "q.io", data) is None
-
-
-@pytest.mark.parametrize("name", ["missing.json", "a-file/config.json"])
-def test_no_file_is_no_login(tmp_path, name):
-    (tmp_path / "a-file").write_text("x")
-    assert DockerConfig(str(tmp_path / name)).credential("q.io") is None
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        ("{", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("\xff\xfe", "not JSON"),
-        ("[]", "object of logins"),
-        ("3", "object of logins"),
-        ({"auths": ["q.io"]}, "object of logins"),
-        ({"auths": {"q.io": "geheim"}}, "q.io is not an object"),
-        ({"auths": {"q.io": {"auth": 3}}}, "something else than text"),
-        ({"auths": {"q.io": {"auth": "geheim"}}}, "q.io is not user:password"),
-        ({"auths": {"q.io": {"auth": "!!!!"}}}, "q.io is not user:password"),
-        ({"auths": {"q.io": {"auth": encoded("geheim")}}}, "q.io is not user:password"),
-    ],
-)
-def test_a_broken_file_is_named(docker_config, data, words):
-    with pytest.raises(ConfigError, match=words) as caught:
-        login(docker_config, "q.io", data)
-    assert str(docker_config) in caught.value.message
-    assert "geheim" not in caught.value.message
-    assert caught.value.hint
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot read .*Is a directory"):
-        DockerConfig(str(tmp_path)).credential("q.io")
-
-
-def test_the_file_is_read_late_and_once(docker_config):
-    config = DockerConfig(str(docker_config))
-    docker_config.write_text(json.dumps({"auths": {"q.io": {"auth": encoded("ana:x")}}}))
-    assert config.credential("q.io").user == "ana"
-    docker_config.unlink()
-    assert config.credential("q.io").user == "ana"
 
 
 def test_secrets_are_not_printed():

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fakes.registry import FakeRegistry, Fault, make_image, make_layer
-from registry.clients import FakeProxy, make_settings, unused_port
+from registry.clients import FakeProxy, FakeSocks, make_settings, unused_port
 from udocker.errors import ConfigError, UdockerError, UnauthorizedError, UnreachableError
 
 LAYER = make_layer({"x": b"y" * 1000})
@@ -170,7 +170,7 @@ def test_plain_http_is_never_tried_at_another_host(fake, proxy, client):
 def test_plain_http_at_another_host_that_is_insecure(fake, proxy, client):
     make_image(fake, "a/b", "1", [LAYER])
     proxy.routes["registry.test"] = fake
-    made = client(proxy=proxy.url, insecure_registries=("registry.test",))
+    made = client(proxy=proxy.url, http_proxy=proxy.url, insecure_registries=("registry.test",))
     pull(made, "registry.test/a/b:1")
 
 
@@ -306,3 +306,56 @@ def test_the_login_of_one_registry_is_not_for_another(fake, bearer, client, dock
     with pytest.raises(UnauthorizedError, match="wants a login"):
         client().resolve(f"{bearer.host}/secret/app:1")
     assert [logged.authorization for logged in bearer.log] == [None, None]
+
+
+def test_each_scheme_has_its_proxy():
+    settings = make_settings(proxy="a.test:1", http_proxy="b.test:2", no_proxy="none.test")
+    assert settings.proxy_for("https://q.test/") == "http://a.test:1"
+    assert settings.proxy_for("http://q.test/") == "http://b.test:2"
+    assert settings.proxy_for("http://none.test/") == ""
+    assert make_settings(proxy="a.test:1").proxy_for("http://q.test/") == ""
+
+
+# SOCKS
+
+
+@pytest.fixture
+def socks():
+    with FakeSocks() as running:
+        yield running
+
+
+@pytest.mark.parametrize("login", [None, ("ana", "geheim")])
+def test_socks(hub, proxy, socks, certificate, client, login):
+    socks.routes = proxy.routes
+    socks.login = login
+    make_image(hub, "a/b", "1", [LAYER])
+    pull(client(proxy=socks.url, ca_bundle=certificate.path), "registry.test/a/b:1")
+    assert set(socks.asked) == {"registry.test", "auth.docker.io"}
+    assert not proxy.asked
+
+
+def test_socks_that_refuses(socks, client):
+    socks.login = "ana", "geheim"
+    words = r"cannot reach registry.test through the proxy 127.*: .*not allowed"
+    with pytest.raises(UnreachableError, match=words) as caught:
+        client(proxy=socks.url).resolve("registry.test/a/b:1")
+    assert "geheim" not in caught.value.message
+
+
+def test_socks_that_wants_another_password(socks, client):
+    socks.login = "ana", "other"
+    url = socks.url.replace("other", "geheim")
+    words = r"through the proxy 127.*: .*authentication failed"
+    with pytest.raises(UnreachableError, match=words) as caught:
+        client(proxy=url).resolve("registry.test/a/b:1")
+    assert "geheim" not in caught.value.message
+
+
+def test_socks_that_is_not_there(client):
+    url = f"socks5h://ana:geheim@127.0.0.1:{unused_port()}"
+    with pytest.raises(
+        UnreachableError, match=r"through the proxy 127.0.0.1:.*: connection refused"
+    ) as caught:
+        client(proxy=url).resolve("registry.test/a/b:1")
+    assert "geheim" not in caught.value.message

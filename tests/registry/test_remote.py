@@ -210,7 +210,7 @@ def test_a_broken_docker_configuration_is_not_read_without_need(
     make_image(fake, "a/b", "1", [LAYER])
     client().resolve(f"{fake.host}/a/b:1")
     make_image(bearer, "a/b", "1", [LAYER])
-    with pytest.raises(ConfigError, match="broken Docker configuration"):
+    with pytest.raises(ConfigError, match="broken file of logins"):
         client().resolve(f"{bearer.host}/a/b:1")
 
 
@@ -292,7 +292,7 @@ def test_no_such_image(fake, client, name):
     assert caught.value.message.startswith(
         f"{fake.host}/{name}: no such image or tag in {fake.host} ("
     )
-    assert caught.value.hint == "check the name; private images need a login"
+    assert caught.value.hint == "check the name; private images need a login: udocker login"
 
 
 def test_a_registry_that_says_404_without_words(fake, client):
@@ -528,3 +528,14 @@ def test_no_registry_there(client):
 def test_no_such_host(client):
     with pytest.raises(UnreachableError, match=r"cannot reach no-such-host.invalid: no such host"):
         client().resolve("no-such-host.invalid/a/b:1")
+
+
+def test_what_is_left_of_a_limit_is_told_to_those_who_debug(fake, client):
+    make_image(fake, "a/b", "1", [LAYER])
+    headers = {"RateLimit-Remaining": "7;w=60"}
+    raw, media_type = fake.manifests["a/b", "1"]
+    headers["Content-Type"] = media_type
+    fake.fault("/manifests/", Fault(status=200, body=raw, headers=headers))
+    made = client()
+    made.resolve(f"{fake.host}/a/b:1")
+    assert f"{fake.host} has 7 pulls left in 60 s" in made.reporter.lines

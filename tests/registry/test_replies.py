@@ -12,7 +12,7 @@ from udocker.errors import (
     ServerError,
     UnauthorizedError,
 )
-from udocker.registry.replies import Reply, failure, patience, quoted, retry_after
+from udocker.registry.replies import Reply, failure, limit_left, patience, quoted, retry_after
 
 
 def reply(status=200, body=b"", secrets=(), **headers):
@@ -149,3 +149,48 @@ def test_the_hint_depends_on_the_login():
 
 def test_a_reply_does_not_print_its_query_or_body():
     assert "geheim" not in repr(reply(200, b"geheim", secrets=("geheim",)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({}, ""),
+        ({"ratelimit_limit": "100;w=21600"}, ""),
+        ({"ratelimit_remaining": "76"}, "q.io has 76 pulls left"),
+        ({"ratelimit_remaining": "76;w=60"}, "q.io has 76 pulls left in 60 s"),
+        (
+            {"ratelimit_limit": "100;w=21600", "ratelimit_remaining": " 0; w=21600"},
+            "q.io has 0 of 100 pulls left in 6 h",
+        ),
+        (
+            {"ratelimit_remaining": "5", "docker_ratelimit_source": "192.0.2.1"},
+            "q.io has 5 pulls left for the address 192.0.2.1",
+        ),
+        (
+            {"ratelimit_remaining": "5", "docker_ratelimit_source": "2001:db8::1"},
+            "q.io has 5 pulls left for the address 2001:db8::1",
+        ),
+        (
+            {"ratelimit_remaining": "5", "docker_ratelimit_source": "0123-uuid"},
+            "q.io has 5 pulls left for your user",
+        ),
+        (
+            {"ratelimit_remaining": "5", "docker_ratelimit_source": "\x1b[31m"},
+            "q.io has 5 pulls left",
+        ),
+        ({"ratelimit_remaining": "many"}, ""),
+        ({"ratelimit_remaining": "-1;w=3"}, ""),
+        ({"ratelimit_remaining": "9" * 5000}, ""),
+    ],
+)
+def test_what_is_left_of_a_limit(headers, text):
+    assert limit_left(reply(**headers)) == text
+
+
+def test_whose_limit_is_used_up():
+    headers = {"ratelimit_limit": "100;w=21600", "docker_ratelimit_source": "192.0.2.1"}
+    error = failure(reply(429, retry_after="90", **headers), "debian", "q.io")
+    assert error.message == (
+        "debian: the request limit of q.io (100 in 6 h for the address 192.0.2.1) is used up; "
+        "it allows the next request in 90 s"
+    )

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,26 @@ _PATIENCE = 30.0  # seconds until it answers
 
 
 @contextlib.contextmanager
-def serving(data: Path, *, readonly: bool) -> Iterator[str]:
-    """Serve the storage at ``data`` while the block runs; gives ``127.0.0.1:PORT``."""
+def serving(
+    data: Path,
+    *,
+    readonly: bool,
+    auth: Mapping[str, Any] | None = None,
+    tls: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Serve the storage at ``data`` while the block runs; gives ``127.0.0.1:PORT``.
+
+    ``auth`` and ``tls`` are those parts of the registry's configuration.
+    """
     with tempfile.TemporaryDirectory() as directory:
         port = _free_port()
         config = Path(directory) / "config.yml"
-        config.write_text(json.dumps(_config(data, port, readonly)))  # JSON is YAML
+        settings = _config(data, port, readonly)
+        if auth is not None:
+            settings["auth"] = auth
+        if tls is not None:
+            settings["http"]["tls"] = tls
+        config.write_text(json.dumps(settings))  # JSON is YAML
         log = Path(directory) / "log"
         with log.open("wb") as stream:
             server = subprocess.Popen(
@@ -68,6 +82,7 @@ def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.request("GET", "/v2/")
-            return connection.getresponse().status == http.HTTPStatus.OK
+            connection.getresponse()  # of any status: it may want a login, or TLS
+            return True
         time.sleep(0.1)
     return False

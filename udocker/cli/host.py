@@ -52,7 +52,7 @@ def _showconf(context: Context, parsed: Parsed) -> int:
     for setting in SETTINGS:
         current = getattr(context.session.config, setting.field)
         shown = setting.separator.join(current) if isinstance(current, tuple) else current
-        context.print(f"{setting.keys[0]} = {shown}")
+        context.print(f"{setting.keys[0]} = {setting.show(str(shown))}")
     return 0
 
 

@@ -23,6 +23,8 @@ PLACES = (
     "gives it, or else as localhost/FILE:latest. Of several NAME says which, or :@0, :@1 and so on."
 )
 
+PROXY = Option(("--httpproxy",), TEXT, "the proxy to take, http:// or socks5h:// and such", "URL")
+
 
 def reference(session: Session, text: str, parsed: Parsed) -> Reference:
     """The reference ``text``, in the registry that --registry or the settings name."""
@@ -130,6 +132,7 @@ _PULL = Syntax(
     options=(
         PLATFORM,
         REGISTRY,
+        PROXY,
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,

@@ -116,6 +116,8 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["verbosity"] = 1
     if general.flag("debug"):
         overrides["verbosity"] = 5
+    if parsed.text("httpproxy"):
+        overrides["proxy"] = parsed.text("httpproxy")
     settings = config.load(os.environ, overrides, general.text("config"))
     store = Store(settings.topdir, settings.repos)
     return Session(store, settings, _reporter(settings), os.environ)

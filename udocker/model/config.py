@@ -14,6 +14,7 @@ class Config:
     registry: str = "docker.io"
     insecure: bool = False
     insecure_registries: tuple[str, ...] = ()
+    proxy: str = ""  # URL or host:port; empty: what the environment says
     jobs: int = 6
     connect_timeout: int = 20  # seconds
     stall_timeout: int = 60  # seconds without a byte

@@ -11,6 +11,7 @@ from udocker.model.moment import now
 from udocker.model.oci import Descriptor, ImageConfig, Manifest, Platform
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
+from udocker.ops.registries import open_registry
 from udocker.ops.space import check_space, keep_limit, used
 from udocker.store.images import ImageRecord
 from udocker.wording import counted
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from udocker.model.image import BlobSink, Layer
     from udocker.ops.session import Session
-    from udocker.registry.remote import Registry, RemoteImage
+    from udocker.registry.remote import Registry
+    from udocker.registry.resolve import RemoteImage
     from udocker.report import Reporter
     from udocker.store.arrivals import Arrivals
     from udocker.store.blobs import Blobs
@@ -100,7 +102,7 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
 
     name = f"pull {reference.canonical} {wanted}"
     with session.store.lease(name, waiting), session.store.pulling():
-        registry = _registry(session)
+        registry = open_registry(session)
         remote = registry.resolve(reference, wanted)
         check_layers(remote.manifest, remote.config, str(reference))
         if not wanted.accepts(remote.config.platform):
@@ -370,30 +372,3 @@ def check_layers(manifest: Manifest, config: ImageConfig, name: str) -> None:
             f"{name}: its manifest has {counted(len(manifest.layers), 'layers')}, "
             f"its configuration {len(config.diff_ids)}"
         )
-
-
-def _registry(session: Session) -> Registry:
-    from udocker.registry.auth import DockerConfig
-    from udocker.registry.http import Settings
-    from udocker.registry.remote import Registry
-
-    environ = session.environ
-    folder = environ.get("DOCKER_CONFIG") or f"{environ.get('HOME', '')}/.docker"
-    config = session.config
-    settings = Settings(
-        insecure=config.insecure,
-        insecure_registries=config.insecure_registries,
-        jobs=config.jobs,
-        connect_timeout=config.connect_timeout,
-        stall_timeout=config.stall_timeout,
-        user_agent=_user_agent(),
-        proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
-        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
-    )
-    return Registry(settings, DockerConfig(f"{folder}/config.json"), session.report)
-
-
-def _user_agent() -> str:
-    from udocker import __version__
-
-    return f"udocker/{__version__}"

@@ -69,15 +69,16 @@ class Endpoint:
         return f"{self.url}/v2/{repository}/blobs/{digest}"
 
 
-def candidates(registry: str, insecure: bool) -> tuple[Endpoint, ...]:
+def candidates(registry: str, insecure: bool, certified: bool = False) -> tuple[Endpoint, ...]:
     """The ways to reach ``registry``, in the order to try them.
 
-    The second is for a peer that turns out not to speak TLS.
+    The second is for a peer that turns out not to speak TLS. ``certified``: the user has
+    certificates for it, so it does, even on this machine.
     """
     host = _HUB_HOST if registry == _HUB else registry
     if insecure:
         return (Endpoint(registry, "https", host, True), Endpoint(registry, "http", host, True))
-    if is_loopback(split_port(host)[0]):
+    if is_loopback(split_port(host)[0]) and not certified:
         return (Endpoint(registry, "http", host),)
     return (Endpoint(registry, "https", host),)
 

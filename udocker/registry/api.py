@@ -7,17 +7,26 @@ import time
 from udocker.errors import BadReplyError, UnreachableError
 from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
 from udocker.registry.auth import Access, Gate
+from udocker.registry.certificates import Certificates
 from udocker.registry.http import DOCUMENT_LIMIT, ConnectionDropped, Http, NotTls, Request
-from udocker.registry.replies import REDIRECTS, patience
+from udocker.registry.replies import (
+    REDIRECTS,
+    TOO_MANY_REQUESTS,
+    failure,
+    limit_left,
+    not_a_registry,
+    patience,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from udocker.model.reference import Reference
     from udocker.registry.address import Endpoint
-    from udocker.registry.auth import Credential, DockerConfig
+    from udocker.registry.credential import Credential
     from udocker.registry.http import Settings
+    from udocker.registry.logins import Logins
+    from udocker.registry.mirrors import Place
     from udocker.registry.replies import Reply
     from udocker.report import Reporter
 
@@ -30,33 +39,35 @@ _TRY_TLS = "udocker speaks plain http to this machine; --insecure makes it try h
 class Api:
     """The registries of one invocation, and what has been learnt of them so far."""
 
-    def __init__(self, settings: Settings, docker_config: DockerConfig, report: Reporter) -> None:
+    def __init__(self, settings: Settings, logins: Logins, report: Reporter) -> None:
         self.settings = settings
         self.report = report
-        self._docker_config = docker_config
-        self._http = Http(settings)
-        self._endpoints: dict[str, Endpoint] = {}
+        self._logins = logins
+        self.certificates = Certificates(settings.ca_bundle, settings.certificate_folders, report)
+        self._http = Http(settings, self.certificates)
+        self._endpoints: dict[tuple[str, bool], Endpoint] = {}
         self._gates: dict[tuple[str, str, int, str], Gate] = {}
 
     def close(self) -> None:
         """Close the connections that are kept open; the next request opens new ones."""
         self._http.close()
+        self.certificates.close()
 
-    def endpoint(self, registry: str) -> Endpoint:
-        """How ``registry`` is reached; asks it unless that is known. Raises RegistryError."""
-        if registry not in self._endpoints:
-            self.ping(registry)
-        return self._endpoints[registry]
+    def endpoint(self, place: Place) -> Endpoint:
+        """How ``place`` is reached; asks it unless that is known. Raises RegistryError."""
+        if self._key(place) not in self._endpoints:
+            self.ping(place)
+        return self._endpoints[self._key(place)]
 
-    def ping(self, registry: str) -> Reply:
+    def ping(self, place: Place) -> Reply:
         """The reply to a GET of ``/v2/`` without credentials."""
         return self._reach(
-            registry, lambda endpoint: self._patiently(endpoint, Request(endpoint.ping))
+            place, lambda endpoint: self._patiently(endpoint, Request(endpoint.ping))
         )
 
     def get(
         self,
-        reference: Reference,
+        place: Place,
         url_at: Callable[[Endpoint], str],
         accept: str = "*/*",
         limit: int = DOCUMENT_LIMIT,
@@ -69,23 +80,48 @@ class Api:
         def attempt(endpoint: Endpoint) -> Reply:
             url = url_at(endpoint)
             for _ in range(MAX_REDIRECTS + 1):
-                reply = self._authorised(reference, endpoint, url, accept, limit)
+                reply = self._authorised(place, endpoint, url, accept, limit)
                 if reply.status not in REDIRECTS:
                     return reply
                 url = self.next_url(endpoint, reply)
             raise too_many_redirects(endpoint)
 
-        return self._reach(reference.registry, attempt)
+        return self._reach(place, attempt)
 
-    def gate(self, reference: Reference, endpoint: Endpoint, url: str) -> Gate:
+    def check_login(self, server: Place, credential: Credential) -> bool:
+        """Show ``credential`` to ``server``; False when that asks nobody who he is.
+
+        Raises UnauthorizedError when it is refused, and other RegistryErrors.
+        """
+        reply = self.ping(server)
+        endpoint = self.endpoint(server)
+        if reply.is_html and reply.status == 200:
+            raise not_a_registry(reply.host, "an HTML page, status 200")
+        if reply.status == 200:
+            return False
+        if reply.status in (403, TOO_MANY_REQUESTS) or reply.status >= 500:
+            raise failure(reply, f"login to {server}", server.registry)
+        if reply.status != 401:
+            raise not_a_registry(reply.host, f"status {reply.status} at /v2/")
+        access = Access(endpoint, endpoint.ping, "")
+        gate = Gate(access, lambda: credential, lambda ask: self._token(endpoint, ask))
+        gate.challenged(reply, "")
+        reply = self._patiently(endpoint, get_request(endpoint.ping, "*/*", gate.header()))
+        if reply.status != 200 or gate.is_withheld:
+            raise gate.refused(reply)
+        return True
+
+    def gate(self, place: Place, endpoint: Endpoint, url: str) -> Gate:
         """Who we are at ``url``. The user's login is for the registry itself, nobody else."""
-        key = (*origin(url), reference.repository)
+        key = (*origin(url), place.repository)
         if key not in self._gates:
-            access = Access(endpoint, url, reference.repository)
+            access = Access(endpoint, url, place.repository)
             own = origin(url) == origin(endpoint.url)
 
             def credential() -> Credential | None:
-                return self._docker_config.credential(endpoint.registry) if own else None
+                if not own:
+                    return None
+                return self._logins.credential(endpoint.registry, place.repository)
 
             self._gates[key] = Gate(access, credential, lambda ask: self._token(endpoint, ask))
         return self._gates[key]
@@ -98,6 +134,9 @@ class Api:
     def told(self, reply: Reply) -> Reply:
         """``reply``, after a line about it for those who debug."""
         self.report.debug(f"{reply.status} {plain(reply.url)}")
+        left = limit_left(reply)
+        if left:
+            self.report.debug(left)
         return reply
 
     def wait(self, host: str, seconds: float) -> None:
@@ -105,28 +144,34 @@ class Api:
         if seconds >= 2:
             self.report.info(f"{host} is busy: trying again in {seconds:.0f} s")
 
-    def _reach(self, registry: str, attempt: Callable[[Endpoint], Reply]) -> Reply:
-        """``attempt`` with the registry's endpoint; before that is known, with each candidate."""
-        if registry in self._endpoints:
-            return attempt(self._endpoints[registry])
-        *others, last = candidates(registry, self.settings.accepts_insecure(registry))
+    def _reach(self, place: Place, attempt: Callable[[Endpoint], Reply]) -> Reply:
+        """``attempt`` with the place's endpoint; before that is known, with each candidate."""
+        key = self._key(place)
+        if key in self._endpoints:
+            return attempt(self._endpoints[key])
+        *others, last = candidates(*key, self.certificates.has(place.registry))
         for endpoint in others:
             try:
                 return attempt(endpoint)
             except (NotTls, ConnectionDropped):
-                if registry in self._endpoints:
+                if key in self._endpoints:
                     raise
         try:
             return attempt(last)
         except ConnectionDropped as error:
-            if registry in self._endpoints or last.scheme != "http" or last.insecure:
+            if key in self._endpoints or last.scheme != "http" or last.insecure:
                 raise
             raise UnreachableError(f"{error.message}: it may speak https", hint=_TRY_TLS) from error
 
+    def _key(self, place: Place) -> tuple[str, bool]:
+        """The registry, and whether it may be insecure."""
+        registry = place.registry
+        return registry, place.insecure or self.settings.accepts_insecure(registry)
+
     def _authorised(
-        self, reference: Reference, endpoint: Endpoint, url: str, accept: str, limit: int
+        self, place: Place, endpoint: Endpoint, url: str, accept: str, limit: int
     ) -> Reply:
-        gate = self.gate(reference, endpoint, url)
+        gate = self.gate(place, endpoint, url)
         sent = gate.header()
         reply = self._patiently(endpoint, get_request(url, accept, sent), limit)
         if reply.status == 401:
@@ -175,7 +220,7 @@ class Api:
         self.told(reply)
         if reply.status == 400 and any(words in reply.body for words in _TLS_WANTED):
             raise UnreachableError(f"{host_of(request.url)} speaks https, not http", hint=_TRY_TLS)
-        self._endpoints.setdefault(endpoint.registry, endpoint)
+        self._endpoints.setdefault((endpoint.registry, endpoint.insecure), endpoint)
         return reply
 
 

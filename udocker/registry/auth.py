@@ -1,4 +1,4 @@
-"""Who asks: credentials from Docker's config.json, tokens, and the flows that earn them.
+"""Who asks: tokens, and the flows that earn them.
 
 A flow is a generator: it yields Requests and is sent their Replies, so it does no I/O itself.
 Bearer: https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/.
@@ -6,14 +6,12 @@ Bearer: https://distribution.github.io/distribution/spec/auth/token/ and .../oau
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 import time
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from udocker.errors import BadReplyError, ConfigError, UnauthorizedError
+from udocker.errors import BadReplyError, UnauthorizedError
 from udocker.model.value import value
 from udocker.registry.address import host_of, origin, same_site
 from udocker.registry.challenge import parse_challenges
@@ -22,129 +20,24 @@ from udocker.registry.replies import failure, foreign_realm, quoted, unauthorize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-    from typing import Any, Optional
+    from collections.abc import Callable, Generator
+    from typing import Optional
 
     from udocker.errors import RegistryError
     from udocker.registry.address import Endpoint
     from udocker.registry.challenge import Challenge
+    from udocker.registry.credential import Credential
     from udocker.registry.replies import Reply
 
 _CLIENT = "udocker"
-_HUB = "docker.io"
-_HUB_NAMES = (
-    "index.docker.io",
-    "registry-1.docker.io",
-    "registry.hub.docker.com",
-    "auth.docker.io",
-)
 _LIFETIME = 60  # seconds, of a token that does not say
 _LONGEST_LIFETIME = 24 * 3600
-_CONFIG_LIMIT = 1 << 20  # bytes
-_ENTRY_KEYS = ("auth", "username", "password", "identitytoken")
 _TOKEN = re.compile(r"[!-~]+")  # what may stand in a header
 
 
 @value
-class Credential:
-    """A user name and password, or an identity token that stands for both."""
-
-    user: str = ""
-    password: str = ""
-    identity_token: str = ""
-
-    def __repr__(self) -> str:
-        return "Credential(…)"
-
-    @property
-    def basic(self) -> str:
-        """The value of an Authorization header."""
-        pair = f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")
-        return f"Basic {base64.b64encode(pair).decode()}"
-
-
-class DockerConfig:
-    """The logins in a Docker ``config.json``, read when the first is asked for.
-
-    An entry whose secret is kept by a credential helper means no login.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._auths: Mapping[str, Any] | None = None
-
-    def credential(self, registry: str) -> Credential | None:
-        """The login for ``registry`` (host[:port]), None without one. Raises ConfigError."""
-        if self._auths is None:
-            self._auths = self._read()
-        if registry in self._auths:
-            return self._entry(registry)
-        for key in self._auths:
-            if _registry_of(key) == registry.lower():
-                return self._entry(key)
-        return None
-
-    def _read(self) -> Mapping[str, Any]:
-        try:
-            with open(self._path, "rb") as stream:
-                raw = stream.read(_CONFIG_LIMIT)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except OSError as error:
-            raise ConfigError(
-                f"cannot read {self._path}: {error.strerror}",
-                hint="DOCKER_CONFIG names the directory of another config.json",
-            ) from error
-        try:
-            data = json.loads(raw) if raw.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise self._broken("it is not JSON") from error
-        auths = data.get("auths") or {} if isinstance(data, dict) else None
-        if not isinstance(auths, dict):
-            raise self._broken("it does not hold an object of logins")
-        return auths
-
-    def _entry(self, key: str) -> Credential | None:
-        entry = self._auths[key] if self._auths else None
-        if not isinstance(entry, dict):
-            raise self._broken(f"the login for {key} is not an object")
-        texts = {name: entry.get(name) or "" for name in _ENTRY_KEYS}
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise self._broken(f"the login for {key} holds something else than text")
-        user, password = texts["username"], texts["password"]
-        if texts["auth"]:
-            user, password = self._decoded(texts["auth"], key)
-        if texts["identitytoken"]:
-            return Credential(user, password, texts["identitytoken"])
-        return Credential(user, password) if user and password else None
-
-    def _decoded(self, auth: str, key: str) -> tuple[str, str]:
-        try:
-            pair = base64.b64decode(auth, validate=True).decode("utf-8", "surrogateescape")
-        except (binascii.Error, ValueError):
-            pair = ""
-        user, colon, password = pair.partition(":")
-        if not colon:
-            raise self._broken(f"the login for {key} is not user:password in base64")
-        return user, password.rstrip("\0")
-
-    def _broken(self, what: str) -> ConfigError:
-        return ConfigError(
-            f"broken Docker configuration {self._path}: {what}",
-            hint="mend the file, or log in anew",
-        )
-
-
-def _registry_of(key: str) -> str:
-    """The registry that a key of ``auths`` means: ``https://index.docker.io/v1/`` and others."""
-    host = key.partition("://")[2] or key
-    host = host.partition("/")[0].lower()
-    return _HUB if host in _HUB_NAMES else host
-
-
-@value
 class Access:
-    """What a grant is for: reading ``repository`` at ``url``."""
+    """What a grant is for: reading ``repository`` at ``url``; or, if empty, to log in."""
 
     endpoint: Endpoint
     url: str  # any URL of the server that asks
@@ -153,7 +46,8 @@ class Access:
     @property
     def subject(self) -> str:
         """What a refusal is about, for a message."""
-        return f"{self.endpoint.registry}/{self.repository}"
+        registry = self.endpoint.registry
+        return f"{registry}/{self.repository}" if self.repository else registry
 
 
 @value
@@ -234,7 +128,9 @@ def _check_realm(realm: str, access: Access) -> None:
 def _token_request(
     realm: str, challenge: Challenge, access: Access, credential: Credential | None
 ) -> Request:
-    scope = challenge.get("scope") or f"repository:{access.repository}:pull"
+    scope = challenge.get("scope")
+    if access.repository:
+        scope = scope or f"repository:{access.repository}:pull"
     asked = [("service", challenge.get("service")), ("scope", scope)]
     asked = [(name, text) for name, text in asked if text]
     if credential is not None and credential.identity_token:
@@ -316,12 +212,18 @@ class Gate:
         self._challenge = reply.headers.get("www-authenticate", "")
         self._earn()
 
+    @property
+    def is_withheld(self) -> bool:
+        """Whether there is a login that the token service did not get, being of another site."""
+        return self._grant is not None and bool(self._grant.withheld)
+
     def refused(self, reply: Reply) -> RegistryError:
         """The error for a ``reply`` that came in spite of the grant."""
         registry = self._access.endpoint.registry
         grant = self._grant
-        if reply.status in (401, 403) and grant is not None and grant.withheld:
-            return foreign_realm(self._access.subject, registry, grant.withheld)
+        withheld = grant.withheld if grant is not None else ""
+        if withheld and (reply.status in (401, 403) or not self._access.repository):
+            return foreign_realm(self._access.subject, registry, withheld)
         return failure(reply, self._access.subject, registry, grant is not None and grant.login)
 
     def _earn(self) -> None:

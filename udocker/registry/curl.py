@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
-from udocker.registry.address import host_of, proxy_for
+from udocker.registry.address import host_of
+from udocker.registry.certificates import CERTIFICATES_HINT
 from udocker.registry.http import (
     ERROR_LIMIT,
     ConnectionDropped,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from udocker.registry.certificates import Trust
     from udocker.registry.http import Settings
 
 _BUFFER = 256 << 10  # bytes that libcurl reads at once
@@ -76,11 +78,11 @@ class Exchange:
             self._heard = time.monotonic()
         return time.monotonic() - self._heard
 
-    def configure(self, settings: Settings, verify: bool) -> None:
+    def configure(self, settings: Settings, trust: Trust, verify: bool) -> None:
         """Set everything that libcurl would otherwise take from the environment, and the rest."""
         import pycurl
 
-        proxy = proxy_for(self.url, settings.proxy, settings.no_proxy)
+        proxy = settings.proxy_for(self.url)
         headers = ["Accept: */*"]
         if self._span is not None:
             headers.append(f"Range: bytes={self._span[0]}-{self._span[1] - 1}")
@@ -102,7 +104,7 @@ class Exchange:
             pycurl.HEADERFUNCTION: self._take_header,
             pycurl.WRITEFUNCTION: self._take_body,
         }
-        options.update(_certificates(settings, verify))
+        options.update(_certificates(trust, verify))
         for option, given in options.items():
             self.handle.setopt(option, given)
 
@@ -140,17 +142,18 @@ class Exchange:
         self.handle.close()
 
 
-def _certificates(settings: Settings, verify: bool) -> dict[int, object]:
+def _certificates(trust: Trust, verify: bool) -> dict[int, object]:
     import os
 
     import pycurl
 
+    options: dict[int, object] = {}
+    if trust.certificate:
+        options = {pycurl.SSLCERT: trust.certificate, pycurl.SSLKEY: trust.key}
     if not verify:
-        return {pycurl.SSL_VERIFYPEER: 0, pycurl.SSL_VERIFYHOST: 0}
-    from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
-    bundle = settings.ca_bundle or DEFAULT_CA_BUNDLE_PATH
-    return {pycurl.CAPATH if os.path.isdir(bundle) else pycurl.CAINFO: bundle}
+        return {**options, pycurl.SSL_VERIFYPEER: 0, pycurl.SSL_VERIFYHOST: 0}
+    kind = pycurl.CAPATH if os.path.isdir(trust.authorities) else pycurl.CAINFO
+    return {**options, kind: trust.authorities}
 
 
 def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> UdockerError:
@@ -158,7 +161,7 @@ def explain(code: int, text: str, exchange: Exchange, settings: Settings) -> Udo
     import pycurl
 
     host = host_of(exchange.url)
-    proxy = host_of(proxy_for(exchange.url, settings.proxy, settings.no_proxy))
+    proxy = host_of(settings.proxy_for(exchange.url))
     way = f"through the proxy {proxy}" if proxy else ""
     lasting = _no_trust(code, text, host)
     if lasting is None and "CONNECT tunnel" in text:
@@ -180,7 +183,7 @@ def _no_trust(code: int, text: str, host: str) -> UdockerError | None:
     import pycurl
 
     if code == pycurl.E_SSL_CACERT_BADFILE:
-        return ConfigError(f"cannot use the CA certificates: {text}")
+        return ConfigError(f"cannot use the CA certificates: {text}", hint=CERTIFICATES_HINT)
     if code == pycurl.E_PEER_FAILED_VERIFICATION:
         return untrusted(host, text.rpartition("certificate problem: ")[2])
     if code == pycurl.E_SSL_CONNECT_ERROR and "wrong version" in text:

@@ -10,6 +10,7 @@ import contextlib
 from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
 from udocker.model.value import value
 from udocker.registry.address import host_of, plain, proxy_for
+from udocker.registry.certificates import CERTIFICATES_HINT
 from udocker.registry.replies import Reply
 
 TYPE_CHECKING = False
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
     import requests
 
+    from udocker.registry.certificates import Certificates
+
 DOCUMENT_LIMIT = 4 << 20  # bytes; image-spec asks registries to take manifests of 4 MiB
 ERROR_LIMIT = 64 << 10  # bytes of an error reply that are read
 _CHUNK = 64 << 10
 _INSECURE_HINT = "if you trust the network: --insecure"
+_UNTRUSTED_HINT = (
+    "name its authority's file by SSL_CERT_FILE, or put it into certs.d; or --insecure"
+)
 # What OpenSSL calls the reply of a server that does not speak TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
@@ -37,9 +43,11 @@ class Settings:
     connect_timeout: int
     stall_timeout: int  # without a byte
     user_agent: str
-    proxy: str  # URL or host:port; empty: none
+    proxy: str  # for https, URL or host:port; empty: none
     no_proxy: str  # hosts, domains and networks reached without it, separated by commas
-    ca_bundle: str = ""  # file or directory of certificates; empty: those of ``requests``
+    ca_bundle: str = ""  # file or directory of authorities; empty: the host's
+    certificate_folders: tuple[str, ...] = ()  # see ``Certificates``
+    http_proxy: str = ""  # the proxy for http
     tries: int = 4  # of one request or one layer
     retry_delay: float = 0.5  # before the second try; doubled for each one more
 
@@ -51,6 +59,11 @@ class Settings:
         name = registry.lower()
         known = [entry.lower() for entry in self.insecure_registries]
         return self.insecure or name in known or name.rpartition(":")[0] in known
+
+    def proxy_for(self, url: str) -> str:
+        """The proxy that a request to ``url`` takes; empty for none. Raises ConfigError."""
+        is_http = url.lower().startswith("http://")
+        return proxy_for(url, self.http_proxy if is_http else self.proxy, self.no_proxy)
 
     def delay(self, tries: int) -> float:
         """Seconds to wait after ``tries`` failures in a row."""
@@ -81,8 +94,9 @@ class NotTls(UnreachableError):
 class Http:
     """Does exchanges; connections stay open until ``close``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, certificates: Certificates) -> None:
         self._settings = settings
+        self._certificates = certificates
         self._session: requests.Session | None = None
 
     def close(self) -> None:
@@ -111,11 +125,12 @@ class Http:
             self._session = requests.Session()
             self._session.trust_env = False
         settings = self._settings
-        proxy = proxy_for(request.url, settings.proxy, settings.no_proxy)
+        proxy = settings.proxy_for(request.url)
         headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "identity"}
         headers.update(request.headers)
         if request.form:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
+        trust = self._certificates.trust(host_of(request.url))
         return self._session.request(
             "POST" if request.form else "GET",
             request.url,
@@ -124,7 +139,8 @@ class Http:
             timeout=(settings.connect_timeout, settings.stall_timeout),
             allow_redirects=False,
             stream=True,
-            verify=(settings.ca_bundle or True) if verify else False,
+            verify=trust.authorities if verify else False,
+            cert=(trust.certificate, trust.key) if trust.certificate else None,
             proxies={"http": proxy, "https": proxy} if proxy else {},
         )
 
@@ -139,7 +155,9 @@ class Http:
             raise self._explain(error, url) from error
         except OSError as error:
             # requests raises a bare OSError for a CA bundle that is not there.
-            raise ConfigError(f"cannot use the CA certificates: {error}") from error
+            raise ConfigError(
+                f"cannot use the CA certificates: {error}", hint=CERTIFICATES_HINT
+            ) from error
 
     def _explain(self, error: requests.RequestException, url: str) -> UdockerError:
         from requests import ConnectTimeout, Timeout
@@ -148,10 +166,15 @@ class Http:
         host = host_of(url)
         settings = self._settings
         if isinstance(error, (ProxyError, InvalidProxyURL, InvalidSchema)):
-            proxy = host_of(proxy_for(url, settings.proxy, settings.no_proxy))
+            proxy = host_of(settings.proxy_for(url))
             return _explain_proxy(error, proxy, host)
         if isinstance(error, SSLError):
             return _explain_tls(error, host)
+        refusal = _socks_refusal(error)
+        if refusal:
+            return unreachable(
+                f"through the proxy {host_of(settings.proxy_for(url))}", host, refusal
+            )
         if isinstance(error, ConnectTimeout):
             return no_answer(host, settings.connect_timeout)
         if isinstance(error, Timeout) or _mentions(error, "Read timed out"):
@@ -218,7 +241,9 @@ def dropped(host: str, when: str) -> ConnectionDropped:
 
 
 def untrusted(host: str, why: str) -> UnreachableError:
-    return UnreachableError(f"the certificate of {host} is not trusted: {why}", hint=_INSECURE_HINT)
+    return UnreachableError(
+        f"the certificate of {host} is not trusted: {why}", hint=_UNTRUSTED_HINT
+    )
 
 
 def not_tls(host: str) -> NotTls:
@@ -274,6 +299,16 @@ def _explain_proxy(error: Exception, proxy: str, host: str) -> UdockerError:
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return unreachable(f"through the proxy {proxy}", host, cause.strerror.lower())
     return unreachable(f"through the proxy {proxy}", host, "the proxy does not answer")
+
+
+def _socks_refusal(error: Exception) -> str:
+    """What PySocks says of a SOCKS proxy; empty when it is not about one."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and type(cause).__module__ == "socks":
+            inner = getattr(cause, "socket_err", None)
+            said = getattr(inner, "strerror", None) or getattr(cause, "msg", "") or "no connection"
+            return str(said).lower()
+    return ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -11,14 +11,16 @@ import re
 from collections import deque
 
 from udocker.errors import BadReplyError, VerificationError
+from udocker.model.value import value
 from udocker.registry.replies import not_a_registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from udocker.model.image import BlobSink
     from udocker.model.oci import Descriptor
+    from udocker.registry.mirrors import Place
     from udocker.registry.replies import Reply
     from udocker.report import Reporter, Task
 
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 PIECE = 8 << 20  # bytes
 _PROGRESS = 1 << 20  # bytes after which trouble counts as new
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+@value
+class Source:
+    """Where a blob is asked for. Without ``login``: a URL of its descriptor, for anyone."""
+
+    url: str
+    place: Place  # whose rules hold for it
+    login: bool = True
 
 
 class Piece:
@@ -47,8 +58,8 @@ class Piece:
     def aim(self) -> None:
         """Decide where to ask."""
         if not self.url:
-            self.url = self.blob.known_url or self.blob.source
-            self.is_direct = self.url != self.blob.source
+            self.url = self.blob.known_url or self.blob.source.url
+            self.is_direct = self.url != self.blob.source.url
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -77,7 +88,7 @@ class Piece:
     def restart(self) -> None:
         """Begin at the source, which may redirect elsewhere this time."""
         self.blob.known_url = ""
-        self.url = self.blob.source
+        self.url = self.blob.source.url
         self.is_direct = False
         self.redirects = 0
         self.renewed = False
@@ -152,18 +163,24 @@ class Blob:
     """A blob, whose pieces are fetched in any order."""
 
     def __init__(
-        self, descriptor: Descriptor, url: str, image: str, factory: SinkFactory, report: Reporter
+        self,
+        descriptor: Descriptor,
+        source: Source,
+        others: Sequence[Place],
+        *,
+        image: str,
+        factory: SinkFactory,
+        report: Reporter,
     ) -> None:
         self.descriptor = descriptor
         self.size = descriptor.size
         self.title = f"layer {descriptor.digest.short}"
         self.what = f"{self.title} of {image}"
-        self.source = url
-        self.at_registry = True  # else at one of the descriptor's URLs
+        self.source = source
+        self.others: deque[Place | str] = deque((*others, *descriptor.urls))
         self.known_url = ""  # where the source's redirects led the last time
         self.ranged: bool | None = None  # whether the server does ranges; None: not known
         self.replies = 0  # that brought bytes
-        self._others = deque(descriptor.urls)
         self._factory = factory
         self._report = report
         self._sink: BlobSink | None = None
@@ -193,15 +210,12 @@ class Blob:
     def write(self, data: bytes, at: int) -> None:
         self._advance(self._open().write(data, at))
 
-    def next_source(self) -> bool:
-        """Go on to the next place that may have the blob; False when there is none left."""
-        if not self._others:
-            return False
-        self.source = self._others.popleft()
-        self.at_registry = False
+    def go_to(self, source: Source) -> None:
+        """Ask there for what is missing, as if for the first time."""
+        self.source = source
         self.known_url = ""
         self.ranged = None
-        return True
+        self._began_again = False
 
     def commit(self) -> bool:
         """Publish a blob that is complete. Raises what its sink raises.

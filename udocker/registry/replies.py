@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from udocker.errors import (
     BadReplyError,
     ForbiddenError,
@@ -23,7 +25,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 TOO_MANY_REQUESTS = 429
 LONGEST_WAIT = 30  # seconds that a Retry-After may ask for; more is the user's decision
 _QUOTE_LENGTH = 200
-_NEEDS_LOGIN = "check the name; private images need a login"
+_NEEDS_LOGIN = "check the name; private images need a login: udocker login"
 
 
 @value
@@ -183,12 +185,52 @@ def foreign_realm(subject: str, registry: str, realm_host: str) -> UnauthorizedE
     )
 
 
+def limit_left(reply: Reply) -> str:
+    """What the registry says of its limit, as Docker Hub does; empty when it says nothing.
+
+    Headers: https://docs.docker.com/docker-hub/usage/pulls/.
+    """
+    left = _Quota.parse(reply.headers.get("ratelimit-remaining", ""))
+    if left is None:
+        return ""
+    most = _Quota.parse(reply.headers.get("ratelimit-limit", ""))
+    of = f" of {most.requests}" if most is not None else ""
+    within = f" in {_duration(left.seconds)}" if left.seconds else ""
+    return f"{reply.host} has {left.requests}{of} pulls left{within}{_counted_for(reply)}"
+
+
+@value
+class _Quota:
+    """``100;w=21600``: requests, and the seconds they are for (0: not said)."""
+
+    requests: int
+    seconds: int
+
+    @classmethod
+    def parse(cls, text: str) -> _Quota | None:
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:;\s*w=(\d{1,9})\s*)?", text, re.ASCII)
+        return cls(int(match[1]), int(match[2] or 0)) if match else None
+
+
+def _counted_for(reply: Reply) -> str:
+    """Whose limit it is: an address shares it with all who are behind it."""
+    source = reply.headers.get("docker-ratelimit-source", "").strip()
+    if not re.fullmatch(r"[0-9A-Za-z.:_-]{1,64}", source):
+        return ""
+    is_address = ":" in source or source.replace(".", "").isdigit()
+    return f" for the address {source}" if is_address else " for your user"
+
+
 def _rate_limited(reply: Reply, subject: str) -> RateLimitedError:
     wait = retry_after(reply)
+    whose = _counted_for(reply)
+    most = _Quota.parse(reply.headers.get("ratelimit-limit", ""))
+    if most is not None and most.seconds:
+        whose = f" ({most.requests} in {_duration(most.seconds)}{whose})"
     when = "" if wait is None else f"; it allows the next request in {_duration(wait)}"
     return RateLimitedError(
-        f"{subject}: the request limit of {reply.host} is used up{when}{quoted(reply)}",
-        hint="wait, or log in: limits are higher for known users",
+        f"{subject}: the request limit of {reply.host}{whose} is used up{when}{quoted(reply)}",
+        hint="wait, or log in (udocker login): limits are higher for known users",
     )
 
 

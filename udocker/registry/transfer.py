@@ -12,7 +12,7 @@ from udocker.registry.address import host_of
 from udocker.registry.api import MAX_REDIRECTS, too_many_redirects
 from udocker.registry.curl import Exchange, explain
 from udocker.registry.http import ConnectionDropped, stalled
-from udocker.registry.pieces import Blob, CutShort, Piece, WrongRange, cut_short
+from udocker.registry.pieces import Blob, CutShort, Piece, Source, WrongRange, cut_short
 from udocker.registry.replies import REDIRECTS, failure, patience
 
 TYPE_CHECKING = False
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from udocker.model.reference import Reference
     from udocker.registry.address import Endpoint
     from udocker.registry.api import Api
+    from udocker.registry.auth import Gate
+    from udocker.registry.mirrors import Place
     from udocker.registry.pieces import SinkFactory
     from udocker.registry.replies import Reply
 
@@ -38,6 +40,7 @@ class Transfer:
         self,
         api: Api,
         reference: Reference,
+        places: Sequence[Place],
         sink_factory: SinkFactory,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -45,6 +48,7 @@ class Transfer:
         self._check = check
         self._settings = api.settings
         self._reference = reference
+        self._places = places
         self._sink_factory = sink_factory
         self._waiting: deque[Piece] = deque()
         self._active: dict[Any, tuple[Piece, Exchange]] = {}  # by libcurl handle
@@ -54,15 +58,16 @@ class Transfer:
         """Fetch ``descriptors``, each once. See ``Registry.download``."""
         import pycurl
 
-        endpoint = self._api.endpoint(self._reference.registry)
-        self._endpoint: Endpoint = endpoint
+        first = self._places[0]
+        self._api.endpoint(first)
         blobs = [
             Blob(
                 descriptor,
-                endpoint.blob(self._reference.repository, descriptor.digest),
-                str(self._reference),
-                self._sink_factory,
-                self._api.report,
+                self._at(first, descriptor),
+                self._places[1:],
+                image=str(self._reference),
+                factory=self._sink_factory,
+                report=self._api.report,
             )
             for descriptor in {each.digest: each for each in descriptors}.values()
         ]
@@ -108,7 +113,11 @@ class Transfer:
             if piece.not_before > now or not self._is_free(piece):
                 continue
             self._waiting.remove(piece)
-            exchange = self._exchange(piece)
+            try:
+                exchange = self._exchange(piece)
+            except RegistryError as error:
+                self._elsewhere(piece.blob, error)
+                return
             self._multi.add_handle(exchange.handle)
             self._active[exchange.handle] = (piece, exchange)
 
@@ -120,13 +129,24 @@ class Transfer:
             return True
         return all(other.blob is not blob for other, _ in self._active.values())
 
+    def _endpoint(self, blob: Blob) -> Endpoint:
+        return self._api.endpoint(blob.source.place)
+
+    def _gate(self, piece: Piece) -> Gate:
+        return self._api.gate(piece.blob.source.place, self._endpoint(piece.blob), piece.url)
+
+    def _at(self, place: Place, descriptor: Descriptor) -> Source:
+        """Asks the place how it is reached, unless that is known. Raises RegistryError."""
+        url = self._api.endpoint(place).blob(place.repository, descriptor.digest)
+        return Source(url, place)
+
     def _exchange(self, piece: Piece) -> Exchange:
         piece.aim()
-        authorization = ""
-        if piece.blob.at_registry:
-            authorization = self._api.gate(self._reference, self._endpoint, piece.url).header()
+        authorization = self._gate(piece).header() if piece.blob.source.login else ""
         exchange = Exchange(piece.url, authorization, _Taker(piece), piece.span)
-        exchange.configure(self._settings, verify=not self._endpoint.insecure)
+        trust = self._api.certificates.trust(host_of(piece.url))
+        verify = not self._endpoint(piece.blob).insecure
+        exchange.configure(self._settings, trust, verify=verify)
         return exchange
 
     def _collect(self) -> None:
@@ -145,22 +165,22 @@ class Transfer:
         piece, exchange = self._active.pop(handle)
         self._multi.remove_handle(handle)
         with contextlib.closing(exchange):
-            if exchange.failure is not None:
-                self._failed(piece, exchange.failure)
-            elif code and not exchange.cut:
-                self._broken(piece, explain(code, text, exchange, self._settings))
-            else:
-                self._answered(piece, self._api.told(exchange.reply), exchange.authorization)
+            try:
+                self._ended(piece, exchange, code, text)
+            except (WrongRange, CutShort) as error:
+                self._again(piece, error)
+            except (RegistryError, VerificationError) as error:
+                self._elsewhere(piece.blob, error)
 
-    def _failed(self, piece: Piece, error: BaseException) -> None:
-        if isinstance(error, WrongRange):
-            piece.take_all()
-        if isinstance(error, (WrongRange, CutShort)):
-            self._again(piece, error)
-            return
-        if isinstance(error, VerificationError):
-            piece.blob.abort()
-        raise error
+    def _ended(self, piece: Piece, exchange: Exchange, code: int, text: str) -> None:
+        if exchange.failure is not None:
+            if isinstance(exchange.failure, WrongRange):
+                piece.take_all()
+            raise exchange.failure
+        if code and not exchange.cut:
+            self._broken(piece, explain(code, text, exchange, self._settings))
+        else:
+            self._answered(piece, self._api.told(exchange.reply), exchange.authorization)
 
     def _give_up_silent(self) -> None:
         """End the exchanges that have not seen a byte for too long.
@@ -193,14 +213,12 @@ class Transfer:
             self._waiting.appendleft(piece)
         elif reply.status in REDIRECTS:
             if piece.redirects == MAX_REDIRECTS:
-                raise too_many_redirects(self._endpoint)
+                raise too_many_redirects(self._endpoint(piece.blob))
             piece.redirects += 1
-            piece.url = self._api.next_url(self._endpoint, reply)
+            piece.url = self._api.next_url(self._endpoint(piece.blob), reply)
             self._waiting.appendleft(piece)
-        elif reply.status == 401 and piece.blob.at_registry and not piece.renewed:
-            self._api.gate(self._reference, self._endpoint, piece.url).challenged(
-                reply, authorization
-            )
+        elif reply.status == 401 and piece.blob.source.login and not piece.renewed:
+            self._gate(piece).challenged(reply, authorization)
             piece.renewed = True
             self._waiting.appendleft(piece)
         else:
@@ -244,9 +262,9 @@ class Transfer:
             self._again(piece, error, wait)
 
     def _error(self, piece: Piece, reply: Reply) -> RegistryError:
-        if reply.status in (401, 403) and piece.blob.at_registry:
-            return self._api.gate(self._reference, self._endpoint, piece.url).refused(reply)
-        return failure(reply, piece.blob.what, self._endpoint.registry)
+        if reply.status in (401, 403) and piece.blob.source.login:
+            return self._gate(piece).refused(reply)
+        return failure(reply, piece.blob.what, piece.blob.source.place.registry)
 
     def _again(self, piece: Piece, error: Exception, wait: float | None = None) -> None:
         """Another try after ``wait`` seconds, or ``error`` when there were enough."""
@@ -263,9 +281,25 @@ class Transfer:
     def _elsewhere(self, blob: Blob, error: Exception) -> None:
         """Another place, or ``error`` when there is none."""
         self._drop(blob)
-        if not blob.next_source():
-            raise error
-        self._ask(blob)
+        if isinstance(error, VerificationError):
+            blob.abort()  # what came from there is not to be trusted
+        while blob.others:
+            other = blob.others.popleft()
+            try:
+                source = self._source(other, blob)
+            except RegistryError as unreachable:
+                self._api.report.debug(f"{unreachable.message}: passed over")
+                continue
+            self._api.report.debug(f"{error}: trying {host_of(source.url)}")
+            blob.go_to(source)
+            self._ask(blob)
+            return
+        raise error
+
+    def _source(self, other: Place | str, blob: Blob) -> Source:
+        if isinstance(other, str):
+            return Source(other, self._places[-1], login=False)
+        return self._at(other, blob.descriptor)
 
     def _wait(self) -> None:
         """Until something can be done; at most a second."""

@@ -1,31 +1,23 @@
 """download.py IMAGE STORE: fetch the layers of IMAGE into STORE as a pull does; unpack nothing."""
 
+import os
 import sys
 
 
 def main(image: str, store: str) -> None:
+    from udocker.model.config import Config
     from udocker.model.oci import Platform
     from udocker.model.reference import Reference
-    from udocker.registry.auth import DockerConfig
-    from udocker.registry.http import Settings
-    from udocker.registry.remote import Registry
+    from udocker.ops.registries import open_registry
+    from udocker.ops.session import Session
     from udocker.report import QuietReporter
-    from udocker.store.blobs import Blobs
+    from udocker.store.store import Store
 
-    settings = Settings(
-        insecure=False,
-        insecure_registries=(),
-        jobs=6,
-        connect_timeout=30,
-        stall_timeout=60,
-        user_agent="udocker/bench",
-        proxy="",
-        no_proxy="",
-    )
-    registry = Registry(settings, DockerConfig("/nonexistent"), QuietReporter())
+    session = Session(Store(store), Config(store), QuietReporter(), os.environ)
+    registry = open_registry(session)
     reference = Reference.parse(image)
     found = registry.resolve(reference, Platform.parse("linux/amd64"))
-    registry.download(reference, found.manifest.layers, Blobs(store).sink)
+    registry.download(reference, found.manifest.layers, session.store.blobs.sink)
 
 
 main(*sys.argv[1:])
