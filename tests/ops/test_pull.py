@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -40,6 +41,8 @@ from udocker.model.reference import Digest, Reference
 from udocker.ops.pull import pull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from builders.sessions import TestSession
     from udocker.store.images import ImageRecord
 
@@ -363,6 +366,36 @@ def test_of_many_that_pull_one_does_the_work(
     [record] = session.store.images.all()
     assert (tree(session, record) / "etc/motd").read_bytes() == b"top"
     assert os.listdir(store_path / "tmp") == []
+
+
+@pytest.mark.parametrize("other", ["pulls it", "fails", "pulled it before"])
+def test_who_waited_for_another_asks_the_registry_only_if_that_failed(
+    session: TestSession,
+    registry: FakeRegistry,
+    store_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    other: str,
+) -> None:
+    image = make_image(registry, NAME, "latest", [BASE], platform="linux/amd64")
+    if other == "pulled it before":
+        pull(session, reference(registry))
+    store, lease = session.store, session.store.lease
+
+    @contextlib.contextmanager
+    def after_another(name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """The lease, when another process had it first."""
+        monkeypatch.setattr(store, "lease", lease)
+        waiting()
+        if other == "pulls it":
+            pull(make_session(store_path, host()), reference(registry))
+        registry.log.clear()
+        with lease(name):
+            yield
+
+    monkeypatch.setattr(store, "lease", after_another)
+    record = pull(session, reference(registry))
+    assert str(record.manifest) == image.digest
+    assert len(registry.requests("/manifests/")) == (0 if other == "pulls it" else 1)
 
 
 def test_errors_are_of_one_kind(session: TestSession, registry: FakeRegistry) -> None:

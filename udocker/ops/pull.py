@@ -96,12 +96,19 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
     """
     wanted = platform or native_platform(session)
     report = session.report
+    begun = now()
+    waited = False
 
     def waiting() -> None:
+        nonlocal waited
+        waited = True
         report.info(f"another udocker is pulling {reference}: waiting for it")
 
     name = f"pull {reference.canonical} {wanted}"
     with session.store.lease(name, waiting), session.store.pulling():
+        known = _pulled_since(session, reference, wanted, begun) if waited else None
+        if known is not None:
+            return known
         registry = open_registry(session)
         remote = registry.resolve(reference, wanted)
         check_layers(remote.manifest, remote.config, str(reference))
@@ -115,6 +122,21 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
         record = _fetch(session, registry, reference, remote)
     keep_limit(session, record)
     return record
+
+
+def _pulled_since(
+    session: Session, reference: Reference, wanted: Platform, begun: str
+) -> ImageRecord | None:
+    """What another process has pulled while this one waited: the registry need not be asked."""
+    with session.store.references():
+        try:
+            known = session.store.images.own(reference)
+        except StoreError:  # it is damaged, and will be replaced
+            return None
+        is_new = known is not None and known.created > begun
+        if known is None or not is_new or not session.store.trees.has(known.chain_id):
+            return None
+        return known if wanted.accepts(Platform.parse(known.platform)) else None
 
 
 def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:

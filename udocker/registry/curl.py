@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from udocker.registry.http import Settings
 
 _BUFFER = 256 << 10  # bytes that libcurl reads at once
+# libcurl hands over 16 KiB at a time, and passing on takes longer than reading them.
+_AT_ONCE = 256 << 10  # bytes that are passed on together
+_LATEST = 0.25  # seconds after which what has come is passed on however little it is
 _HEADER_LIMIT = 256 << 10  # bytes of headers that are kept
 
 
@@ -58,6 +61,9 @@ class Exchange:
         self._header_bytes = 0
         self._body = bytearray()
         self._heard = time.monotonic()
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._passed_on = 0.0  # when
 
     @property
     def reply(self) -> Reply:
@@ -130,13 +136,32 @@ class Exchange:
         self._heard = time.monotonic()
         try:
             if self._status in (200, 206):
-                self._accept(self.reply, data)
+                self._pending.append(data)
+                self._pending_size += len(data)
+                if self._pending_size >= _AT_ONCE or self._heard - self._passed_on > _LATEST:
+                    self._pass_on()
                 return None
             self._body += data
             return 0 if len(self._body) >= ERROR_LIMIT else None
         except BaseException as error:  # noqa: BLE001 - raised again by the loop
             self.failure = error
             return 0
+
+    def finish(self) -> None:
+        """Pass on the last bytes that have come."""
+        try:
+            if self.failure is None:
+                self._pass_on()
+        except BaseException as error:  # noqa: BLE001 - raised again by the loop
+            self.failure = error
+
+    def _pass_on(self) -> None:
+        if self._pending:
+            data = b"".join(self._pending)
+            self._pending.clear()
+            self._pending_size = 0
+            self._passed_on = self._heard
+            self._accept(self.reply, data)
 
     def close(self) -> None:
         self.handle.close()

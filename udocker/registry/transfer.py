@@ -165,6 +165,7 @@ class Transfer:
         piece, exchange = self._active.pop(handle)
         self._multi.remove_handle(handle)
         with contextlib.closing(exchange):
+            exchange.finish()
             try:
                 self._ended(piece, exchange, code, text)
             except (WrongRange, CutShort) as error:
@@ -190,6 +191,10 @@ class Transfer:
         limit = self._settings.stall_timeout
         for handle, (piece, exchange) in tuple(self._active.items()):
             if exchange.silence() < limit:
+                continue
+            exchange.finish()
+            if exchange.failure is not None:
+                self._finish(handle, 0, "")
                 continue
             self._end(handle)
             self._again(piece, stalled(host_of(exchange.url), limit))
