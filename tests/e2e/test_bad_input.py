@@ -553,10 +553,11 @@ def test_damaged_container(own: checks.Caller, box: Box, name: str, data: bytes)
     identity = checks.containers(own)[0]
     (own.store / "containers" / identity / name).write_bytes(data)
     way_out = ["rm", identity[:12]]
-    for words in (["ps"], ["run", "x"], ["inspect", "x"], ["setup", "x"]):
-        result = own(*words, check=False)
-        told = [f"container {identity[:12]}", "damaged", f"udocker {' '.join(way_out)}"]
-        checks.is_told(result, 125, *told)
+    told = [f"container {identity[:12]}", "damaged", f"udocker {' '.join(way_out)}"]
+    for words in (["run", "x"], ["inspect", "x"], ["setup", "x"]):
+        checks.is_told(own(*words, check=False), 125, *told)
+    listed = own("ps")
+    assert all(part in listed.err for part in told)
     own(*way_out)
     assert checks.containers(own) == []
     own("create", "--name=x", box.name)
@@ -577,9 +578,11 @@ def test_damaged_image_record(own: checks.Caller, box: Box, data: bytes) -> None
     (record,) = (path for path in (own.store / "images").rglob("latest") if path.is_file())
     sound = record.read_bytes()
     record.write_bytes(data)
-    for words in (["images"], ["run", box.name], ["rmi", box.name]):
-        result = own(*words, check=False)
-        checks.is_told(result, 125, str(record), "damaged", "remove that file and pull again")
+    told = [str(record), "damaged", "remove that file and pull again"]
+    for words in (["run", box.name], ["rmi", box.name]):
+        checks.is_told(own(*words, check=False), 125, *told)
+    listed = own("images")
+    assert all(part in listed.err for part in told)
     own("run", "x")
     own("pull", box.name)
     assert len(checks.images(own)) == 1
@@ -598,11 +601,10 @@ def test_damaged_document(own: checks.Caller, box: Box, part: str, change: str) 
     path = own.store / "blobs" / "sha256" / digest.partition(":")[2]
     sound = path.read_bytes()
     damage(path, change)
-    for words in (
-        ["images"] if part == "manifest" else ["create", box.name],
-        ["inspect", box.name],
-    ):
-        if words[0] != "inspect" or part == "config":
+    if part == "manifest":
+        assert path.name in own("images").err
+    else:
+        for words in (["create", box.name], ["inspect", box.name]):
             result = own(*words, check=False)
             checks.is_told(result, 125, path.name, hint=change != "removed")
     own("run", "x")

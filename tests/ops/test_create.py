@@ -45,26 +45,9 @@ def nothing_new(session: TestSession) -> bool:
 
 
 def test_a_container_is_nothing_but_two_files(session: TestSession) -> None:
-    record = add_image(session.store, "test", {"etc/motd": b"hello"})
+    add_image(session.store, "test", {"etc/motd": b"hello"})
     made = create(session, TEST, pull="never")
     assert sorted(os.listdir(made.path)) == ["config.json", "container.json"]
-    # The image's configuration takes no room of its own.
-    assert os.path.samefile(f"{made.path}/config.json", session.store.blobs.path(record.config))
-
-
-def test_a_container_without_hard_links(
-    session: TestSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    record = add_image(session.store, "test", {"etc/motd": b"hello"})
-    monkeypatch.setattr(os, "link", refused)
-    made = create(session, TEST, pull="never")
-    blob = Path(session.store.blobs.path(record.config))
-    config = Path(made.path, "config.json")
-    assert config.read_bytes() == blob.read_bytes()
-    assert not config.samefile(blob)
 
 
 def test_a_container_is_an_empty_upper_over_the_tree(session: TestSession) -> None:

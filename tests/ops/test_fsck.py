@@ -93,12 +93,6 @@ def broken(path: Path) -> None:
     path.write_bytes(b"\0" * path.stat().st_size)
 
 
-def replaced(path: Path, data: bytes) -> None:
-    """Another file of that name: a configuration is one inode with that of the image."""
-    path.unlink()
-    path.write_bytes(data)
-
-
 CURABLE: list[tuple[str, Callable[[Place], object], list[str]]] = [
     (
         "a layer",
@@ -143,7 +137,7 @@ CURABLE: list[tuple[str, Callable[[Place], object], list[str]]] = [
     ),
     (
         "a container's configuration",
-        lambda p: replaced(p.container / "config.json", b"{}"),
+        lambda p: (p.container / "config.json").write_bytes(b"{}"),
         ["container: its config.json is missing or damaged"],
     ),
     (

@@ -52,8 +52,7 @@ def create(
             is_here = session.store.trees.has(record.chain_id)
             if is_here and session.store.images.get(reference) == record:
                 container = _new(session, record)
-                raw = session.store.blobs.path(record.config)
-                made = containers.create(directory, container, name, remove=remove, config=raw)
+                made = containers.create(directory, container, name, remove=remove)
                 if not trial:
                     used(session, record)
                 break

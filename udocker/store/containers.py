@@ -59,13 +59,11 @@ class Containers:
         container: Container,
         name: str | None,
         remove: bool = False,
-        config: str = "",
     ) -> Container:
         """Make ``container`` from ``directory``, which is renamed into place.
 
         It is empty, or has what another container wrote (``upper``) or has of files (``ROOT``).
-        What is missing of these ``make_ready`` makes. ``config``: a file that has the bytes of the
-        container's configuration, and is never written to.
+        What is missing of these ``make_ready`` makes.
 
         ``remove``: a sweep may remove it once nobody holds it. Raises NameInUse, UsageError,
         StoreError; then nothing is visible.
@@ -73,10 +71,7 @@ class Containers:
         with store_errors("creating the container"):
             if remove:
                 files.write_atomic(f"{directory}/{_REMOVE}", makers.mark().encode())
-            try:
-                os.link(config, f"{directory}/config.json")
-            except OSError:  # there is none, or it is another user's, or on another filesystem
-                files.write_atomic(f"{directory}/config.json", container.config.raw)
+            files.write_atomic(f"{directory}/config.json", container.config.raw)
             files.write_atomic(f"{directory}/container.json", _encode(container))
             os.makedirs(self._directory, exist_ok=True)
             with self._naming():
