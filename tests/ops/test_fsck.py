@@ -12,13 +12,14 @@ import pytest
 
 from builders.hosts import host
 from builders.sessions import session as make_session
+from builders.stores import add_image
 from builders.trees import grow
 from fakes.registry import FakeRegistry, directory, make_image, make_layer
-from udocker.errors import NoSpaceError
+from udocker.errors import ImageNotFound, NoSpaceError
 from udocker.model.reference import Digest, Reference
 from udocker.ops import fsck
 from udocker.ops.create import create, private_copy
-from udocker.ops.fsck import check
+from udocker.ops.fsck import check, verify
 from udocker.ops.images import remove_image
 from udocker.ops.prune import prune
 from udocker.ops.pull import pull
@@ -349,3 +350,60 @@ def test_as_json(place: Place) -> None:
         ],
         "left": 1,
     }
+
+
+# One image
+
+
+def told_of_image(place: Place) -> list[str]:
+    return [f"{p.kind}: {p.text}" for p in verify(place.session, str(place.reference)).problems]
+
+
+def test_an_image_without_damage(place: Place) -> None:
+    checked = verify(place.session, str(place.reference))
+    assert (checked.problems, checked.left) == ((), 0)
+    assert dict(checked.counts) == {"blobs": 4, "trees": 1}
+
+
+@pytest.mark.parametrize(
+    ("damage", "problems"),
+    [
+        (lambda p: broken(p.layer), ["blob: its bytes are not what its name says"]),
+        (lambda p: p.layer.unlink(), ["blob: is missing"]),
+        (
+            lambda p: broken(p.blob(p.record.config)),
+            ["blob: its bytes are not what its name says"],
+        ),
+        (
+            lambda p: broken(p.blob(p.record.manifest)),
+            ["image: its manifest is missing or damaged"],
+        ),
+        (
+            lambda p: (p.tree / "root/etc/shadow").write_bytes(b"Root"),
+            ["tree: /etc/shadow: has another time"],
+        ),
+        (lambda p: shutil.rmtree(p.tree), ["image: its files are gone"]),
+        (
+            lambda p: [p.layer.unlink(), shutil.rmtree(p.tree)],
+            ["blob: is missing", "image: its files are gone"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_image(
+    place: Place, damage: Callable[[Place], object], problems: list[str]
+) -> None:
+    damage(place)
+    assert told_of_image(place) == problems
+    assert verify(place.session, str(place.reference)).left == len(problems)
+
+
+def test_other_images_are_no_matter(place: Place) -> None:
+    add_image(place.store, "other")
+    path = Path(place.store.images.path(Reference.parse("other")))
+    path.write_bytes(b"{")
+    assert told_of_image(place) == []
+
+
+def test_an_image_that_is_not_there(place: Place) -> None:
+    with pytest.raises(ImageNotFound, match="no such image: none"):
+        verify(place.session, "none")

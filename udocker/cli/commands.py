@@ -33,6 +33,7 @@ _MODULES = (
     ("tag", "images"),
     ("import", "images"),
     ("rmi", "images"),
+    ("verify", "store"),
     ("load", "archives"),
     ("save", "archives"),
     ("search", "search"),

@@ -1,4 +1,4 @@
-"""df, prune, fsck."""
+"""df, prune, fsck, verify."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
     from udocker.ops.df import Space
+    from udocker.ops.fsck import Checked
     from udocker.store.usage import Usage
 
 _DAMAGED = 1
@@ -69,7 +70,18 @@ def _prune(context: Context, parsed: Parsed) -> int:
 def _fsck(context: Context, parsed: Parsed) -> int:
     from udocker.ops.fsck import check
 
-    checked = check(context.session, parsed.flag("repair"), parsed.flag("quick"))
+    return _tell(
+        context, parsed, check(context.session, parsed.flag("repair"), parsed.flag("quick"))
+    )
+
+
+def _verify(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.fsck import verify
+
+    return _tell(context, parsed, verify(context.session, parsed.words[0]))
+
+
+def _tell(context: Context, parsed: Parsed, checked: Checked) -> int:
     if parsed.flag("json"):
         context.print_json(checked.as_json())
         return _DAMAGED if checked.left else 0
@@ -127,8 +139,20 @@ _FSCK = Syntax(
         "125 udocker failed, 2 the command line is wrong."
     ),
 )
+_VERIFY = Syntax(
+    usage="[OPTIONS] IMAGE",
+    summary="Check all that an image is made of, by its digests.",
+    options=(Option(("--json",), FLAG, "as JSON"),),
+    details=(
+        "Reads each blob, and unpacks the layers once more to compare the image's files.\n"
+        "Ends with 1 when something is wrong; fsck --repair puts right what can be."
+    ),
+    at_least=1,
+    at_most=1,
+)
 COMMANDS = (
     Command("df", _DF, _df),
     Command("prune", _PRUNE, _prune),
     Command("fsck", _FSCK, _fsck),
+    Command("verify", _VERIFY, _verify),
 )

@@ -21,7 +21,7 @@ from udocker.errors import (
     VerificationError,
 )
 from udocker.files import store_errors
-from udocker.model.oci import ImageConfig, Manifest
+from udocker.model.oci import Descriptor, ImageConfig, Manifest
 from udocker.model.reference import Digest, Reference
 from udocker.model.value import replace, value
 from udocker.ops.findings import Finding, Problem
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_CHUNK = 1 << 20
 _SHOWN = 3  # differences of one tree
 _REMOVE = "remove it"
 _UNPACK = "unpack it again"
@@ -75,6 +76,16 @@ def check(session: Session, repair: bool = False, quick: bool = False) -> Checke
     return _Check(session, repair, quick).run()
 
 
+def verify(session: Session, text: str) -> Checked:
+    """Look at all that the image ``text`` is made of: each blob, and its tree.
+
+    Raises ImageNotFound, and StoreError where something cannot be looked at.
+    """
+    from udocker.ops.images import get_image
+
+    return _Check(session, repair=False, quick=False).run_image(get_image(session, text))
+
+
 class _BrokenImageError(Exception):
     """An image that can only be pulled again; ``name`` as far as it is known."""
 
@@ -103,14 +114,63 @@ class _Check:
         for path in self._counted("images", store.images.paths()):
             self._look(functools.partial(self._image, path))
         for chain_id in self._counted("trees", store.trees.all()):
-            is_sound = self._look(functools.partial(self._tree, chain_id))
-            if is_sound and not self._quick and chain_id in self._layers:
-                self._compare(chain_id)
+            self._whole_tree(chain_id)
         for identity in self._counted("containers", store.containers.ids()):
             self._look(functools.partial(examine, self._session, identity))
         for name in store.containers.dangling():
             self._look(functools.partial(self._name, name))
         return Checked(tuple(self._counts.items()), tuple(self._problems))
+
+    def run_image(self, record: ImageRecord) -> Checked:
+        """Look at one image, which may be in a store of others."""
+        blobs = self._counted("blobs", self._blobs_of(record))
+        for descriptor in blobs:
+            self._look(functools.partial(self._bytes, descriptor))
+        trees = self._store.trees
+        if not self._problems and trees.is_here(record.chain_id):
+            path = self._store.images.path(Reference.parse(record.reference))
+            self._look(functools.partial(self._image, path))
+            self._counted("trees", [record.chain_id])
+            self._whole_tree(record.chain_id)
+        elif not trees.has(record.chain_id):
+            cure = f"udocker pull {record.reference}"
+            self._note(Finding("image", record.reference, "its files are gone", cure))
+        return Checked(tuple(self._counts.items()), tuple(self._problems))
+
+    def _blobs_of(self, record: ImageRecord) -> list[Descriptor]:
+        """As far as its manifest tells."""
+        try:
+            raw = self._store.blobs.read(record.manifest)
+            manifest = Manifest.parse(raw, "", record.reference)
+        except _DAMAGE:
+            self._note(
+                Finding(
+                    *("image", record.reference, "its manifest is missing or damaged"),
+                    f"udocker pull {record.reference}",
+                )
+            )
+            return []
+        return [Descriptor("", record.manifest, len(raw)), manifest.config, *manifest.layers]
+
+    def _bytes(self, descriptor: Descriptor) -> Finding | None:
+        """Read a blob wherever it is."""
+        name, cure = str(descriptor.digest), "udocker pull of an image that has it"
+        try:
+            with self._store.blobs.open(descriptor) as stream:
+                while stream.read(_CHUNK):
+                    pass
+        except VerificationError:
+            return Finding("blob", name, "its bytes are not what its name says", cure)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return Finding("blob", name, "is missing", cure)
+            raise
+        return None
+
+    def _whole_tree(self, chain_id: Digest) -> None:
+        is_sound = self._look(functools.partial(self._tree, chain_id))
+        if is_sound and not self._quick and chain_id in self._layers:
+            self._compare(chain_id)
 
     def _counted(self, kind: str, found: Iterable[T]) -> list[T]:
         listed = list(found)
