@@ -37,11 +37,12 @@ _PODMAN_IN_NAMESPACE = {
 }
 
 
-def told(*words: object, **more: str) -> str:
+def told(*words: object, cwd: Path | None = None, **more: str) -> str:
     """What a program printed."""
     command = [str(word) for word in words]
+    environment = {**os.environ, **more}
     done = subprocess.run(
-        command, env={**os.environ, **more}, capture_output=True, text=True, check=False
+        command, env=environment, cwd=cwd, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (command, done.stderr[-600:])
     return done.stdout
@@ -57,13 +58,15 @@ class Podman:
     def __init__(self, top: Path) -> None:
         self._top = top
 
-    def __call__(self, *words: object) -> str:
+    def __call__(self, *words: object, cwd: Path | None = None) -> str:
+        """``cwd``: names are made of paths, so these had better be short and have no capitals."""
         return told(
             *_NAMESPACE,
             *("podman", "--storage-driver=vfs"),
             *(f"--root={self._top}/s", f"--runroot={self._top}/r"),
             *("--cgroup-manager=cgroupfs", "--events-backend=none", f"--tmpdir={self._top}/t"),
             *words,
+            cwd=cwd,
             **_PODMAN_IN_NAMESPACE,
         )
 
@@ -110,9 +113,8 @@ def by_skopeo(kind: str) -> Callable[[Path, Path, Podman], Path]:
 
 def by_podman(kind: str) -> Callable[[Path, Path, Podman], Path]:
     def write(layout: Path, target: Path, podman: Podman) -> Path:
-        place = target.with_name("layout")  # podman makes a name of it
-        place.symlink_to(layout)
-        identity = podman("pull", "--quiet", f"oci:{place}:{NAME}").split()[-1]
+        target.with_name("layout").symlink_to(layout)
+        identity = podman("pull", "--quiet", f"oci:layout:{NAME}", cwd=target.parent).split()[-1]
         podman("tag", identity, NAME)
         podman("save", "--quiet", f"--format={kind}", "-o", target, NAME)
         return target
@@ -193,7 +195,7 @@ def test_podman_and_umoci_take_what_is_saved(
         if form == "oci-dir":
             told("umoci", "unpack", "--rootless", "--image", f"{saved}:{NAME}", tmp_path / "un")
             assert (tmp_path / "un" / "rootfs" / "etc" / "marker").read_text() == "here\n"
-            podman("pull", "--quiet", f"oci:{saved}:{NAME}")
+            podman("pull", "--quiet", f"oci:{saved.name}:{NAME}", cwd=saved.parent)
             told("rm", "-rf", tmp_path / "un")
         else:
             assert NAME in podman("load", "--quiet", "-i", saved)
