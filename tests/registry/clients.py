@@ -10,7 +10,9 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
-from udocker.errors import VerificationError
+import pytest
+
+from udocker.errors import UdockerError, VerificationError
 from udocker.model.oci import Descriptor, Platform
 from udocker.model.reference import Reference
 from udocker.registry.authfile import AuthFile
@@ -293,3 +295,22 @@ class FakeSocks(FakeProxy):
             self._sockets.append(server)
             self._spawn(self._relay, client, server)
             self._relay(server, client)
+
+
+def asked(fake: FakeRegistry) -> list[str | None]:
+    """The ranges of layers that were asked for; None: all of it."""
+    return [logged.headers.get("range") for logged in fake.requests("/blobs/")]
+
+
+def check_failed(
+    made: Client,
+    fake: FakeRegistry,
+    kind: type[UdockerError],
+    words: str,
+    *wanted: Mapping[str, Any],
+) -> UdockerError:
+    """That the blobs cannot be fetched, with ``words`` in the message, and nothing stays open."""
+    with pytest.raises(kind, match=words) as caught:
+        made.download(f"{fake.host}/a/b:1", *wanted)
+    assert "open" not in made.sinks.states()
+    return caught.value

@@ -50,6 +50,7 @@ class Transfer:
         self._reference = reference
         self._places = places
         self._sink_factory = sink_factory
+        self._pending: deque[Blob] = deque()  # of which nothing is open yet
         self._waiting: deque[Piece] = deque()
         self._active: dict[Any, tuple[Piece, Exchange]] = {}  # by libcurl handle
         self._ranged = False  # whether a server has done ranges
@@ -73,9 +74,8 @@ class Transfer:
         ]
         self._multi: Any = pycurl.CurlMulti()
         try:
-            for blob in blobs:
-                self._ask(blob)
-            while self._waiting or self._active:
+            self._pending.extend(blobs)
+            while self._pending or self._waiting or self._active:
                 self._start()
                 self._multi.perform()
                 self._collect()
@@ -105,7 +105,18 @@ class Transfer:
         self._waiting.extend(pieces)
 
     def _start(self) -> None:
-        """Put pieces that are due to work, as far as there is room."""
+        """Put to work what there is room for. Few blobs are open at once: each has files."""
+        self._start_due()
+        jobs = self._settings.jobs
+        while self._pending and len(self._active) < jobs and len(self._begun()) < 2 * jobs:
+            self._ask(self._pending.popleft())
+            self._start_due()
+
+    def _begun(self) -> set[Blob]:
+        on_their_way = (piece for piece, _ in self._active.values())
+        return {piece.blob for piece in (*self._waiting, *on_their_way)}
+
+    def _start_due(self) -> None:
         now = time.monotonic()
         for piece in tuple(self._waiting):
             if len(self._active) >= self._settings.jobs:
@@ -243,8 +254,7 @@ class Transfer:
 
     def _is_asked(self, blob: Blob) -> bool:
         """Whether something of ``blob`` is on its way, or in line."""
-        on_their_way = (piece for piece, _ in self._active.values())
-        return any(piece.blob is blob for piece in (*self._waiting, *on_their_way))
+        return blob in self._begun()
 
     def _drop(self, blob: Blob) -> None:
         """Nothing more is wanted of ``blob``."""
