@@ -185,7 +185,7 @@ def test_refused(text):
         ("user/Debian", "user/debian"),
         ("quay.io/User/app:12", "user/app"),
         ("docker.io/Debian", "debian"),
-        ("user/De bian", None),
+        ("user/De bian", "names look like [registry/]name[:tag][@digest]"),
     ],
 )
 def test_upper_case_is_refused_with_the_lower_case_name(text, hint):

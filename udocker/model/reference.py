@@ -23,6 +23,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _LIMIT = 255
+_LIKE = "names look like [registry/]name[:tag][@digest]"
 
 
 @value
@@ -169,9 +170,7 @@ def _check_repository(repository: str, text: str) -> None:
         lower = repository.lower().removeprefix("library/")
         raise BadReference(
             f"image names are lower case: {text!r}",
-            hint=lower if _REPOSITORY.fullmatch(lower) else None,
+            hint=lower if _REPOSITORY.fullmatch(lower) else _LIKE,
         )
     if not _REPOSITORY.fullmatch(repository) or len(repository) > _LIMIT:
-        raise BadReference(
-            f"not an image name: {text!r}", hint="names look like [registry/]name[:tag][@digest]"
-        )
+        raise BadReference(f"not an image name: {text!r}", hint=_LIKE)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 _HINT = "an archive of images is a tar, perhaps compressed with gzip, zstd, xz or bzip2"
+_READABLE = "name an archive, or the directory of an OCI layout, that you may read"
 
 
 @contextlib.contextmanager
@@ -70,9 +71,11 @@ def source(path: str) -> Iterator[BinaryIO]:
     try:
         stream = open(path, "rb")  # noqa: SIM115 - closed below
     except FileNotFoundError as error:
-        raise ImageNotFound(f"no such file: {path}") from error
+        raise ImageNotFound(f"no such file: {path}", hint=_READABLE) from error
     except OSError as error:
-        raise UdockerError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UdockerError(
+            f"cannot read {path}: {error.strerror or error}", hint=_READABLE
+        ) from error
     with stream:
         yield stream
 
