@@ -541,8 +541,8 @@ _COMMANDS = frozenset({
 
 def _warm() -> Callable[[list[str]], int]:
     """Import all that a command may need."""
-    import pycurl  # noqa: F401
-    import requests  # noqa: F401
+    import pycurl  # noqa: F401 - once for all children
+    import requests  # noqa: F401 - the same
 
     import udocker
 

@@ -111,6 +111,7 @@ class Directory:
             for part in directories:
                 parent = _open_below(parent, part, stat.S_ISDIR, where)
                 stack.callback(os.close, parent)
+            # Whoever asked for it closes it.
             stream = open(_open_below(parent, last, stat.S_ISREG, where), "rb")  # noqa: SIM115
             return stream, os.fstat(stream.fileno()).st_size
 
