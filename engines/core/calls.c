@@ -194,7 +194,7 @@ static long one_descriptor(struct process *process, const struct row *row, struc
     if (!has_path && is_path_only(dirfd)) {
         return -EBADF;
     }
-    long copy = open_resolved_host(space->host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    long copy = pin_open(space->host, O_PATH | O_NOFOLLOW);
     if (copy < 0) {
         return copy;
     }
@@ -205,7 +205,7 @@ static long one_descriptor(struct process *process, const struct row *row, struc
         call->argument[row->path] = (long)space->host;
     }
     result = carry_out_on_host(process, call, NULL);
-    kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    pin_end(copy);
     return result;
 }
 

@@ -146,11 +146,11 @@ static long call_ioctl(struct process *process, const struct call *call, struct 
     if (result <= 0) {
         return result < 0 ? result : pass(call);
     }
-    result = open_resolved_host(space->host, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0);
+    result = pin_open(space->host, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
     if (result >= 0) {
         changed.argument[0] = result;
         result = pass(&changed);
-        kernel(NR_close, changed.argument[0], 0, 0, 0, 0, 0);
+        pin_end(changed.argument[0]);
     }
     return result;
 }

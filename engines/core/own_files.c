@@ -2,6 +2,7 @@
  */
 #include "mount_ids.h"
 #include "own.h"
+#include "pin.h"
 #include "table.h"
 #include "union_native.h"
 
@@ -55,7 +56,7 @@ void give_new(struct process *process, long descriptor) {
 }
 
 static long open_place(const struct place *place, long flags) {
-    return kernel(NR_openat, place->dirfd, (long)place->path, flags | O_PATH | O_CLOEXEC, 0, 0, 0);
+    return pin_open_at(place->dirfd, place->path, flags | O_PATH);
 }
 
 /* Where the mode is in a call that makes a file or directory; NONE: it is another call. */
@@ -128,7 +129,7 @@ void make_end(struct process *process, const struct mount *mount, long dirfd, co
     long descriptor = open_place(&(struct place){dirfd, path, 0}, O_NOFOLLOW);
     if (descriptor >= 0) {
         give_made(process, descriptor, taken);
-        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+        pin_end(descriptor);
     }
 }
 
@@ -179,7 +180,7 @@ static long change_mode(struct process *process, const struct call *call, const 
     long result = -ENOSYS;
     if (descriptor >= 0) {
         result = set_mode(process, descriptor, mode, mount);
-        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+        pin_end(descriptor);
     }
     return result == -ENOSYS ? pass(call) : result;
 }
@@ -289,7 +290,7 @@ static bool take_rights(struct process *process, const struct call *call,
     long descriptor = is_open ? call->argument[0] : open_place(&place, 0);
     bool is_taken = descriptor >= 0 && let_root_in(process, descriptor);
     if (!is_open && descriptor >= 0) {
-        kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+        pin_end(descriptor);
     }
     return is_taken;
 }

@@ -79,12 +79,13 @@ static bool take_rights(struct process *process, struct workspace *space) {
         (process->guest.has_union && union_to_change(&process->guest, space, true) < 0)) {
         return false;
     }
-    long descriptor = open_host(space, O_PATH | O_CLOEXEC | (space->is_magic ? 0 : O_NOFOLLOW), 0);
+    long descriptor = space->is_magic ? pin_open_at(AT_FDCWD, space->host, O_PATH)
+                                      : pin_open(space->host, O_PATH | O_NOFOLLOW);
     if (descriptor < 0) {
         return false;
     }
     bool is_taken = let_root_in(process, descriptor);
-    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    pin_end(descriptor);
     return is_taken;
 }
 

@@ -310,7 +310,7 @@ static long copied_up(struct process *process, long descriptor) {
     }
     long result = union_descriptor_to_change(&process->guest, descriptor, space);
     if (result > 0) {
-        result = open_resolved_host(space->host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+        result = pin_open(space->host, O_PATH | O_NOFOLLOW);
     } else if (result == 0) {
         result = NONE_COPIED;
     }
@@ -355,7 +355,7 @@ static long give(struct process *process, long descriptor, const long *ids) {
     if (result == 0) {
         result = owners_set(guest, copy, &file, new, is_inside, takes_rights);
     }
-    kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    pin_end(copy);
     return result;
 }
 
@@ -368,14 +368,13 @@ static long give_descriptor(struct process *process, long descriptor, const long
 }
 
 static long give_host(struct process *process, const char *host, long flags, const long *ids) {
-    long descriptor = flags & O_NOFOLLOW
-                          ? open_resolved_host(host, O_PATH | O_CLOEXEC | flags, 0)
-                          : kernel(NR_openat, AT_FDCWD, (long)host, O_PATH | O_CLOEXEC, 0, 0, 0);
+    long descriptor =
+        flags & O_NOFOLLOW ? pin_open(host, O_PATH | flags) : pin_open_at(AT_FDCWD, host, O_PATH);
     if (descriptor < 0) {
         return descriptor;
     }
     long result = give(process, descriptor, ids);
-    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    pin_end(descriptor);
     return result;
 }
 

@@ -1,6 +1,18 @@
 #include "pin.h"
 
-enum { MODE_BITS = 07777, NAME_SIZE = 255, NONE_LEFT = -1, KNOWN_FLAGS = 037777703 };
+enum {
+    MODE_BITS = 07777,
+    NAME_SIZE = 255,
+    NONE_LEFT = -1,
+    KNOWN_FLAGS = 037777703,
+    F_DUPFD_CLOEXEC = 1030,
+    TRIES = 8, /* that something else may have been opened, or moved there */
+    /*
+     * A process begins with room for 64 descriptors, and one with threads waits some 15 ms when it
+     * is given more.
+     */
+    HIGH = 48,
+};
 
 static const char BY_DESCRIPTOR[] = "/proc/self/fd/";
 
@@ -125,18 +137,65 @@ static size_t last_part(const char *host) {
     return at;
 }
 
+static bool is_open_on(long descriptor, long dirfd, const char *path, long flags) {
+    struct status opened;
+    struct status there;
+    long keeps = flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
+    return kernel(NR_fstat, descriptor, (long)&opened, 0, 0, 0, 0) == 0 &&
+           kernel(NR_newfstatat, dirfd, (long)path, (long)&there, keeps, 0, 0) == 0 &&
+           opened.inode == there.inode && opened.device == there.device;
+}
+
+/* A high number for what a low one is open on; the same one where there is none. */
+static long raise_number(long low) {
+    long high = low < HIGH ? kernel(NR_fcntl, low, F_DUPFD_CLOEXEC, HIGH, 0, 0, 0) : -EINVAL;
+    if (high < 0) {
+        return low;
+    }
+    pin_end(low);
+    return high;
+}
+
+/*
+ * Another thread may close what it has not opened, and then the next file that is opened gets the
+ * number: the lowest that is free. So this one is high, and what is open there is looked at.
+ */
+long pin_open(const char *host, long flags) {
+    for (int tries = 0; tries < TRIES; tries++) {
+        long result = open_resolved_host(host, flags | O_CLOEXEC, 0);
+        result = result < 0 ? result : raise_number(result);
+        if (result < 0 || is_open_on(result, AT_FDCWD, host, O_NOFOLLOW)) {
+            return result;
+        }
+        pin_end(result);
+    }
+    return -ELOOP;
+}
+
+long pin_open_at(long dirfd, const char *path, long flags) {
+    for (int tries = 0; tries < TRIES; tries++) {
+        long result = kernel(NR_openat, dirfd, (long)path, flags | O_CLOEXEC, 0, 0, 0);
+        result = result < 0 ? result : raise_number(result);
+        if (result < 0 || is_open_on(result, dirfd, path, flags)) {
+            return result;
+        }
+        pin_end(result);
+    }
+    return -ELOOP;
+}
+
 /* The directory of the first size bytes. */
-static long open_above(char *host, size_t size) {
+static long hold_above(char *host, size_t size) {
     char kept = host[size];
     host[size] = '\0';
-    long result = open_resolved_host(host, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    long result = pin_open(host, O_PATH | O_DIRECTORY);
     host[size] = kept;
     return result;
 }
 
 /* A file has no name below its descriptor: then it is only seen that there is no link. */
 static long pin_root(char *host) {
-    long descriptor = open_resolved_host(host, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    long descriptor = pin_open(host, O_PATH | O_DIRECTORY);
     if (descriptor >= 0) {
         copy_bytes(host, BY_DESCRIPTOR, sizeof BY_DESCRIPTOR - 1);
         size_t size = sizeof BY_DESCRIPTOR - 1;
@@ -153,10 +212,9 @@ long pin(char *host, enum pinned pinned) {
     }
     size_t at = pinned == THE_FILE ? length_of(host) : last_part(host);
     size_t left = length_of(host) - at;
-    long descriptor = pinned == THE_FILE
-                          ? open_resolved_host(host, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
-                      : at == 0 ? NONE_LEFT
-                                : open_above(host, at);
+    long descriptor = pinned == THE_FILE ? pin_open(host, O_PATH | O_NOFOLLOW)
+                      : at == 0          ? NONE_LEFT
+                                         : hold_above(host, at);
     if (descriptor == -EMFILE || descriptor == -ENFILE) {
         return pinned == THE_FILE && is_link_at(AT_FDCWD, host) ? -ELOOP : NONE_LEFT;
     }
@@ -197,7 +255,13 @@ long pass_held(const struct call *call, char *host) {
 
 long pin_check(char *host) {
     size_t at = last_part(host);
-    long descriptor = at == 0 ? NONE_LEFT : open_above(host, at);
+    if (at == 0) {
+        return 0;
+    }
+    char kept = host[at];
+    host[at] = '\0';
+    long descriptor = open_resolved_host(host, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    host[at] = kept;
     pin_end(descriptor);
     return descriptor == -ELOOP ? -ELOOP : 0;
 }

@@ -20,6 +20,14 @@ enum pinned {
 long pin(char *host, enum pinned pinned);
 void pin_end(long descriptor);
 
+/*
+ * open(2) of what is to be changed, until pin_end: of a host path, no link but the last, which
+ * O_NOFOLLOW keeps; or as openat(2) has it. What other threads close or open meanwhile, the number
+ * is not another file's.
+ */
+long pin_open(const char *host, long flags);
+long pin_open_at(long dirfd, const char *path, long flags);
+
 /* The call, of which host is an argument, the name of what it makes or moves. */
 long pass_held(const struct call *call, char *host);
 

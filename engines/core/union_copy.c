@@ -254,13 +254,12 @@ static long copy_owner(const struct copying *copying) {
     if (!owners_are_of_image(copying->guest)) {
         return 0;
     }
-    long copy = kernel(NR_openat, AT_FDCWD, (long)copying->space->link,
-                       O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+    long copy = pin_open_at(AT_FDCWD, copying->space->link, O_PATH | O_NOFOLLOW);
     if (copy < 0) {
         return copy;
     }
     owners_copy(copying->guest, &original, copy);
-    kernel(NR_close, copy, 0, 0, 0, 0, 0);
+    pin_end(copy);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* The lock of a union: what whiteouts are part of happens under it. */
 #include "union_work.h"
 
+#include "pin.h"
 #include "union_shared.h"
 
 enum {
@@ -38,10 +39,10 @@ static long wait_for_lock(long descriptor, const uint64_t *signals) {
 /* The lock is of the file that is shared, or where that is not, of the work directory. */
 static long take_lock(const struct guest *guest, const uint64_t *signals) {
     const char *place = guest->state != NULL ? guest->state : guest->work;
-    long descriptor = kernel(NR_openat, AT_FDCWD, (long)place, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    long descriptor = pin_open_at(AT_FDCWD, place, O_RDONLY);
     if (descriptor == -ENOENT) {
         place = guest->work;
-        descriptor = kernel(NR_openat, AT_FDCWD, (long)place, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+        descriptor = pin_open_at(AT_FDCWD, place, O_RDONLY);
     }
     if (descriptor < 0) {
         return descriptor;

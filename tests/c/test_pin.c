@@ -10,6 +10,8 @@
 #define pin_end end_without_openat2
 #define pass_held pass_without_openat2
 #define pin_check check_without_openat2
+#define pin_open pin_open_without_openat2
+#define pin_open_at pin_open_at_without_openat2
 #include "pin.c"
 
 static char path[4096];
