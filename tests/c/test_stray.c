@@ -49,24 +49,31 @@ static void check_pins(int count) {
     }
 }
 
-int main(void) {
-    make_directory("meant");
-    make_directory("other");
-    snprintf(meant, sizeof meant, "%s/meant", scratch());
-    snprintf(other, sizeof other, "%s/other", scratch());
-    check_pins(0);
+static void check_strays(void) {
     check_pins(1);
     check_pins(TRIES - 1);
     strays = 1;
     long held = pin_open(meant, O_RDONLY);
     CHECK(held >= HIGH && is_meant(held));
     pin_end(held);
-    strays = 1;
-    held = pin_open_at(AT_FDCWD, meant, O_PATH);
-    CHECK(held >= HIGH && is_meant(held));
-    pin_end(held);
     strays = TRIES;
     CHECK_NUMBER(pin_open(meant, O_PATH), -ELOOP);
+}
+
+int main(void) {
+    scratch();
+    make_directory("meant");
+    make_directory("other");
+    snprintf(meant, sizeof meant, "%s/meant", scratch());
+    snprintf(other, sizeof other, "%s/other", scratch());
+    check_pins(0);
+    if (getenv("EMULATED") == NULL) { /* there without openat2(2), which opens once */
+        check_strays();
+    }
+    strays = 1;
+    long held = pin_open_at(AT_FDCWD, meant, O_PATH);
+    CHECK(held >= HIGH && is_meant(held));
+    pin_end(held);
     strays = TRIES;
     CHECK_NUMBER(pin_open_at(AT_FDCWD, meant, O_PATH), -ELOOP);
     return harness_end();
