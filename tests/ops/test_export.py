@@ -19,12 +19,12 @@ from builders.sessions import session as make_session
 from builders.stores import add_image
 from builders.trees import Directory, File, Link, Same, Whiteout, contents, grow
 from udocker.errors import ContainerNotFound, NameInUse, NoSpaceError, StoreError
-from udocker.files import remove_tree
+from udocker.files import lock_entry, remove_tree
 from udocker.model.container import PLAIN, Container
 from udocker.model.reference import Reference
 from udocker.ops.clone import clone
 from udocker.ops.create import create, private_copy
-from udocker.ops.export import diff, entries_of, export
+from udocker.ops.export import diff, entries_of, export, reading
 from udocker.store.closed import Opener
 
 if TYPE_CHECKING:
@@ -242,6 +242,17 @@ def test_modes_come_back_with_the_next_use(session: TestSession, shut: Container
     assert left(shut) == before
     killed(shut)
     assert left(private_copy(session, shut)) == before
+
+
+def test_one_reads_at_a_time(session: TestSession, shut: Container) -> None:
+    """Another would see other modes, and directories that are closed again before it is through."""
+    with reading(session, shut), pytest.raises(BlockingIOError):
+        lock_entry(f"{shut.path}/lock")
+
+
+def test_a_store_that_cannot_be_written(session: TestSession, shut: Container) -> None:
+    os.chmod(shut.path, 0o500)
+    assert ("A", "/shut/in/file") in diff(session, "shut")
 
 
 def test_an_archive_that_failed_gets_no_end(
