@@ -24,6 +24,11 @@ rm /etc/passwd && echo new >>/etc/group && rm -r /home && mkdir /home && echo 2 
 mkfifo /d/p && touch -d @5 /d/g && chmod 0 /home/x
 """
 _WRITE = "echo 1 >/data/in/mine; rmdir /srv/a/b; mkdir /srv/a/b"
+_CLOSE = """
+mkdir -p /shut/in /half && echo kept >/shut/in/file && echo 1 >/half/x
+chmod 0 /shut/in/file && touch -d @5 /shut/in/file /shut/in && chmod 0 /shut/in
+touch -d @9 /half && chmod 300 /half && touch -d @7 /shut && chmod 0 /shut
+"""
 _HOSTS = ("./dev", "./proc", "./sys")
 _REPLACED = {"./etc/hosts", "./etc/passwd", "./etc/resolv.conf"}  # P modes show them unmounted
 _SHOW = r"cd /; find . -xdev \( -path ./dev -o -path ./proc -o -path ./sys \) -prune -o -print"
@@ -72,6 +77,39 @@ def test_what_runs_made_to_mount_on_is_no_change(inside: Inside, tmp_path: Path)
         assert not [line for line in told if "some" in line or "/x" in line or "hosts" in line]
     finally:
         udocker("rm", "-f", "box")
+
+
+def test_what_a_program_closed_to_itself(inside: Inside, tmp_path: Path) -> None:
+    udocker, mode = inside.shared, f"--execmode={inside.mode}"
+    show = "stat -c %a:%Y:%n /shut /shut/in /shut/in/file /half"
+    try:
+        udocker("create", "-q", "--name=box", udocker.image(BUSYBOX))
+        udocker("run", "-q", mode, "box", "sh", "-ec", _CLOSE)
+        told = [line for line in udocker("diff", "box").out.splitlines() if line.startswith("A /")]
+        made = ["/half", "/half/x", "/shut", "/shut/in", "/shut/in/file"]
+        assert [line for line in told if "etc" not in line] == [f"A {path}" for path in made]
+        target = tmp_path / "out.tar"
+        udocker("export", "-o", str(target), "box")
+        with tarfile.open(target) as archive:
+            found = {each.name: (each.mode, each.mtime) for each in archive}
+            stream = archive.extractfile("shut/in/file")
+            assert stream is not None
+            assert stream.read() == b"kept\n"
+        wanted = {"shut": (0, 7), "shut/in": (0, 5), "shut/in/file": (0, 5), "half": (0o300, 9)}
+        assert {name: found[name] for name in wanted} == wanted
+        udocker("commit", "-q", "box", "committed:closed")
+        again = udocker("run", "-q", "--rm", mode, "committed:closed", "cat", "/shut/in/file")
+        assert again.out == "kept\n"
+        shown = udocker("run", "-q", mode, "box", "sh", "-c", show, check=False).out
+        assert {"0:7:/shut", "300:9:/half"} <= set(shown.splitlines())
+        udocker("save", "-q", "-o", str(tmp_path / "image.tar"), "committed:closed")
+        udocker("clone", "-q", "--name=second", "box")
+        assert udocker("diff", "second").out == udocker("diff", "box").out
+        assert "nothing is wrong" in udocker("fsck").out
+    finally:
+        udocker("rm", "-f", "box", "second", check=False)
+        udocker("rmi", "-f", "committed:closed", check=False)
+    assert not list((udocker.store / "containers").glob("*/upper/shut"))
 
 
 def test_commit(inside: Inside) -> None:

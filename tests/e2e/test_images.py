@@ -106,6 +106,24 @@ def test_what_the_config_says_holds_in_every_mode(
             assert (mode, result.out, result.code) == (mode, told, 0)
 
 
+def test_a_pull_brings_layers_that_only_a_container_had_left(
+    udocker: Udocker, registry: str, tmp_path: Path
+) -> None:
+    image = f"{registry}/busybox:latest"
+    udocker("pull", "-q", image)
+    udocker("save", "-q", "-o", str(tmp_path / "before.tar"), image)
+    udocker("create", "-q", "--name=box", image)
+    udocker("rmi", image)
+    udocker("create", "-q", image)
+    failed = udocker("save", "-q", "-o", str(tmp_path / "after.tar"), image, check=False)
+    assert failed.code == 125
+    assert f"try: udocker pull {image}, or" in failed.err
+    udocker("pull", "-q", image)
+    udocker("save", "-q", "-o", str(tmp_path / "after.tar"), image)
+    assert (tmp_path / "after.tar").read_bytes() == (tmp_path / "before.tar").read_bytes()
+    assert "nothing is wrong" in udocker("fsck").out
+
+
 def test_the_platform_of_the_host_is_taken_unless_another_is_named(
     udocker: Udocker, registry: str, store_path: Path
 ) -> None:

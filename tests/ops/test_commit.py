@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import stat
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from builders.sessions import session as make_session
 from builders.trees import Directory, File, Link, Same, Whiteout, contents, grow
 from fakes.registry import Entry, make_layer
 from udocker.errors import BadReference, ContainerNotFound, StoreError, UsageError
+from udocker.files import remove_tree
 from udocker.model.container import Container
 from udocker.model.oci import DOCKER_MANIFEST, OCI_LAYER, OCI_MANIFEST, ImageConfig, Manifest
 from udocker.model.reference import Digest, Reference
@@ -115,6 +117,19 @@ def files(session: TestSession, record: ImageRecord) -> dict[str, tuple[object, 
 
 def assert_sound(session: TestSession) -> None:
     assert check(session).problems == ()
+
+
+def test_what_is_closed_to_its_owner(session: TestSession, box: Container) -> None:
+    table = {"shut/in/file": File(b"kept", 0), "shut/in": Directory(0o300), "shut": Directory(0)}
+    grow(Path(box.upper), table)
+    record = commit(session, "box", "new:1")
+    found = layer_of(session, record)
+    names = ("shut", "shut/in", "shut/in/file")
+    assert [found[name].mode for name in names] == [0, 0o300, 0]
+    assert files(session, record)["shut/in/file"][2] == b"kept"
+    assert os.lstat(f"{box.upper}/shut").st_mode == stat.S_IFDIR
+    assert_sound(session)
+    remove_tree(box.upper)
 
 
 def test_the_layer_is_what_changed(session: TestSession, box: Container) -> None:

@@ -18,6 +18,7 @@ from udocker.errors import (
     ContainerNotFound,
     ImageNotFound,
     NameInUse,
+    StoreError,
     UsageError,
     VerificationError,
 )
@@ -25,10 +26,14 @@ from udocker.files import remove_tree
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
 from udocker.ops.containers import describe, private_root, setup
-from udocker.ops.create import create, private_copy
+from udocker.ops.create import create, ensure_image, private_copy
+from udocker.ops.images import remove_image
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from builders.sessions import TestSession
+    from udocker.store.images import ImageRecord
 
 TEST = Reference.parse("test")
 
@@ -103,6 +108,38 @@ def test_pull_says_when_to_ask_the_registry(session: TestSession) -> None:
         old = create(session, name)
         new = create(session, name, pull="always")
     assert (os.listdir(old.tree), os.listdir(new.tree)) == (["a"], ["b"])
+
+
+class Remover:
+    """Another process, which removes an image as soon as it has been found, some ``times``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        self.left = times
+        self._find = ensure_image
+        monkeypatch.setattr("udocker.ops.create.ensure_image", self)
+
+    def __call__(self, session: TestSession, reference: Reference, *rest: Any) -> ImageRecord:
+        record = self._find(session, reference, *rest)
+        if self.left:
+            self.left -= 1
+            remove_image(session, str(reference))
+        return record
+
+
+def test_an_image_that_is_removed_meanwhile(
+    session: TestSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeRegistry() as registry:
+        name = Reference.parse(f"{registry.host}/test/app")
+        make_image(registry, "test/app", "latest", [make_layer({"a": b""})])
+        remover = Remover(monkeypatch, 7)
+        with pytest.raises(StoreError, match="was removed or replaced 5 times while") as caught:
+            create(session, name)
+        assert str(caught.value.hint).startswith("end what removes it")
+        assert nothing_new(session)
+        assert remover.left == 2
+        assert os.listdir(create(session, name).tree) == ["a"]
+        assert remover.left == 0
 
 
 def test_a_bad_name_is_told_before_a_pull(session: TestSession) -> None:

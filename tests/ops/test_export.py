@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import stat
+import sys
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,11 +19,16 @@ from builders.sessions import session as make_session
 from builders.stores import add_image
 from builders.trees import Directory, File, Link, Same, Whiteout, contents, grow
 from udocker.errors import ContainerNotFound, NameInUse, NoSpaceError, StoreError
+from udocker.files import lock_entry, remove_tree
 from udocker.model.container import PLAIN, Container
 from udocker.model.reference import Reference
 from udocker.ops.clone import clone
 from udocker.ops.create import create, private_copy
-from udocker.ops.export import diff, export
+from udocker.ops.export import diff, entries_of, export, reading
+from udocker.store.closed import Opener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 INDEX = """{"version": 1}
 {"path": "etc/shadow", "gid": 42, "mode": 416}
@@ -145,6 +154,122 @@ def test_diff(session: TestSession, box: Container) -> None:
     assert diff(session, "box") == wanted
     private_copy(session, box)
     assert diff(session, "box") == wanted
+
+
+# What programs closed to themselves
+
+CLOSED = {
+    "shut/in/file": File(b"kept", 0),
+    "shut/in": Directory(0o300),
+    "shut": Directory(0),
+    "etc/shadow": File(b"changed", 0),
+    "etc": Directory(0o111),
+}
+
+
+@pytest.fixture
+def shut(session: TestSession) -> Iterator[Container]:
+    made = create(session, Reference.parse("test"), name="shut", pull="never")
+    grow(Path(made.upper), CLOSED)
+    yield made
+    remove_tree(f"{session.store.topdir}/containers")
+
+
+def left(container: Container) -> dict[str, tuple[int, int]]:
+    """Mode and time of what can be reached."""
+    top = container.root if container.form == PLAIN else container.upper
+    found = {name: os.lstat(f"{top}/{name}") for name in ("shut", "etc", "etc/shadow")}
+    return {name: (stat.S_IMODE(each.st_mode), each.st_mtime_ns) for name, each in found.items()}
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_what_is_closed_to_its_owner(
+    session: TestSession, shut: Container, tmp_path: Path, copy: bool
+) -> None:
+    container = private_copy(session, shut) if copy else shut
+    before = left(container)
+    assert diff(session, "shut") == [
+        ("C", "/etc"),
+        ("C", "/etc/shadow"),
+        ("A", "/shut"),
+        ("A", "/shut/in"),
+        ("A", "/shut/in/file"),
+    ]
+    export(session, "shut", str(tmp_path / "out.tar"))
+    found = members(tmp_path / "out.tar")
+    names = ("shut", "shut/in", "shut/in/file", "etc", "etc/shadow", "etc/gone")
+    assert [found[name].mode for name in names] == [0, 0o300, 0, 0o111, 0, 0o644]
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        for name, data in (("shut/in/file", b"kept"), ("etc/shadow", b"changed")):
+            stream = archive.extractfile(name)
+            assert stream is not None
+            assert stream.read() == data
+    assert left(container) == before
+    assert not os.path.exists(f"{container.path}/opened")
+
+
+def test_attributes_of_a_closed_file(session: TestSession, shut: Container, tmp_path: Path) -> None:
+    path = Path(shut.upper, "note")
+    path.write_bytes(b"")
+    os.setxattr(path, "user.note", b"text")
+    path.chmod(0)
+    export(session, "shut", str(tmp_path / "out.tar"))
+    headers = members(tmp_path / "out.tar")["note"].pax_headers
+    assert headers["SCHILY.xattr.user.note"] == "text"
+
+
+def killed(container: Container) -> None:
+    """As a process leaves it that was killed while it read."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with Opener(container.path) as opener:
+                list(entries_of(container, opener))
+                os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert left(container)["shut"][0] == 0o500
+
+
+def test_modes_come_back_with_the_next_use(session: TestSession, shut: Container) -> None:
+    before = left(shut)
+    killed(shut)
+    made = clone(session, "shut")
+    assert left(shut) == before == left(made)
+    killed(shut)
+    session.store.containers.make_ready(shut)
+    assert left(shut) == before
+    killed(shut)
+    assert left(private_copy(session, shut)) == before
+
+
+def test_one_reads_at_a_time(session: TestSession, shut: Container) -> None:
+    """Another would see other modes, and directories that are closed again before it is through."""
+    with reading(session, shut), pytest.raises(BlockingIOError):
+        lock_entry(f"{shut.path}/lock")
+
+
+def test_a_store_that_cannot_be_written(session: TestSession, shut: Container) -> None:
+    os.chmod(shut.path, 0o500)
+    assert ("A", "/shut/in/file") in diff(session, "shut")
+
+
+def test_an_archive_that_failed_gets_no_end(
+    session: TestSession, box: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    monkeypatch.setattr("os.pread", fail)
+    with pytest.raises(StoreError, match="broken"):
+        export(session, "box", str(tmp_path / "out.tar"))
+    monkeypatch.undo()
+    gc.collect()
+    assert unraisable == []
+    assert not (tmp_path / "out.tar").exists()
 
 
 # Clones

@@ -30,6 +30,7 @@ from udocker.errors import (
     BadReplyError,
     HostileArchiveError,
     NotFoundError,
+    StoreError,
     StoreUnwritableError,
     UdockerError,
     UnauthorizedError,
@@ -38,7 +39,10 @@ from udocker.errors import (
 from udocker.files import remove_tree
 from udocker.model.oci import Platform
 from udocker.model.reference import Digest, Reference
+from udocker.ops.create import create
+from udocker.ops.images import remove_image
 from udocker.ops.pull import pull
+from udocker.ops.save import save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +128,48 @@ def test_a_tree_that_is_here_needs_no_layers(session: TestSession, registry: Fak
     two = pull(session, reference(registry, ":two"))
     assert one.chain_id == two.chain_id
     assert one.config != two.config
+
+
+def test_layers_of_a_tree_that_a_container_kept(
+    session: TestSession, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    """To run it needs none; whoever pulls it may want to save it."""
+    image = make_image(registry, NAME, "latest", [BASE, TOP])
+    name = reference(registry)
+    wanted = {layer["digest"] for layer in image.layers}
+    pull(session, name)
+    create(session, name, name="box")
+    remove_image(session, str(name))
+    before = len(registry.requests("/blobs/"))
+    create(session, name)
+    assert {each.path.rpartition("/")[2] for each in registry.requests("/blobs/")[before:]} == {
+        image.config["digest"]
+    }
+    with pytest.raises(StoreError, match=r"its layer .* is not in the store") as caught:
+        save(session, [str(name)], str(tmp_path / "image.tar"))
+    assert str(caught.value.hint).startswith(f"udocker pull {name}, ")
+    pull(session, name, whole=True)
+    fetched = {each.path.rpartition("/")[2] for each in registry.requests("/blobs/")[before:]}
+    assert fetched == {image.config["digest"], *wanted}
+    save(session, [str(name)], str(tmp_path / "image.tar"))
+    before = len(registry.requests("/blobs/"))
+    pull(session, name, whole=True)
+    assert not [each for each in registry.requests("/blobs/")[before:] if each.path in wanted]
+    assert "is up to date" in session.report.infos[-1]
+
+
+def test_a_damaged_layer_of_a_tree_that_is_here(
+    session: TestSession, registry: FakeRegistry
+) -> None:
+    image = make_image(registry, NAME, "latest", [BASE, TOP])
+    name = reference(registry)
+    pull(session, name)
+    create(session, name, name="box")
+    remove_image(session, str(name))
+    registry.blobs[image.layers[1]["digest"]] = bytes(image.layers[1]["size"])
+    with pytest.raises(VerificationError):
+        pull(session, name, whole=True)
+    assert not list(session.store.images.all())
 
 
 def test_a_tag_that_moved_is_followed(session: TestSession, registry: FakeRegistry) -> None:

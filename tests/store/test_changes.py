@@ -10,6 +10,7 @@ import pytest
 
 from builders.trees import Directory, File, Link, Whiteout, grow
 from udocker.store.changes import changes, walk
+from udocker.store.closed import Opener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,14 @@ def copied(tree: Path, name: str) -> Path:
 def test_nothing(tree: Path) -> None:
     assert found(tree, {}) == []
     assert found(tree, {"a/b": Directory(), "dir": Directory()}) == []
+
+
+def test_a_mode_that_forbids_reading_is_a_change(tree: Path) -> None:
+    (tree / "a/other").chmod(0o400)
+    copied(tree, "a/other").chmod(0)
+    with Opener(str(tree.parent)) as opener:
+        told = changes(str(tree.parent / "upper"), str(tree), owner, opened=opener.open)
+    assert told == [("C", "/a"), ("C", "/a/other")]
 
 
 def test_files(tree: Path) -> None:

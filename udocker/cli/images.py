@@ -46,7 +46,7 @@ def _pull(context: Context, parsed: Parsed) -> int:
     session = context.session
     place = Place.parse(parsed.words[0])
     if place is None:
-        pull(session, reference(session, parsed.words[0], parsed), platform(parsed))
+        pull(session, reference(session, parsed.words[0], parsed), platform(parsed), whole=True)
     else:
         from udocker.ops.load import load_one
 

@@ -9,6 +9,7 @@ from udocker.files import beating, unique_name
 from udocker.model.container import PLAIN
 from udocker.model.moment import now
 from udocker.model.value import replace
+from udocker.store.closed import restore
 from udocker.store.copy import copy_as_it_is
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ def clone(session: Session, text: str, name: str | None = None) -> Container:
     with store.temporary() as directory:
         with beating(directory), store.containers.lease(source):
             if has_run:
+                restore(source.path, leased=True)
                 copy_as_it_is(f"{source.path}/{part}", f"{directory}/{part}")
         with store.references():
             # Where that has gone meanwhile, so has its tree, perhaps.

@@ -28,7 +28,7 @@ from udocker.model.oci import (
 )
 from udocker.model.reference import Digest
 from udocker.model.value import value
-from udocker.ops.export import entries_of, found, upper_of
+from udocker.ops.export import entries_of, found, reading, upper_of
 from udocker.ops.layers import NewLayer, write_layer
 from udocker.ops.members import Records
 from udocker.ops.pull import StoredLayer, ensure_tree, install
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from udocker.model.reference import Reference
     from udocker.ops.session import Session
     from udocker.store.changes import Entry
+    from udocker.store.closed import Opener
     from udocker.store.images import ImageRecord
 
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -88,10 +89,10 @@ def commit(
         )
     # Nothing refers to the new layer and the new tree before the end: see ``pulling``.
     with session.store.pulling(), session.store.temporary() as directory:
-        with beating(directory), session.store.containers.lease(container):
+        with beating(directory), reading(session, container) as opener:
             container = found(session, container.id)
             parent = _parent(session, container)
-            chosen = _entries(session, container, parent)
+            chosen = _entries(session, container, parent, opener)
             layer = None
             if chosen or parent is None:
                 layer = write_layer(session, chosen, Records(container.tree), f"{directory}/layer")
@@ -107,17 +108,20 @@ class _Image:
     config: ImageConfig
 
 
-def _entries(session: Session, container: Container, parent: Manifest | None) -> list[Entry]:
+def _entries(
+    session: Session, container: Container, parent: Manifest | None, opener: Opener
+) -> list[Entry]:
     if parent is None:
         session.report.warn(
             f"the layers of {container.image} are not in the store: the new image has one layer "
             "with all files"
         )
-        entries = [each for each in entries_of(container) if not each.is_removed]
+        entries = [each for each in entries_of(container, opener) if not each.is_removed]
     else:
         over = container.root if container.form == PLAIN else upper_of(container)
         owner = Records(container.tree).owner
-        entries = selected(over, container.tree, owner, whole=container.form == PLAIN)
+        is_whole = container.form == PLAIN
+        entries = selected(over, container.tree, owner, opened=opener.open, whole=is_whole)
     # What a layer has under such a name means something else: layer.md, "Whiteouts".
     for each in entries:
         if _is_reserved(each):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from udocker.errors import EngineError, ImageNotFound
+from udocker.errors import EngineError, ImageNotFound, StoreError
 from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.moment import now
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ALWAYS = "always"
 MISSING = "missing"
 NEVER = "never"
+_TRIES = 5  # each is a pull, if the image has to come anew
 
 
 def create(
@@ -46,7 +47,7 @@ def create(
     if name is not None:
         # Looked at before a long pull, and once more when the container is made.
         containers.check_name(name)
-    while True:
+    for _ in range(_TRIES):
         record = ensure_image(session, reference, pull, platform)
         with session.store.temporary() as directory, session.store.references():
             is_here = session.store.trees.has(record.chain_id)
@@ -57,6 +58,12 @@ def create(
                     used(session, record)
                 break
         # Another process has removed or replaced the image after it had been found: once more.
+    else:
+        raise StoreError(
+            f"image {reference} was removed or replaced {_TRIES} times while a container of it "
+            "was made",
+            hint="end what removes it (udocker rmi, udocker pull), and try again",
+        )
     if not copy:
         return made
     try:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import sys
 
-from udocker.errors import StoreError
+from udocker.errors import StoreError, StoreUnwritableError
 from udocker.files import store_errors
 from udocker.model.container import PLAIN
 from udocker.ops import cloning
 from udocker.ops.members import Members, Records
 from udocker.store.changes import changes, walk
+from udocker.store.closed import Opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def diff(session: Session, text: str) -> list[tuple[str, str]]:
     """
     container = found(session, text)
     is_whole = container.form == PLAIN
-    with store_errors("comparing the container with its image"):
+    with store_errors("comparing the container with its image"), reading(session, container) as it:
         over = container.root if is_whole else upper_of(container)
         owner = Records(container.tree).owner
-        return changes(over, container.tree, owner, whole=is_whole)
+        return changes(over, container.tree, owner, opened=it.open, whole=is_whole)
 
 
 def export(session: Session, text: str, target: str, clone: bool = False) -> None:
@@ -46,19 +47,19 @@ def export(session: Session, text: str, target: str, clone: bool = False) -> Non
     if target == "-":
         with _export_errors("stdout"):
             sys.stdout.flush()
-            _write(container, sys.stdout.buffer, clone)
+            _write(session, container, sys.stdout.buffer, clone)
             sys.stdout.buffer.flush()
         return
     if os.path.exists(target) and not os.path.isfile(target):
         # A device or a pipe is written to; of a directory the system says what is wrong.
         with _export_errors(target), open(target, "wb") as stream:
-            _write(container, stream, clone)
+            _write(session, container, stream, clone)
         return
     aside = f"{target}.{os.getpid()}.tmp"
     try:
         with _export_errors(target, aside):
             with open(aside, "xb") as stream:
-                _write(container, stream, clone)
+                _write(session, container, stream, clone)
             os.rename(aside, target)
     finally:
         with contextlib.suppress(OSError):
@@ -90,12 +91,25 @@ def found(session: Session, text: str) -> Container:
     return container
 
 
-def _write(container: Container, stream: BinaryIO, clone: bool) -> None:
+@contextlib.contextmanager
+def reading(session: Session, container: Container) -> Iterator[Opener]:
+    """Read all that the container has, by what opens it. Raises StoreError."""
+    with contextlib.ExitStack() as stack:
+        # In a store that is only read there is nobody to be kept away.
+        with contextlib.suppress(StoreUnwritableError):
+            stack.enter_context(session.store.containers.lease(container))
+        yield stack.enter_context(Opener(container.path))
+
+
+def _write(session: Session, container: Container, stream: BinaryIO, clone: bool) -> None:
     prefix = f"{cloning.TOP}/" if clone else ""
-    with Members(stream, Records(container.tree), prefix) as members:
+    with (
+        reading(session, container) as opener,
+        Members(stream, Records(container.tree), prefix) as members,
+    ):
         if clone:
             cloning.describe(members, container)
-        for entry in entries_of(container):
+        for entry in entries_of(container, opener):
             if (entry.path or clone) and not entry.is_removed:
                 members.add(entry)
 
@@ -105,9 +119,9 @@ def upper_of(container: Container) -> str:
     return container.upper if os.path.isdir(container.upper) else ""
 
 
-def entries_of(container: Container) -> Iterator[Entry]:
+def entries_of(container: Container, opener: Opener) -> Iterator[Entry]:
     """All of its files. Raises OSError."""
     if container.form == PLAIN:
         # Its own attributes say what the image's index said, but for attributes and capabilities.
-        return walk(container.root, "")
-    return walk(upper_of(container), container.tree)
+        return walk(container.root, "", opened=opener.open)
+    return walk(upper_of(container), container.tree, opened=opener.open)

@@ -348,7 +348,7 @@ def _source(files: Files, one: _Found) -> pull.Source:
                 raise
 
     doing = f"loading {files.name}"
-    return pull.Source(doing, image.manifest, image.config, download, is_near=True)
+    return pull.Source(doing, image.manifest, image.config, download, whole=True)
 
 
 @contextlib.contextmanager

@@ -83,6 +83,9 @@ class Members:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self._archive.close()
+        elif self._archive.fileobj is not None:
+            # What is not whole gets no end; tarfile would write that when it is collected.
+            self._archive.fileobj.closed = True  # type: ignore[attr-defined]
 
     def add(self, entry: Entry) -> None:
         """Write an entry that is there; a socket is left out, and what went while we looked.
@@ -224,7 +227,7 @@ def _owner(
     path: str, entry: Entry, status: os.stat_result, record: Record | None
 ) -> tuple[int, int, int]:
     """True mode, uid and gid: of the file itself, or else of the image where it has its mode."""
-    mode = stat.S_IMODE(status.st_mode)
+    mode = entry.permissions(status)
     given = owner_of(path, status) if entry.over else None
     if given is not None:
         return mode if given[2] is None else given[2], given[0], given[1]
@@ -237,7 +240,9 @@ def _is_of_image(entry: Entry, status: os.stat_result) -> bool:
     """Whether the image's owner and mode still say something: a copy in the upper may differ."""
     if not entry.over:
         return True
-    return bool(entry.under) and os.lstat(entry.under).st_mode == status.st_mode
+    under = os.lstat(entry.under).st_mode if entry.under else 0
+    is_like = stat.S_IFMT(under) == stat.S_IFMT(status.st_mode)
+    return is_like and stat.S_IMODE(under) == entry.permissions(status)
 
 
 def _attributes(path: str, entry: Entry, record: Record | None) -> dict[str, str]:

@@ -75,7 +75,7 @@ class Source:
     and ``download(missing, sink, check)``, which brings layers into sinks.
 
     ``check`` is to be called at least once a second; it, and ``download``, raise UdockerError.
-    ``is_near``: layers cost little to have, also where their tree is here already.
+    ``whole``: also layers whose tree is here already are brought.
     """
 
     doing: str
@@ -84,14 +84,21 @@ class Source:
     download: Callable[
         [Sequence[Descriptor], Callable[[Descriptor], BlobSink], Callable[[], None]], None
     ]
-    is_near: bool = False
+    whole: bool = False
 
 
-def pull(session: Session, reference: Reference, platform: Platform | None = None) -> ImageRecord:
+def pull(
+    session: Session,
+    reference: Reference,
+    platform: Platform | None = None,
+    *,
+    whole: bool = False,
+) -> ImageRecord:
     """Fetch ``reference`` for ``platform`` (None: this host's) and unpack it.
 
-    Layers that are here are not fetched, a tree that is here is not unpacked again, and nothing
-    is visible before all of it is verified. Several processes pulling one image take turns: the
+    Layers that are here are not fetched, a tree that is here is not unpacked again and needs no
+    layers unless ``whole`` (they are for ``save`` and ``commit``), and nothing is visible before
+    all of it is verified. Several processes pulling one image take turns: the
     first does the work, the others find it done. Raises UdockerError.
     """
     wanted = platform or native_platform(session)
@@ -107,7 +114,7 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
     name = f"pull {reference.canonical} {wanted}"
     with session.store.lease(name, waiting), session.store.pulling():
         known = _pulled_since(session, reference, wanted, begun) if waited else None
-        if known is not None:
+        if known is not None and not (whole and _lacks_layers(session, known)):
             return known
         registry = open_registry(session)
         remote = registry.resolve(reference, wanted)
@@ -115,11 +122,12 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
         if not wanted.accepts(remote.config.platform):
             report.warn(f"{reference} is made for {remote.config.platform}, not for {wanted}")
         known = _known(session, reference, remote)
-        if known is not None:
+        blobs = session.store.blobs
+        if known is not None and (not whole or all(map(blobs.has, remote.manifest.layers))):
             report.info(f"{reference} is up to date ({known.config.short})")
             used(session, known)
             return known
-        record = _fetch(session, registry, reference, remote)
+        record = _fetch(session, registry, reference, remote, whole)
     keep_limit(session, record)
     return record
 
@@ -137,6 +145,12 @@ def _pulled_since(
         if known is None or not is_new or not session.store.trees.has(known.chain_id):
             return None
         return known if wanted.accepts(Platform.parse(known.platform)) else None
+
+
+def _lacks_layers(session: Session, record: ImageRecord) -> bool:
+    blobs = session.store.blobs
+    manifest = Manifest.parse(blobs.read(record.manifest), "", record.reference)
+    return not all(map(blobs.has, manifest.layers))
 
 
 def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:
@@ -315,7 +329,11 @@ def _go_on(builder: Builder, arrivals: Arrivals) -> None:
 
 
 def _fetch(
-    session: Session, registry: Registry, reference: Reference, remote: RemoteImage
+    session: Session,
+    registry: Registry,
+    reference: Reference,
+    remote: RemoteImage,
+    whole: bool,
 ) -> ImageRecord:
     index = None if remote.digest == remote.manifest.digest else remote.digest
 
@@ -323,7 +341,7 @@ def _fetch(
         return install(session, reference, remote.manifest, remote.config, layers, index=index)
 
     download = functools.partial(registry.download, reference)
-    source = Source(f"pulling {reference}", remote.manifest, remote.config, download)
+    source = Source(f"pulling {reference}", remote.manifest, remote.config, download, whole)
     record = bring(session, source, finish)
     session.report.info(f"pulled {reference} ({record.config.short}, {record.platform})")
     return record
@@ -350,7 +368,8 @@ def bring(session: Session, source: Source, finish: Callable[[Sequence[StoredLay
                 download = functools.partial(source.download, missing)
                 _fetch_and_unpack(session, config.chain_id, layers, missing, download)
                 missing = []
-            elif missing and source.is_near:
+            elif missing and source.whole:
+                check_space(session, source.doing, missing, ())
                 source.download(missing, blobs.sink, lambda: None)
                 missing = []
             return finish(layers)

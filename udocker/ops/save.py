@@ -89,10 +89,11 @@ def _missing(images: Sequence[Saved], blob: Descriptor) -> StoreError:
         for image in images
         if blob.digest in (layer.digest for layer in image.manifest.layers)
     )
-    name = needs.references[0].canonical if needs.references else str(needs.config.digest)
+    names = [each.canonical for each in needs.references]
+    name = names[0] if names else str(needs.config.digest)
     return StoreError(
         f"{name} cannot be saved: its layer {blob.digest} is not in the store, only its files",
-        hint="load it again, or pull it into another store: udocker --repo=DIR pull IMAGE",
+        hint=f"udocker pull {names[0] if names else 'IMAGE'}, or load it again: either brings them",
     )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     # uid, gid, permission bits (None: those of the file)
     Owner = tuple[int, int, Optional[int]]
+    # Makes a path readable; its permission bits, if that changed them
+    Opening = Callable[[str], Optional[int]]
 
 ADDED, CHANGED, DELETED = "A", "C", "D"
 _OPAQUE = "user.overlay.opaque"
@@ -31,30 +33,48 @@ class Entry:
     """What is at ``path`` ("" is the root): host paths in the upper directory and in the tree.
 
     "" where there is nothing. ``is_removed``: the tree has it, and the container does not.
+    ``mode``: permission bits that differ from those on disk while it is open to be read.
     """
 
     path: str
     over: str
     under: str
     is_removed: bool = False
+    mode: int | None = None
+
+    def permissions(self, status: os.stat_result) -> int:
+        """The permission bits that programs see: ``status`` has those on disk."""
+        return stat.S_IMODE(status.st_mode) if self.mode is None else self.mode
 
 
-def walk(upper: str, tree: str, *, whole: bool = False, unchanged: bool = True) -> Iterator[Entry]:
+def _leave(path: str) -> int | None:
+    return None
+
+
+def walk(
+    upper: str,
+    tree: str,
+    *,
+    opened: Opening = _leave,
+    whole: bool = False,
+    unchanged: bool = True,
+) -> Iterator[Entry]:
     """Every entry, a directory before what is in it, names sorted. Raises OSError.
 
-    ``whole``: ``upper`` has all files, and what it lacks is removed. ``unchanged`` False: without
-    what is in the tree alone. What runs made to mount on is left out.
+    ``opened`` opens what is in ``upper``: see ``store.closed``. ``whole``: ``upper`` has all
+    files, and what it lacks is removed. ``unchanged`` False: without what is in the tree alone.
+    What runs made to mount on is left out.
     """
-    pending = [Entry("", upper, tree)]
+    pending = [Entry("", upper, tree, mode=opened(upper) if upper else None)]
     while pending:
         entry = pending.pop()
         yield entry
         if not entry.is_removed and _is_directory(entry.over or entry.under):
-            found = reversed(_children(entry, whole))
+            found = reversed(_children(entry, opened, whole))
             pending += [each for each in found if unchanged or each.over or each.is_removed]
 
 
-def _children(entry: Entry, whole: bool) -> list[Entry]:
+def _children(entry: Entry, opened: Opening, whole: bool) -> list[Entry]:
     below = set(os.listdir(entry.under)) if _is_directory(entry.under) else set()
     above = set(os.listdir(entry.over)) if entry.over else set()
     is_hidden = bool(entry.over) and (whole or _is_opaque(entry.over))
@@ -71,19 +91,26 @@ def _children(entry: Entry, whole: bool) -> list[Entry]:
         else:
             is_removed = not over and is_hidden
         if over or under:
-            children.append(Entry(path, over, under, is_removed))
+            mode = opened(over) if over else None
+            children.append(Entry(path, over, under, is_removed, mode))
     return children
 
 
 def changes(
-    upper: str, tree: str, owner: Callable[[str], Owner], *, whole: bool = False
+    upper: str,
+    tree: str,
+    owner: Callable[[str], Owner],
+    *,
+    opened: Opening = _leave,
+    whole: bool = False,
 ) -> list[tuple[str, str]]:
     """ADDED, CHANGED or DELETED, and the path; directories above a change are CHANGED.
 
-    ``owner`` tells who the image's entry at a path belongs to. Raises OSError.
+    ``owner`` tells who the image's entry at a path belongs to; the rest as ``walk``. Raises
+    OSError.
     """
     found: dict[str, str] = {}
-    for entry in walk(upper, tree, whole=whole, unchanged=False):
+    for entry in walk(upper, tree, opened=opened, whole=whole, unchanged=False):
         kind = _kind(entry, owner, whole)
         if kind and entry.path:
             found[entry.path] = kind
@@ -96,7 +123,12 @@ def changes(
 
 
 def selected(
-    upper: str, tree: str, owner: Callable[[str], Owner], *, whole: bool = False
+    upper: str,
+    tree: str,
+    owner: Callable[[str], Owner],
+    *,
+    opened: Opening = _leave,
+    whole: bool = False,
 ) -> list[Entry]:
     """What a layer over the image has to have: all that changed, and the directories above it.
 
@@ -104,7 +136,7 @@ def selected(
     """
     walked: list[tuple[Entry, bool]] = []
     linked = set()
-    for entry in walk(upper, tree, whole=whole, unchanged=False):
+    for entry in walk(upper, tree, opened=opened, whole=whole, unchanged=False):
         is_changed = bool(_kind(entry, owner, whole))
         status = os.lstat(entry.over) if entry.over else None
         is_directory = status is not None and stat.S_ISDIR(status.st_mode)
@@ -177,7 +209,7 @@ def _is_same(entry: Entry, owner: Callable[[str], Owner], whole: bool) -> bool:
 def _has_same_owner(
     entry: Entry, one: os.stat_result, other: os.stat_result, owner: Callable[[str], Owner]
 ) -> bool:
-    mode, wanted = stat.S_IMODE(one.st_mode), stat.S_IMODE(other.st_mode)
+    mode, wanted = entry.permissions(one), stat.S_IMODE(other.st_mode)
     given = owner_of(entry.over, one)
     if given is None:
         return mode == wanted

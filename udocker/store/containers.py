@@ -23,6 +23,7 @@ from udocker.model.container import UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.value import replace
+from udocker.store import closed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Containers:
         """
         if container.form == UNION and not os.path.isdir(container.path):
             raise _removed(container)
+        closed.restore(container.path)
         if container.form == UNION:
             with store_errors("using the container"):
                 # In this order: where there is a work directory, an upper that is missing is lost.
