@@ -8,7 +8,14 @@ from udocker.errors import BadReplyError, UnreachableError
 from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
 from udocker.registry.auth import Access, Gate
 from udocker.registry.certificates import Certificates
-from udocker.registry.http import DOCUMENT_LIMIT, ConnectionDropped, Http, NotTls, Request
+from udocker.registry.http import (
+    DOCUMENT_LIMIT,
+    ConnectionDropped,
+    Http,
+    NotTls,
+    Request,
+    Stalled,
+)
 from udocker.registry.replies import (
     REDIRECTS,
     TOO_MANY_REQUESTS,
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from udocker.report import Reporter
 
 MAX_REDIRECTS = 5
+_TRIES_IN_SILENCE = 2  # each takes the whole of ``stall_timeout``
 # What Go's and nginx's servers say to plain http on a TLS port.
 _TLS_WANTED = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
 _TRY_TLS = "udocker speaks plain http to this machine; --insecure makes it try https first"
@@ -203,8 +211,9 @@ class Api:
         while True:
             try:
                 reply = self._exchange(endpoint, request, limit)
-            except ConnectionDropped:
-                if tries >= self.settings.tries:
+            except (ConnectionDropped, Stalled) as error:
+                most = _TRIES_IN_SILENCE if isinstance(error, Stalled) else self.settings.tries
+                if tries >= most:
                     raise
                 wait: float | None = self.settings.delay(tries)
             else:

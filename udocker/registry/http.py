@@ -87,6 +87,10 @@ class ConnectionDropped(UnreachableError):
     """The peer was there and went away; the same request may succeed now."""
 
 
+class Stalled(UnreachableError):
+    """The peer is there and says nothing more; another connection may do better."""
+
+
 class NotTls(UnreachableError):
     """The peer of an https request does not speak TLS."""
 
@@ -228,8 +232,8 @@ def no_answer(host: str, seconds: int) -> UnreachableError:
     return unreachable("", host, f"no answer within {seconds} s")
 
 
-def stalled(host: str, seconds: int) -> UnreachableError:
-    return UnreachableError(
+def stalled(host: str, seconds: int) -> Stalled:
+    return Stalled(
         f"{host} went silent: not a byte for {seconds} s", hint="try again; check the network"
     )
 
