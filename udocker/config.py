@@ -175,6 +175,11 @@ SETTINGS = (
         "registries for which http and unverified TLS are accepted",
     ),
     Setting(
+        "token_services", ("token_services",), ("UDOCKER_TOKEN_SERVICES",), _hosts,
+        "hosts to which a login may be sent for a token though they are of another site than the "
+        "registry",
+    ),
+    Setting(
         "proxy", ("http_proxy",), (), _text,
         "the proxy for all registries; empty: what https_proxy, http_proxy and all_proxy say",
         show=_without_login,

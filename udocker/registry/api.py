@@ -111,7 +111,7 @@ class Api:
             raise failure(reply, f"login to {server}", server.registry)
         if reply.status != 401:
             raise not_a_registry(reply.host, f"status {reply.status} at /v2/")
-        access = Access(endpoint, endpoint.ping, "")
+        access = Access(endpoint, endpoint.ping, "", self.settings.trusts_with_logins)
         gate = Gate(access, lambda: credential, lambda ask: self._token(endpoint, ask))
         gate.challenged(reply, "")
         reply = self._patiently(endpoint, get_request(endpoint.ping, "*/*", gate.header()))
@@ -123,7 +123,7 @@ class Api:
         """Who we are at ``url``. The user's login is for the registry itself, nobody else."""
         key = (*origin(url), place.repository)
         if key not in self._gates:
-            access = Access(endpoint, url, place.repository)
+            access = Access(endpoint, url, place.repository, self.settings.trusts_with_logins)
             own = origin(url) == origin(endpoint.url)
 
             def credential() -> Credential | None:
