@@ -388,3 +388,28 @@ def test_jobs(
     case.succeeds(["pull", *words, f"{proxy.host}/{_LARGE}"])
     assert contents(store_path) == right[_LARGE]
     assert proxy.most_at_once in most
+
+
+# What is here already
+
+
+@pytest.mark.parametrize("name", [_SMALL, "multi:latest", "sci:latest"])
+def test_an_image_that_is_here_costs_a_request(case: Case, proxy: FaultProxy, name: str) -> None:
+    case.succeeds(["pull", f"{proxy.host}/{name}"])
+    proxy.log.clear()
+    assert "is up to date" in case.succeeds(["pull", f"{proxy.host}/{name}"])
+    (asked,) = proxy.log
+    assert asked.path == f"/v2/{name.replace(':', '/manifests/')}"
+
+
+def test_a_damaged_document_is_fetched_again(
+    case: Case, proxy: FaultProxy, store_path: Path, small: Layer
+) -> None:
+    case.succeeds(["pull", f"{proxy.host}/{_SMALL}"])
+    kept = store_path / "blobs" / small.config.replace(":", "/")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole.replace(b"amd64", b"amd65"))
+    proxy.log.clear()
+    case.succeeds(["pull", f"{proxy.host}/{_SMALL}"])
+    assert len(proxy.requests(small.config)) == 1
+    assert kept.read_bytes() == whole

@@ -110,7 +110,8 @@ def pull(session: Session, reference: Reference, platform: Platform | None = Non
         if known is not None:
             return known
         registry = open_registry(session)
-        remote = registry.resolve(reference, wanted)
+        documents = functools.partial(_document, session)
+        remote = registry.resolve(reference, wanted, documents)
         check_layers(remote.manifest, remote.config, str(reference))
         if not wanted.accepts(remote.config.platform):
             report.warn(f"{reference} is made for {remote.config.platform}, not for {wanted}")
@@ -137,6 +138,16 @@ def _pulled_since(
         if known is None or not is_new or not session.store.trees.has(known.chain_id):
             return None
         return known if wanted.accepts(Platform.parse(known.platform)) else None
+
+
+def _document(session: Session, digest: Digest) -> bytes | None:
+    """A manifest or a configuration that is here, and sound."""
+    if digest.algorithm != "sha256":
+        return None
+    try:
+        return session.store.blobs.read(digest)
+    except (StoreError, VerificationError):
+        return None
 
 
 def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:
