@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.request
 from xml.etree import ElementTree
 
 from bencher import engines
+from bencher.again import Figure, counting, text
 from bencher.engines import START, Cost, costs_of
 from bencher.measure import Contender, Run
+from fakes.registry import FakeRegistry, make_image, make_layer
 
 
 def contender(name: str, *cpu: float) -> Contender:
@@ -46,3 +49,24 @@ def test_the_chart_is_well_formed_and_cuts_long_bars() -> None:
     widths = [int(node.get("width", "0")) for node in root.iter() if node.tag.endswith("rect")][1:]
     assert widths == [480, 240, 480]
     assert "a<b" in [node.text for node in root.iter()]
+
+
+def test_the_proxy_counts_requests_and_what_comes_back() -> None:
+    with FakeRegistry() as registry, counting(registry.host) as counter:
+        image = make_image(registry, "a/b", "1", [make_layer({"x": bytes(100)})])
+        assert counter.read() == (0, 0)
+        size = 0
+        for digest in (image.layers[0]["digest"], image.config["digest"]):
+            url = f"http://{counter.address}/v2/a/b/blobs/{digest}"
+            with urllib.request.urlopen(url, timeout=60) as reply:
+                size += len(reply.read())
+        requests, seen = counter.read()
+        assert requests == len(registry.log) == 2
+        assert size < seen < size + 1000  # and the heads
+
+
+def test_a_figure_beyond_its_bar_is_told() -> None:
+    title, good, bad = text([Figure("good", 2, 2), Figure("bad", 55.1, 55, "%")]).splitlines()
+    assert title == "Pull once more"
+    assert good.split() == ["good", "2.00", "(at", "most", "2)"]
+    assert bad.split()[-1] == "MISSED"

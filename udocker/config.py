@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+_MOST_JOBS = 32
+
 
 def _text(text: str) -> str:
     text = text.strip()
@@ -55,6 +57,20 @@ def _positive(text: str) -> int:
     number = _number(text)
     if number == 0:
         raise ValueError("a number from 1 on is expected")
+    return number
+
+
+def jobs(text: str) -> int:
+    """How many connections at once; a registry takes more of one client for an attack.
+
+    Raises ValueError.
+    """
+    try:
+        number = int(_text(text))
+    except ValueError:
+        number = 0
+    if not 1 <= number <= _MOST_JOBS:
+        raise ValueError(f"a whole number from 1 to {_MOST_JOBS} is expected")
     return number
 
 
@@ -159,11 +175,19 @@ SETTINGS = (
         "registries for which http and unverified TLS are accepted",
     ),
     Setting(
+        "token_services", ("token_services",), ("UDOCKER_TOKEN_SERVICES",), _hosts,
+        "hosts to which a login may be sent for a token though they are of another site than the "
+        "registry",
+    ),
+    Setting(
         "proxy", ("http_proxy",), (), _text,
         "the proxy for all registries; empty: what https_proxy, http_proxy and all_proxy say",
         show=_without_login,
     ),
-    Setting("jobs", ("jobs",), ("UDOCKER_JOBS",), _positive, "connections for layers at once"),
+    Setting(
+        "jobs", ("jobs",), ("UDOCKER_JOBS",), jobs,
+        "connections for layers at once, from 1 to 32; 1: a layer after the other",
+    ),
     Setting(
         "connect_timeout", ("ctimeout",), ("UDOCKER_CONNECT_TIMEOUT",), _positive,
         "seconds to wait for a connection",

@@ -14,6 +14,7 @@ from udocker.cli.commands import Command
 from udocker.cli.context import Context
 from udocker.cli.table import age, columns, megabytes
 from udocker.errors import UsageError
+from udocker.model.config import Config
 
 NAMES = commands.names()
 # What only a pull may load: run of a ready image starts without.
@@ -238,6 +239,30 @@ class TestContext:
         context.print_json({"b": [1], "a": "\u00e9"})
         text = 'one\n\n{\n  "a": "\\u00e9",\n  "b": [\n    1\n  ]\n}\n'
         assert output.getvalue() == text
+
+
+class TestJobs:
+    @pytest.mark.parametrize("text", ["0", "33", "-1", "many", "2.5", "", "9" * 5000])
+    def test_what_is_no_number_of_connections(self, tmp_path, text):
+        result = udocker("pull", f"--jobs={text}", "name.invalid/x", home=tmp_path)
+        assert result.returncode == 2
+        error, hint = result.stderr.decode().splitlines()
+        assert error.startswith(f"udocker: --jobs {text[:80]!r}: a whole number from 1 to 32")
+        assert hint == "  try: --jobs 6"
+
+    def test_a_value_is_needed(self, tmp_path):
+        result = udocker("pull", "name.invalid/x", "--jobs", home=tmp_path)
+        assert (result.returncode, b"--jobs needs a value" in result.stderr) == (2, True)
+
+    @pytest.mark.parametrize("words", [["--jobs", "1"], ["--jobs=32"]])
+    def test_the_least_and_the_most(self, tmp_path, words):
+        result = udocker("pull", *words, "name.invalid/x", home=tmp_path)
+        assert result.returncode == 125
+        assert b"no such host name" in result.stderr
+
+    def test_its_help_tells_the_default(self, tmp_path):
+        shown = udocker("pull", "--help", home=tmp_path).stdout.decode()
+        assert f"(default: {Config(topdir='/').jobs})" in shown
 
 
 class TestProxy:

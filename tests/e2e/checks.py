@@ -210,6 +210,36 @@ def _names(path: Path) -> list[str]:
     return sorted(os.listdir(path)) if path.is_dir() else []
 
 
+class Case:
+    """A command on a store of its own, before and after a fault is gone."""
+
+    def __init__(self, udocker: Udocker, store: Path, env: dict[str, str]) -> None:
+        self._udocker = udocker
+        self._store = store
+        self.env = env
+
+    def fails(self, words: list[str], *parts: str, hint: bool = True) -> str:
+        """The words fail as they should, and leave nothing. What they printed on stderr."""
+        result = self._udocker(*words, check=False, env=self.env)
+        is_told(result, 125, *parts, hint=hint)
+        assert result.out == ""
+        is_empty(self._udocker, self._store)
+        return result.err
+
+    def succeeds(self, words: list[str]) -> str:
+        """The words succeed, and leave one image. What they printed on stderr."""
+        result = self._udocker(*words, env=self.env)
+        assert len(images(self._udocker)) == 1
+        assert left(self._store) == []
+        assert len(trees(self._store)) == 1
+        return result.err
+
+
+@pytest.fixture
+def case(udocker: Udocker, store_path: Path) -> Case:
+    return Case(udocker, store_path, {})
+
+
 @pytest.fixture
 def fake() -> Iterator[FakeRegistry]:
     """A registry that is empty."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Union
 
+    from e2e.checks import Case
     from e2e.conftest import Udocker
     from fakes.registry import Entry, MadeImage
 
@@ -67,36 +68,6 @@ def image(fake: FakeRegistry) -> MadeImage:
     return make_image(fake, _NAME, "latest", layers)
 
 
-class Case:
-    """A command on a store of its own, before and after a fault is gone."""
-
-    def __init__(self, udocker: Udocker, store: Path, env: dict[str, str]) -> None:
-        self._udocker = udocker
-        self._store = store
-        self.env = env
-
-    def fails(self, words: list[str], *parts: str, hint: bool = True) -> str:
-        """The words fail as they should, and leave nothing. What they printed on stderr."""
-        result = self._udocker(*words, check=False, env=self.env)
-        checks.is_told(result, 125, *parts, hint=hint)
-        assert result.out == ""
-        checks.is_empty(self._udocker, self._store)
-        return result.err
-
-    def succeeds(self, words: list[str]) -> str:
-        """The words succeed, and leave one image. What they printed on stderr."""
-        result = self._udocker(*words, env=self.env)
-        assert len(checks.images(self._udocker)) == 1
-        assert checks.left(self._store) == []
-        assert len(checks.trees(self._store)) == 1
-        return result.err
-
-
-@pytest.fixture
-def case(udocker: Udocker, store_path: Path) -> Case:
-    return Case(udocker, store_path, {})
-
-
 @pytest.fixture
 def pull(fake: FakeRegistry) -> list[str]:
     return ["pull", f"{fake.host}/{_NAME}"]
@@ -104,7 +75,7 @@ def pull(fake: FakeRegistry) -> list[str]:
 
 def forget(fake: FakeRegistry) -> None:
     """Take all faults away."""
-    fake._faults.clear()
+    fake.clear_faults()
 
 
 # Nobody there, or somebody else
@@ -266,7 +237,7 @@ def named(tmp_path: Path, store_path: Path) -> Case:
     hosts.write_text("127.0.0.1 registry.test localhost\n")
     script = f'mount --bind "{hosts}" /etc/hosts && exec "$@"'
     prefix = ["unshare", "-Urm", "sh", "-c", script, "sh"]
-    return Case(checks.Caller(store_path, tmp_path / "home", prefix), store_path, {})
+    return checks.Case(checks.Caller(store_path, tmp_path / "home", prefix), store_path, {})
 
 
 def test_plain_http_where_https_is_wanted(

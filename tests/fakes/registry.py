@@ -46,6 +46,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 _CHUNK = 64 << 10
+_TICK = 0.02  # seconds between the parts of a slow body
 _TLS_HANDSHAKE = b"\x16"
 
 
@@ -228,6 +229,8 @@ class Fault:
     reset: bool = False  # the same, with a TCP reset
     skip: int = 0  # so many requests come before it
     together: threading.Barrier | None = None  # 500 unless so many ask at the same time
+    pace: int | None = None  # so many bytes of the body a second
+    chunked: bool = False  # in chunks, without a length
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,11 @@ class FakeRegistry:
     token. ``tls`` is a server-side SSLContext.
     """
 
+    @property
+    def handler(self) -> type[RegistryHandler]:
+        """What answers requests."""
+        return RegistryHandler
+
     def __init__(
         self,
         host: str = "127.0.0.1",
@@ -283,7 +291,7 @@ class FakeRegistry:
         self._faults: list[tuple[str, Fault]] = []
         self._lock = threading.Lock()
         self.closing = threading.Event()
-        self._server = _Server((host, 0), self)
+        self._server = _Server((host, 0), self, self.handler)
 
     @property
     def port(self) -> int:
@@ -368,10 +376,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], registry: FakeRegistry) -> None:
+    def __init__(
+        self, address: tuple[str, int], registry: FakeRegistry, handler: type[RegistryHandler]
+    ) -> None:
         self.registry = registry
         self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
+        super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
@@ -391,7 +401,9 @@ class _Server(ThreadingHTTPServer):
         """A client that goes away is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class RegistryHandler(BaseHTTPRequestHandler):
+    """Answers as its server's FakeRegistry says."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
@@ -451,7 +463,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.status is not None:
             self._send(fault.status, fault.body, fault.headers, fault)
         else:
-            self._send(*self._ranged(logged, *self._reply(logged)), fault)
+            self._send(*self.reply(logged), fault)
+
+    def reply(self, logged: Logged) -> tuple[int, Blob, Mapping[str, str]]:
+        """The right reply: its status, body and headers."""
+        return self._ranged(logged, *self._reply(logged))
 
     def _ranged(
         self, logged: Logged, status: int, body: Blob, headers: Mapping[str, str]
@@ -567,6 +583,8 @@ class _Handler(BaseHTTPRequestHandler):
         chunks = iter((body,)) if isinstance(body, bytes) else body.chunks()
         length = len(body) + len(fault.append)
         sent = {"Content-Length": str(length), **headers}
+        if fault.chunked:
+            sent.update({"Content-Length": "", "Transfer-Encoding": "chunked"})
         sent.update(fault.headers)
         self.send_response(status)
         for name, text in sent.items():
@@ -589,8 +607,18 @@ class _Handler(BaseHTTPRequestHandler):
             chunk = bytearray(whole[: limit - position])
             if fault.flip is not None and position <= fault.flip < position + len(chunk):
                 chunk[fault.flip - position] ^= 0xFF
-            self.wfile.write(chunk)
+            self._put(bytes(chunk), fault)
             position += len(chunk)
+        if fault.chunked and position == limit and fault.truncate is None:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _put(self, data: bytes, fault: Fault) -> None:
+        step = _CHUNK if fault.pace is None else max(1, int(fault.pace * _TICK))
+        for start in range(0, len(data), step):
+            part = data[start : start + step]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if fault.chunked else part)
+            if fault.pace is not None:
+                self.server.registry.closing.wait(_TICK)
 
     def _hang_up(self, reset: bool) -> None:
         self.close_connection = True

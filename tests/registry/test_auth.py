@@ -167,6 +167,15 @@ def test_a_foreign_realm_gets_no_login():
     assert grant.withheld == "evil.example"
 
 
+def test_a_foreign_realm_that_the_user_trusts():
+    asked_of = []
+    where = Access(HUB, access().url, "a/b", lambda host: asked_of.append(host) or True)
+    (request,), grant = play(FOREIGN, ANA, where)
+    assert asked_of == ["evil.example"]
+    assert request.headers == (("Authorization", ANA.basic),)
+    assert (grant.login, grant.withheld) == (True, "")
+
+
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_a_foreign_realm_that_wants_one_is_named(status):
     with pytest.raises(

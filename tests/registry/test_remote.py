@@ -406,6 +406,13 @@ def test_a_document_that_stalls(fake, client):
         client(stall_timeout=1).resolve(f"{fake.host}/a/b:1")
 
 
+def test_a_document_that_stalls_once(fake, client):
+    make_image(fake, "a/b", "1", [LAYER])
+    fake.fault("/manifests/", Fault(times=1, stall=20))
+    client(stall_timeout=1).resolve(f"{fake.host}/a/b:1")
+    assert len(fake.requests("/manifests/")) == 2
+
+
 def test_json_that_is_only_a_part(fake, client):
     fake.add_manifest("a/b", "1", b'{"schemaVersion": 2, "lay', OCI_MANIFEST)
     with pytest.raises(

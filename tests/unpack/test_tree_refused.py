@@ -255,6 +255,21 @@ class TestVerification:
         with pytest.raises(VerificationError):
             unpack(tmp_path, FakeLayer(plain + b"more", plain))
 
+    def test_the_zeros_that_fill_the_last_record_may_be_missing(self, tmp_path: Path) -> None:
+        whole = tar(file("a"))
+        whole += bytes(-len(whole) % 10240)
+        short = whole.rstrip(b"\0")
+        short += bytes(-len(short) % 512 + 1024)
+        assert len(short) < len(whole)
+        assert unpack(tmp_path, FakeLayer(short, whole)).paths() == {"a"}
+
+    @pytest.mark.parametrize("size", [1, 512, 10240 - 512, 20480])
+    def test_other_zeros_may_not_be_missing(self, tmp_path: Path, size: int) -> None:
+        plain = tar(file("a"))
+        plain += bytes(-len(plain) % 10240)
+        with pytest.raises(VerificationError):
+            unpack(tmp_path, FakeLayer(plain, plain + bytes(size)))
+
     def test_a_wrong_blob(self, tmp_path: Path) -> None:
         layer = gzipped(tar(file("a")))
         layer.blob += b"\0"  # which gzip ignores

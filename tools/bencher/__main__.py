@@ -1,6 +1,7 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
 The parts are start, pull and memory, which are the default, engines, unpack and containers.
+`pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
@@ -29,9 +30,10 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from bencher import cases, containers, engines, image, layered, unpacking
+from bencher import again, cases, containers, engines, image, layered, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -88,8 +90,9 @@ def main(arguments: list[str]) -> int:
         _write(_measure_containers(options), Path(options["out"]), _CONTAINERS)
         if not wanted:
             return 0
-    panels = _measure(wanted or list(_NAMES), options)
-    _write(panels, Path(options["out"]))
+    wanted = wanted or list(_NAMES)
+    panels, figures = _measure(wanted, options)
+    _write(panels, Path(options["out"]), figures=figures)
     return 0
 
 
@@ -154,8 +157,11 @@ def _measure_containers(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
         _remove(scratch)
 
 
-def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+def _measure(
+    wanted: list[str], options: dict[str, str]
+) -> tuple[list[tuple[str, list[Row]]], list[again.Figure]]:
     panels = []
+    figures: list[again.Figure] = []
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     try:
         data = scratch / "registry"
@@ -174,11 +180,14 @@ def _measure(wanted: list[str], options: dict[str, str]) -> list[tuple[str, list
                 rounds = int(options["rounds"] or (15 if name == "start" else 5))
                 interleave(stopwatch, contenders, rounds)
                 panels.append((_TITLES[name], rows(contenders)))
+            if "pull" in wanted:
+                print("bench: pull once more", file=sys.stderr, flush=True)
+                figures = again.measure(ground, int(options["rounds"] or 5))
     finally:
         # podman's files belong to subordinate ids.
         os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
         _remove(scratch)
-    return panels
+    return panels, figures
 
 
 def _remove(scratch: Path) -> None:
@@ -200,18 +209,26 @@ def _system() -> str:
     return f"Linux {platform.release()} {platform.machine()}, {os.cpu_count()} processors"
 
 
-def _write(panels: list[tuple[str, list[Row]]], out: Path, name: str = "bench") -> None:
+def _write(
+    panels: list[tuple[str, list[Row]]],
+    out: Path,
+    name: str = "bench",
+    figures: Sequence[again.Figure] = (),
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     ratio = "the row's time divided by the first row's" if name != "bench" else _FIRST
     text = "\n\n".join(
         [
             f"Medians of interleaved runs; x: {ratio}. {_system()}.",
             *(table(title, found) for title, found in panels),
+            *([again.text(figures)] if figures else []),
         ]
     )
     print(text)
     (out / f"{name}.txt").write_text(text + "\n")
     data = {title: [dataclasses.asdict(row) for row in found] for title, found in panels}
+    if figures:
+        data["Pull once more"] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
     (out / f"{name}.svg").write_text(chart(panels) + "\n")
 

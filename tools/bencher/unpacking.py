@@ -166,7 +166,7 @@ def line(address: str, name: str) -> Iterator[str]:
         return
     port = address.rpartition(":")[2]
     command = [sys.executable, f"{_PROGRAMS}/throttle.py", port, *map(str, LINES[name])]
-    proxy = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    proxy = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         assert proxy.stdout is not None
         yield f"127.0.0.1:{proxy.stdout.readline().strip()}"

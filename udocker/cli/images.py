@@ -25,6 +25,8 @@ PLACES = (
 
 PROXY = Option(("--httpproxy",), TEXT, "the proxy to take, http:// or socks5h:// and such", "URL")
 
+JOBS = Option(("--jobs",), TEXT, "connections for layers at once, 1 to 32 (default: 6)", "N")
+
 
 def reference(session: Session, text: str, parsed: Parsed) -> Reference:
     """The reference ``text``, in the registry that --registry or the settings name."""
@@ -133,6 +135,7 @@ _PULL = Syntax(
         PLATFORM,
         REGISTRY,
         PROXY,
+        JOBS,
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,

@@ -116,11 +116,22 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["verbosity"] = 1
     if general.flag("debug"):
         overrides["verbosity"] = 5
+    if parsed.text("jobs") is not None:
+        overrides["jobs"] = _jobs(parsed.text("jobs") or "")
     if parsed.text("httpproxy"):
         overrides["proxy"] = parsed.text("httpproxy")
     settings = config.load(os.environ, overrides, general.text("config"))
     store = Store(settings.topdir, settings.repos)
     return Session(store, settings, _reporter(settings), os.environ)
+
+
+def _jobs(text: str) -> int:
+    from udocker import config
+
+    try:
+        return config.jobs(text)
+    except ValueError as error:
+        raise UsageError(f"--jobs {text[:80]!r}: {error}", hint="--jobs 6") from error
 
 
 def _reporter(settings: Config) -> Reporter:

@@ -14,6 +14,7 @@ class Config:
     registry: str = "docker.io"
     insecure: bool = False
     insecure_registries: tuple[str, ...] = ()
+    token_services: tuple[str, ...] = ()  # of other sites than their registries
     proxy: str = ""  # URL or host:port; empty: what the environment says
     jobs: int = 6
     connect_timeout: int = 20  # seconds

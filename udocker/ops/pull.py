@@ -117,7 +117,8 @@ def pull(
         if known is not None and not (whole and _lacks_layers(session, known)):
             return known
         registry = open_registry(session)
-        remote = registry.resolve(reference, wanted)
+        documents = functools.partial(_document, session)
+        remote = registry.resolve(reference, wanted, documents)
         check_layers(remote.manifest, remote.config, str(reference))
         if not wanted.accepts(remote.config.platform):
             report.warn(f"{reference} is made for {remote.config.platform}, not for {wanted}")
@@ -151,6 +152,16 @@ def _lacks_layers(session: Session, record: ImageRecord) -> bool:
     blobs = session.store.blobs
     manifest = Manifest.parse(blobs.read(record.manifest), "", record.reference)
     return not all(map(blobs.has, manifest.layers))
+
+
+def _document(session: Session, digest: Digest) -> bytes | None:
+    """A manifest or a configuration that is here, and sound."""
+    if digest.algorithm != "sha256":
+        return None
+    try:
+        return session.store.blobs.read(digest)
+    except (StoreError, VerificationError):
+        return None
 
 
 def _known(session: Session, reference: Reference, remote: RemoteImage) -> ImageRecord | None:

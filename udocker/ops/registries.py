@@ -44,6 +44,7 @@ def _settings(session: Session) -> Settings:
     return Settings(
         insecure=config.insecure,
         insecure_registries=config.insecure_registries,
+        token_services=config.token_services,
         jobs=config.jobs,
         connect_timeout=config.connect_timeout,
         stall_timeout=config.stall_timeout,

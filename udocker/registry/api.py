@@ -8,7 +8,14 @@ from udocker.errors import BadReplyError, UnreachableError
 from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
 from udocker.registry.auth import Access, Gate
 from udocker.registry.certificates import Certificates
-from udocker.registry.http import DOCUMENT_LIMIT, ConnectionDropped, Http, NotTls, Request
+from udocker.registry.http import (
+    DOCUMENT_LIMIT,
+    ConnectionDropped,
+    Http,
+    NotTls,
+    Request,
+    Stalled,
+)
 from udocker.registry.replies import (
     REDIRECTS,
     TOO_MANY_REQUESTS,
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from udocker.report import Reporter
 
 MAX_REDIRECTS = 5
+_TRIES_IN_SILENCE = 2  # each takes the whole of ``stall_timeout``
 # What Go's and nginx's servers say to plain http on a TLS port.
 _TLS_WANTED = (b"HTTP request to an HTTPS server", b"HTTP request was sent to HTTPS port")
 _TRY_TLS = "udocker speaks plain http to this machine; --insecure makes it try https first"
@@ -103,7 +111,7 @@ class Api:
             raise failure(reply, f"login to {server}", server.registry)
         if reply.status != 401:
             raise not_a_registry(reply.host, f"status {reply.status} at /v2/")
-        access = Access(endpoint, endpoint.ping, "")
+        access = Access(endpoint, endpoint.ping, "", self.settings.trusts_with_logins)
         gate = Gate(access, lambda: credential, lambda ask: self._token(endpoint, ask))
         gate.challenged(reply, "")
         reply = self._patiently(endpoint, get_request(endpoint.ping, "*/*", gate.header()))
@@ -115,7 +123,7 @@ class Api:
         """Who we are at ``url``. The user's login is for the registry itself, nobody else."""
         key = (*origin(url), place.repository)
         if key not in self._gates:
-            access = Access(endpoint, url, place.repository)
+            access = Access(endpoint, url, place.repository, self.settings.trusts_with_logins)
             own = origin(url) == origin(endpoint.url)
 
             def credential() -> Credential | None:
@@ -203,8 +211,9 @@ class Api:
         while True:
             try:
                 reply = self._exchange(endpoint, request, limit)
-            except ConnectionDropped:
-                if tries >= self.settings.tries:
+            except (ConnectionDropped, Stalled) as error:
+                most = _TRIES_IN_SILENCE if isinstance(error, Stalled) else self.settings.tries
+                if tries >= most:
                     raise
                 wait: float | None = self.settings.delay(tries)
             else:

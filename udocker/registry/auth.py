@@ -37,11 +37,15 @@ _TOKEN = re.compile(r"[!-~]+")  # what may stand in a header
 
 @value
 class Access:
-    """What a grant is for: reading ``repository`` at ``url``; or, if empty, to log in."""
+    """What a grant is for: reading ``repository`` at ``url``; or, if empty, to log in.
+
+    ``trusts`` tells of a host of another site whether it may be sent the login for a token.
+    """
 
     endpoint: Endpoint
     url: str  # any URL of the server that asks
     repository: str
+    trusts: Callable[[str], bool] = lambda host: False
 
     @property
     def subject(self) -> str:
@@ -90,7 +94,7 @@ def authorize(header: str, access: Access, credential: Source) -> Flow:
 def _bearer(challenge: Challenge, access: Access, credential: Credential | None) -> Flow:
     realm = challenge.get("realm")
     _check_realm(realm, access)
-    own_site = same_site(origin(realm)[1], origin(access.url)[1])
+    own_site = same_site(origin(realm)[1], origin(access.url)[1]) or access.trusts(host_of(realm))
     used = credential if own_site else None
     reply = yield _token_request(realm, challenge, access, used)
     withheld = "" if own_site or credential is None else host_of(realm)

@@ -48,6 +48,7 @@ class Settings:
     ca_bundle: str = ""  # file or directory of authorities; empty: the host's
     certificate_folders: tuple[str, ...] = ()  # see ``Certificates``
     http_proxy: str = ""  # the proxy for http
+    token_services: tuple[str, ...] = ()  # hosts that may be sent a login of another site's
     tries: int = 4  # of one request or one layer
     retry_delay: float = 0.5  # before the second try; doubled for each one more
 
@@ -56,9 +57,11 @@ class Settings:
 
     def accepts_insecure(self, registry: str) -> bool:
         """Whether ``registry`` (host or host:port) may speak plain http or have any certificate."""
-        name = registry.lower()
-        known = [entry.lower() for entry in self.insecure_registries]
-        return self.insecure or name in known or name.rpartition(":")[0] in known
+        return self.insecure or _is_among(registry, self.insecure_registries)
+
+    def trusts_with_logins(self, host: str) -> bool:
+        """Whether ``host`` (or host:port) may be sent logins for registries of other sites."""
+        return _is_among(host, self.token_services)
 
     def proxy_for(self, url: str) -> str:
         """The proxy that a request to ``url`` takes; empty for none. Raises ConfigError."""
@@ -68,6 +71,13 @@ class Settings:
     def delay(self, tries: int) -> float:
         """Seconds to wait after ``tries`` failures in a row."""
         return float(self.retry_delay * 2 ** (tries - 1))
+
+
+def _is_among(host: str, entries: tuple[str, ...]) -> bool:
+    """Whether an entry is ``host``, or without its port."""
+    name = host.lower()
+    known = [entry.lower() for entry in entries]
+    return name in known or name.rpartition(":")[0] in known
 
 
 @value
@@ -85,6 +95,10 @@ class Request:
 
 class ConnectionDropped(UnreachableError):
     """The peer was there and went away; the same request may succeed now."""
+
+
+class Stalled(UnreachableError):
+    """The peer is there and says nothing more; another connection may do better."""
 
 
 class NotTls(UnreachableError):
@@ -228,8 +242,8 @@ def no_answer(host: str, seconds: int) -> UnreachableError:
     return unreachable("", host, f"no answer within {seconds} s")
 
 
-def stalled(host: str, seconds: int) -> UnreachableError:
-    return UnreachableError(
+def stalled(host: str, seconds: int) -> Stalled:
+    return Stalled(
         f"{host} went silent: not a byte for {seconds} s", hint="try again; check the network"
     )
 

@@ -54,6 +54,7 @@ class Piece:
         self.tries = 1
         self.not_before = 0.0  # on the monotonic clock
         self._began = start
+        self._asked: tuple[int, int] | None = None
 
     def aim(self) -> None:
         """Decide where to ask."""
@@ -67,6 +68,11 @@ class Piece:
         if self.blob.ranged is False or (self.at, self.end) == (0, self.blob.size):
             return None
         return self.at, self.end
+
+    def ask(self) -> tuple[int, int] | None:
+        """The range that is asked for now; what is learnt meanwhile does not change the reply."""
+        self._asked = self.span
+        return self._asked
 
     @property
     def is_complete(self) -> bool:
@@ -100,7 +106,8 @@ class Piece:
         size = int(length) if length.isascii() and length.isdigit() else None
         if reply.status == 206:
             self._check_range(reply)
-            blob.ranged = True
+            if blob.ranged is None:
+                blob.ranged = True
         elif (self.at, self.end) != (0, blob.size):
             self.take_all()
         if reply.is_html and size != self.end - self.at:
@@ -125,8 +132,7 @@ class Piece:
 
     def _check_range(self, reply: Reply) -> None:
         given = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
-        asked = self.span
-        if asked is None:
+        if self._asked is None:
             raise BadReplyError(f"{reply.host} gives a part of {self.blob.what}, and not all of it")
         if given is None or int(given.group(1)) != self.at or int(given.group(2)) >= self.end:
             raise WrongRange(f"{reply.host} gives another part of {self.blob.what} than it should")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from udocker.errors import UdockerError
     from udocker.model.image import BlobSink
     from udocker.model.oci import Descriptor, Platform
-    from udocker.model.reference import Reference
+    from udocker.model.reference import Digest, Reference
     from udocker.registry.credential import Credential
     from udocker.registry.http import Settings
     from udocker.registry.logins import Logins
@@ -75,18 +75,24 @@ class Registry:
         finally:
             self._api.close()
 
-    def resolve(self, reference: Reference, platform: Platform) -> RemoteImage:
+    def resolve(
+        self,
+        reference: Reference,
+        platform: Platform,
+        known: Callable[[Digest], bytes | None] = lambda digest: None,
+    ) -> RemoteImage:
         """Fetch the manifest and the configuration that ``reference`` has for ``platform``.
 
         A reference to a single manifest gives that, whatever its architecture. A mirror that has
-        not what is asked for, or fails, is passed over. Raises BadReference, ConfigError,
+        not what is asked for, or fails, is passed over. ``known`` gives documents that need not be
+        fetched: verified bytes by digest, or None. Raises BadReference, ConfigError,
         RegistryError, VerificationError, NoMatchingPlatform.
         """
         places = self._mirrors.places(reference)
         try:
             for number, place in enumerate(places):
                 try:
-                    found = self._resolve_at(place, reference, platform)
+                    found = self._resolve_at(place, reference, platform, known)
                 except (RegistryError, VerificationError, NoMatchingPlatform) as error:
                     if place is places[-1]:
                         raise
@@ -122,11 +128,17 @@ class Registry:
         finally:
             self._api.close()
 
-    def _resolve_at(self, place: Place, reference: Reference, platform: Platform) -> RemoteImage:
+    def _resolve_at(
+        self,
+        place: Place,
+        reference: Reference,
+        platform: Platform,
+        known: Callable[[Digest], bytes | None],
+    ) -> RemoteImage:
         from udocker.registry.resolve import Resolver
 
         check_host(place.registry)
-        return Resolver(self._api, place, reference, platform).resolve()
+        return Resolver(self._api, place, reference, platform, known).resolve()
 
     def _tell(self, mirror: Place, error: UdockerError) -> None:
         """A mirror need not have everything; what else is wrong is worth a warning."""

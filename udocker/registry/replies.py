@@ -181,7 +181,8 @@ def unauthorized(message: str, login: bool, registry: str) -> UnauthorizedError:
 def foreign_realm(subject: str, registry: str, realm_host: str) -> UnauthorizedError:
     return UnauthorizedError(
         f"{subject}: {registry} wants its login sent to {realm_host}, which is another site",
-        hint=f"the login was not sent; ask the administrators of {registry}",
+        hint=f"if {realm_host} gives out the tokens for {registry}: "
+        f"UDOCKER_TOKEN_SERVICES={realm_host}; the login was not sent",
     )
 
 

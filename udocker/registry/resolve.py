@@ -35,13 +35,25 @@ class RemoteImage:
 
 
 class Resolver:
-    """Looks up ``reference`` for ``platform`` at one place."""
+    """Looks up ``reference`` for ``platform`` at one place.
 
-    def __init__(self, api: Api, place: Place, reference: Reference, platform: Platform) -> None:
+    ``known`` gives documents that need not be fetched: verified bytes by digest, or None. What
+    the reference itself names is always asked for.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        place: Place,
+        reference: Reference,
+        platform: Platform,
+        known: Callable[[Digest], bytes | None] = lambda digest: None,
+    ) -> None:
         self._api = api
         self._place = place
         self._reference = reference
         self._platform = platform
+        self._known = known
 
     def resolve(self) -> RemoteImage:
         """See ``Registry.resolve``."""
@@ -103,7 +115,11 @@ class Resolver:
         """The document that an index names."""
         what = f"manifest {entry.digest.short} of {self._reference}"
         _check_size(entry, what)
-        document = self._fetch(str(entry.digest), entry.digest, what)
+        raw = self._known(entry.digest)
+        if raw is None:
+            document = self._fetch(str(entry.digest), entry.digest, what)
+        else:
+            document = parse_document(raw, entry.media_type, what)
         _verify_size(document.raw, entry, what)
         return document
 
@@ -111,6 +127,13 @@ class Resolver:
         wanted = manifest.config
         what = f"configuration {wanted.digest.short} of {self._reference}"
         _check_size(wanted, what)
+        raw = self._known(wanted.digest)
+        if raw is None:
+            raw = self._fetch_config(wanted, what)
+        _verify_size(raw, wanted, what)
+        return ImageConfig.parse(raw, what)
+
+    def _fetch_config(self, wanted: Descriptor, what: str) -> bytes:
         reply = self._api.get(
             self._place, lambda endpoint: endpoint.blob(self._place.repository, wanted.digest)
         )
@@ -120,7 +143,7 @@ class Resolver:
             raise not_a_registry(reply.host, f"an HTML page, status {reply.status}")
         _verify_size(reply.body, wanted, what)
         verify(reply.body, wanted.digest, what)
-        return ImageConfig.parse(reply.body, what)
+        return reply.body
 
 
 class _Search:

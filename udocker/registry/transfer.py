@@ -154,7 +154,7 @@ class Transfer:
     def _exchange(self, piece: Piece) -> Exchange:
         piece.aim()
         authorization = self._gate(piece).header() if piece.blob.source.login else ""
-        exchange = Exchange(piece.url, authorization, _Taker(piece), piece.span)
+        exchange = Exchange(piece.url, authorization, _Taker(piece), piece.ask())
         trust = self._api.certificates.trust(host_of(piece.url))
         verify = not self._endpoint(piece.blob).insecure
         exchange.configure(self._settings, trust, verify=verify)

@@ -174,7 +174,7 @@ class Builder:
             data = LayerStream(source, layer.diff_id.algorithm, limits.max_archive_bytes)
             writer.write(self._archive(data, limits.max_header_bytes))
             data.drain(limits.max_bytes)
-        if data.hexdigest() != layer.diff_id.hex:
+        if not data.is_of(layer.diff_id.hex):
             raise VerificationError(
                 f"{_name(layer)}: its uncompressed bytes are not those of the image's "
                 f"configuration, {layer.diff_id}",
