@@ -52,7 +52,7 @@ def push(
     are there. Raises UdockerError.
     """
     record = _find(session, text, registry)
-    target = _target(session, text, record, destination, registry)
+    target = _target(record, text, destination, registry or session.config.registry)
     manifest = Manifest.parse(session.store.blobs.read(record.manifest), "", record.reference)
 
     def open_blob(blob: Descriptor) -> BinaryIO:
@@ -71,21 +71,17 @@ def push(
 def _find(session: Session, text: str, registry: str | None) -> ImageRecord:
     """An image of ``registry`` comes before one of the same name that is elsewhere."""
     if registry is not None:
+        registry = Reference.parse("name", registry).registry  # what is wrong with it is told
         with contextlib.suppress(ImageNotFound, BadReference):
             return get_image(session, Reference.parse(text, registry).canonical)
     return get_image(session, text)
 
 
-def _target(
-    session: Session,
-    text: str,
-    record: ImageRecord,
-    destination: str | None,
-    registry: str | None,
-) -> Reference:
-    if destination is None and record.config.hex.startswith(text.removeprefix("sha256:")):
-        destination = record.reference  # it was asked for by its id
-    target = Reference.parse(destination or text, registry or session.config.registry)
+def _target(record: ImageRecord, text: str, destination: str | None, registry: str) -> Reference:
+    if destination is None:
+        by_id = record.config.hex.startswith(text.removeprefix("sha256:"))
+        destination = record.reference if by_id else text
+    target = Reference.parse(destination, registry)
     if target.digest is not None:
         raise UsageError(
             f"{target} cannot be pushed to: a digest says what is there, and a tag what is to be",
