@@ -24,6 +24,7 @@ import ssl
 import struct
 import tarfile
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 _CHUNK = 64 << 10
+_PART = 1 << 20
 _TLS_HANDSHAKE = b"\x16"
 
 
@@ -276,6 +278,7 @@ class FakeRegistry:
         self.token_field = "token"
         self.token_lifetime: object = 300
         self.ranges = True  # whether a blob can be asked for in parts
+        self.reading_pause = 0.0  # seconds after each _PART of a request's body
         self.redirect_blobs = ""  # Location of every blob, with {digest}; empty: served here
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, Blob] = {}
@@ -437,7 +440,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        left = int(self.headers.get("Content-Length", 0))
+        body = bytearray()
+        while left > len(body):
+            body += self.rfile.read(min(left - len(body), _PART))
+            time.sleep(self.server.registry.reading_pause)
+        self._answer(bytes(body))
 
     do_HEAD = do_GET
     do_PATCH = do_PUT = do_POST

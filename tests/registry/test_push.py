@@ -33,8 +33,9 @@ from udocker.errors import (
 from udocker.model.oci import Manifest
 from udocker.model.reference import Digest, Reference
 from udocker.registry.mirrors import Mirror, Rule
-from udocker.registry.push import Outgoing
-from udocker.registry.upload import CHUNK, MOUNTED, SENT, THERE
+from udocker.registry.outgoing import Outgoing
+from udocker.registry.push import THREAD
+from udocker.registry.upload import MOUNTED, PIECE, SENT, SMALL, THERE
 from udocker.verified import VerifiedReader
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from registry.clients import Certificate, FakeProxy
     from udocker.model.oci import Descriptor
 
-LARGE = 2 * CHUNK + 1000
+LARGE = 2 * PIECE + 1000
 _UPLOADS = "/blobs/uploads/"
 
 
@@ -121,22 +122,16 @@ def test_small_blobs_go_whole(client: Callable[..., Client], fake: FakeRegistry)
     assert all(put.query["state"] == ["x"] for put in puts[:-1])
 
 
-def test_large_ones_go_in_chunks(client: Callable[..., Client], fake: FakeRegistry) -> None:
-    image = Image(os.urandom(LARGE))
-    push(client(), f"{fake.host}/a/b", image)
-    arrived(fake, "a/b", image)
-    spans = [logged.headers["content-range"] for logged in by(fake, "PATCH")]
-    assert spans == [f"0-{CHUNK - 1}", f"{CHUNK}-{2 * CHUNK - 1}", f"{2 * CHUNK}-{LARGE - 1}"]
-
-
-def test_a_registry_that_wants_large_chunks(
+def test_a_large_one_goes_as_docker_sends_it(
     client: Callable[..., Client], fake: FakeRegistry
 ) -> None:
-    fake.uploads.least_chunk = 3 * CHUNK
-    image = Image(os.urandom(LARGE))
+    image = Image(os.urandom(LARGE), os.urandom(SMALL))
     push(client(), f"{fake.host}/a/b", image)
     arrived(fake, "a/b", image)
-    assert by(fake, "PATCH") == []
+    [patch] = by(fake, "PATCH")
+    assert "content-range" not in patch.headers
+    assert patch.headers["content-length"] == str(LARGE)
+    assert "transfer-encoding" not in patch.headers
 
 
 def test_what_is_there_is_not_sent(client: Callable[..., Client], fake: FakeRegistry) -> None:
@@ -200,6 +195,30 @@ def test_the_kind_of_manifest(
     assert fake.manifests["a/b", "latest"] == (image.raw, sent)
 
 
+def test_a_layer_that_is_the_configuration_too(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    image = Image(b"one", Image().config)
+    assert push(client(), f"{fake.host}/a/b", image) == [SENT] * 2
+    arrived(fake, "a/b", image)
+
+
+def test_a_redirect_is_followed_with_the_bytes(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    fake.fault("/manifests/latest", Fault(status=307, headers={"Location": "moved"}))
+    image = Image(b"one")
+    push(client(), f"{fake.host}/a/b", image)
+    assert fake.manifests["a/b", "moved"] == (image.raw, OCI_MANIFEST)
+
+
+def test_a_slow_line_is_not_a_broken_one(client: Callable[..., Client], fake: FakeRegistry) -> None:
+    fake.reading_pause = 0.1
+    image = Image(bytes(8 * PIECE))
+    push(client(connect_timeout=1, tries=1), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+
+
 # From another repository
 
 
@@ -235,36 +254,114 @@ def test_a_mount_that_is_refused(
 # What is disturbed
 
 
-@pytest.mark.parametrize("taken", [0, 1000, CHUNK])
-def test_a_chunk_that_is_cut_off_goes_on(
+def spans(fake: FakeRegistry) -> list[str]:
+    """The parts that were sent; "" is all of it."""
+    return [logged.headers.get("content-range", "") for logged in by(fake, "PATCH")]
+
+
+@pytest.mark.parametrize("taken", [0, 1000, PIECE, LARGE - 1, LARGE])
+def test_what_is_cut_off_goes_on_in_pieces(
     client: Callable[..., Client], fake: FakeRegistry, taken: int
 ) -> None:
     image = Image(os.urandom(LARGE))
-    fake.fault("uploads/0?", Fault(times=1, skip=1, take=taken))
+    fake.fault("uploads/0?", Fault(times=1, take=taken))
     push(client(), f"{fake.host}/a/b", image)
     arrived(fake, "a/b", image)
-    sent = sum(len(logged.body) for logged in by(fake, "PATCH"))
-    assert sent == LARGE + CHUNK - taken, "only what was lost is sent again"
+    starts = range(taken, LARGE, PIECE)
+    assert spans(fake) == ["", *(f"{at}-{min(at + PIECE, LARGE) - 1}" for at in starts)]
     assert len(by(fake, "POST")) == 2, "of the layer and of the configuration"
     assert len([logged for logged in by(fake, "GET") if "uploads" in logged.path]) == 1
+
+
+def test_a_piece_that_is_cut_off_goes_on(client: Callable[..., Client], fake: FakeRegistry) -> None:
+    image = Image(os.urandom(LARGE))
+    fake.fault("uploads/0?", Fault(times=1, take=0))
+    fake.fault("uploads/0?", Fault(times=1, skip=1, take=1000))
+    push(client(tries=3), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert spans(fake)[:3] == ["", f"0-{PIECE - 1}", f"1000-{PIECE + 999}"]
+
+
+def test_a_registry_that_wants_large_pieces(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    fake.uploads.least_chunk = PIECE + 5
+    fake.fault("uploads/0?", Fault(times=1, take=0))
+    image = Image(os.urandom(LARGE))
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert spans(fake)[:3] == ["", f"0-{PIECE + 4}", f"{PIECE + 5}-{2 * PIECE + 9}"]
+
+
+def test_what_is_too_large_goes_in_pieces(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    image = Image(os.urandom(LARGE))
+    fake.fault("uploads/0?", Fault(times=1, status=413))
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert spans(fake) == [
+        "",
+        f"0-{PIECE - 1}",
+        f"{PIECE}-{2 * PIECE - 1}",
+        f"{2 * PIECE}-{LARGE - 1}",
+    ]
+
+
+def test_pieces_that_are_too_large_as_well(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    fake.fault("?state=x", Fault(status=413))
+    image = Image(os.urandom(LARGE))
+    assert "takes nothing so large" in failed(client(), fake, image, BadReplyError)
+    assert spans(fake) == ["", f"0-{PIECE - 1}"]
+
+
+def test_a_registry_that_puts_no_pieces_together(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    image = Image(os.urandom(LARGE))
+    fake.fault("uploads/0?", Fault(times=1, take=0))
+    fake.fault("uploads/0?", Fault(times=1, skip=1, status=400))
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert spans(fake) == ["", f"0-{PIECE - 1}", ""]
+
+
+def test_a_registry_that_does_not_count(client: Callable[..., Client], fake: FakeRegistry) -> None:
+    image = Image(os.urandom(LARGE))
+    fake.fault("uploads/0?", Fault(times=1, take=0))
+    fake.uploads.counts = False
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+
+
+def test_a_registry_that_takes_a_part_of_what_is_sent(
+    client: Callable[..., Client], fake: FakeRegistry
+) -> None:
+    image = Image(os.urandom(LARGE))
+    fake.uploads.at_most = PIECE + 7
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert spans(fake) == ["", f"{PIECE + 7}-{LARGE - 1}", f"{2 * PIECE + 14}-{LARGE - 1}"]
 
 
 def test_an_upload_that_is_forgotten_begins_anew(
     client: Callable[..., Client], fake: FakeRegistry
 ) -> None:
     image = Image(os.urandom(LARGE))
-    fake.fault("uploads/0?", Fault(times=2, skip=1, status=404))
+    fake.fault("uploads/0?", Fault(times=1, status=404))
     push(client(), f"{fake.host}/a/b", image)
     arrived(fake, "a/b", image)
     assert len(by(fake, "POST")) == 3
 
 
-@pytest.mark.parametrize("status", [500, 503, 408])
-def test_a_chunk_that_fails_is_sent_again(
+@pytest.mark.parametrize("status", [500, 503, 408, 416])
+def test_a_request_that_fails_is_made_again(
     client: Callable[..., Client], fake: FakeRegistry, status: int
 ) -> None:
     image = Image(os.urandom(LARGE))
-    fake.fault("uploads/0?", Fault(times=1, skip=1, status=status))
+    fake.fault("uploads/0?", Fault(times=1, status=status))
     push(client(), f"{fake.host}/a/b", image)
     arrived(fake, "a/b", image)
 
@@ -330,7 +427,7 @@ def test_the_login_goes_to_no_other_host(docker_config: Path, storage: FakeRegis
         login(docker_config, fake.host)
         push(Client(docker_config, make_settings()), f"{fake.host}/a/b", image)
         arrived(fake, "a/b", image)
-    assert len(storage.log) >= 6
+    assert sorted(logged.method for logged in storage.log) == ["PATCH", "PUT", "PUT", "PUT"]
     assert all(logged.authorization is None for logged in storage.log)
 
 
@@ -401,9 +498,12 @@ def test_a_registry_that_refuses(
 
 
 def test_one_failure_ends_the_others(client: Callable[..., Client], fake: FakeRegistry) -> None:
-    fake.fault(_UPLOADS, Fault(status=400))
-    failed(client(jobs=2), fake, Image(*(b"%d" % n for n in range(40))), BadReplyError)
-    assert len(by(fake, "POST")) <= 4
+    fake.fault(_UPLOADS, Fault(status=400, times=1))
+    failed(client(jobs=2), fake, Image(*(b"%d" % n for n in range(300))), BadReplyError)
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join(60)
+    assert len(fake.blobs) < 150
 
 
 def test_a_damaged_layer_is_not_pushed(client: Callable[..., Client], fake: FakeRegistry) -> None:

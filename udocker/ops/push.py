@@ -18,7 +18,7 @@ from udocker.model.reference import Reference
 from udocker.model.value import value
 from udocker.ops.images import get_image
 from udocker.ops.registries import open_registry
-from udocker.registry.push import Outgoing
+from udocker.registry.outgoing import Outgoing
 from udocker.registry.upload import MOUNTED, SENT, THERE
 
 TYPE_CHECKING = False

@@ -19,12 +19,16 @@ from udocker.registry.replies import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, Protocol
 
     import requests
 
     from udocker.registry.certificates import Certificates
+
+    class Readable(Protocol):
+        def read(self, size: int = -1, /) -> bytes: ...
+
 
 DOCUMENT_LIMIT = 4 << 20  # bytes; image-spec asks registries to take manifests of 4 MiB
 ERROR_LIMIT = 64 << 10  # bytes of an error reply that are read
@@ -75,6 +79,29 @@ class Settings:
 
 
 @value
+class Content:
+    """Bytes to send: their number, and what gives them, from the first one, each time."""
+
+    size: int
+    open: Callable[[], Readable]
+
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        return cls(len(data), lambda: io.BytesIO(data))
+
+
+class _Body:
+    """What ``requests`` sends in small parts, each of which may take as long as a timeout says."""
+
+    def __init__(self, content: Content) -> None:
+        self._size = content.size
+        self.read = content.open().read
+
+    def __len__(self) -> int:
+        return self._size
+
+
+@value
 class Request:
     """A GET, or with a ``form`` (application/x-www-form-urlencoded) a POST; or what it says."""
 
@@ -83,7 +110,7 @@ class Request:
     form: str = ""
     secrets: tuple[str, ...] = ()  # what headers and form hold of them
     method: str = "GET"
-    body: bytes = b""
+    content: Content = Content.of(b"")
     only_once: bool = False  # it is not known to do no harm a second time
 
     def __repr__(self) -> str:
@@ -137,6 +164,7 @@ class Http:
     def _open(self, request: Request, verify: bool) -> requests.Response:
         session = self._opened()
         settings = self._settings
+        content = request.content
         proxy = settings.proxy_for(request.url)
         headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "identity"}
         headers.update(request.headers)
@@ -147,8 +175,7 @@ class Http:
             "POST" if request.form else request.method,
             request.url,
             headers=headers,
-            # A stream goes in parts, each of which may take as long as a timeout says.
-            data=io.BytesIO(request.body) if request.body else request.form or None,
+            data=_Body(content) if content.size else request.form or None,
             timeout=(settings.connect_timeout, settings.stall_timeout),
             allow_redirects=False,
             stream=True,

@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 
 from udocker.errors import ForbiddenError, UnauthorizedError, VerificationError
 from udocker.model.oci import DOCKER_MANIFEST, OCI_MANIFEST
-from udocker.model.value import value
-from udocker.registry.http import Request
+from udocker.registry.http import Content, Request
+from udocker.registry.outgoing import Source
 from udocker.registry.replies import LoginWithheld
 from udocker.registry.upload import Repository, Upload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import BinaryIO, Union
+    from collections.abc import Callable, Sequence
+    from typing import Union
 
     from udocker.model.oci import Descriptor, Manifest
-    from udocker.model.reference import Digest
     from udocker.registry.api import Api
     from udocker.registry.mirrors import Place
+    from udocker.registry.outgoing import Outgoing
 
     Outcome = Union[str, BaseException]
 
-_LEAVE_TIME = 1.0  # seconds that a thread has to notice that it is over
-# Layers that are to be had from their makers only, by the URLs in their descriptors.
-_NOT_TO_BE_SENT = (
-    "application/vnd.docker.image.rootfs.foreign.",
-    "application/vnd.oci.image.layer.nondistributable.",
-)
-
-
-@value
-class Outgoing:
-    """An image to push.
-
-    ``open`` gives a blob's bytes, and proves them when they are read to the end. ``sources``:
-    another repository of the registry that may have a blob.
-    """
-
-    manifest: Manifest
-    open: Callable[[Descriptor], BinaryIO]
-    sources: Mapping[Digest, str]
-
-    @property
-    def layers(self) -> tuple[Descriptor, ...]:
-        """Those that are to be in the registry, each once."""
-        unique = {layer.digest: layer for layer in self.manifest.layers}
-        unique.pop(self.manifest.config.digest, None)
-        return tuple(layer for layer in unique.values() if not _is_foreign(layer))
-
-    @property
-    def size(self) -> int:
-        """Bytes of all blobs."""
-        return self.manifest.config.size + sum(layer.size for layer in self.layers)
+THREAD = "push"  # what those that send layers are called
+_LEAVE_TIME = 1.0  # seconds that they have to notice that it is over
 
 
 class _Over(Exception):
@@ -92,9 +65,10 @@ class Publisher:
         return done
 
     def _upload(self, blob: Descriptor) -> str:
-        image = self._image
-        upload = Upload(self._repository, blob, image.open, self._advance, self._check)
-        return upload.run(image.sources.get(blob.digest, ""))
+        source = Source(blob, self._image.open, self._advance)
+        with contextlib.closing(source):
+            other = self._image.sources.get(blob.digest, "")
+            return Upload(self._repository, source, self._check).run(other)
 
     def _check(self) -> None:
         if self._over.is_set():
@@ -108,7 +82,7 @@ class Publisher:
             waiting.put(blob)
         # They may wait for a peer that is silent: what ends us must not wait for them.
         threads = [
-            threading.Thread(target=self._work, args=(waiting, ended), daemon=True)
+            threading.Thread(target=self._work, args=(waiting, ended), name=THREAD, daemon=True)
             for _ in range(min(self._jobs, len(blobs)))
         ]
         for thread in threads:
@@ -119,8 +93,9 @@ class Publisher:
             self._over.set()
             raise
         finally:
+            end = time.monotonic() + _LEAVE_TIME
             for thread in threads:
-                thread.join(_LEAVE_TIME)
+                thread.join(max(0.0, end - time.monotonic()))
 
     def _work(
         self, waiting: queue.SimpleQueue[Descriptor], ended: queue.SimpleQueue[Outcome]
@@ -140,7 +115,7 @@ class Publisher:
         manifest = self._image.manifest
         url = self._repository.url(f"manifests/{tag}")
         headers = (("Content-Type", media_type(manifest)),)
-        request = Request(url, headers, method="PUT", body=manifest.raw)
+        request = Request(url, headers, method="PUT", content=Content.of(manifest.raw))
         reply = self._repository.send(request)
         what = f"pushing the manifest of {self._repository.place}:{tag}"
         if reply.status not in (200, 201, 202, 204):
@@ -160,10 +135,6 @@ def media_type(manifest: Manifest) -> str:
     stated = json.loads(manifest.raw).get("mediaType")
     known = (OCI_MANIFEST, DOCKER_MANIFEST)
     return stated if stated in known else manifest.media_type or OCI_MANIFEST
-
-
-def _is_foreign(layer: Descriptor) -> bool:
-    return bool(layer.urls) and layer.media_type.startswith(_NOT_TO_BE_SENT)
 
 
 def _result(outcome: Outcome) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from udocker.registry.http import Settings
     from udocker.registry.logins import Logins
     from udocker.registry.mirrors import Mirrors, Place
-    from udocker.registry.push import Outgoing
+    from udocker.registry.outgoing import Outgoing
     from udocker.registry.resolve import RemoteImage
     from udocker.registry.search import Found, Search
     from udocker.report import Reporter

@@ -5,31 +5,29 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md, "Push".
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 
 from udocker.errors import BadReplyError, ForbiddenError, UnauthorizedError, UnreachableError
 from udocker.model.value import value
 from udocker.registry.address import redirect_target
-from udocker.registry.http import Request
+from udocker.registry.http import Content, Request
 from udocker.registry.replies import REDIRECTS, failure, patience, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
 
     from udocker.errors import RegistryError
-    from udocker.model.oci import Descriptor
     from udocker.registry.address import Endpoint
     from udocker.registry.api import Api
     from udocker.registry.mirrors import Place
+    from udocker.registry.outgoing import Source
     from udocker.registry.replies import Reply
 
 THERE, MOUNTED, SENT = "there", "mounted", "sent"
-CHUNK = 8 << 20  # bytes of a request: what is lost with a connection, and held in memory
-_LARGEST_CHUNK = 64 << 20  # that a registry may ask for
+SMALL = 4 << 20  # bytes of a blob that goes in one PUT
+PIECE = 4 << 20  # bytes; ghcr.io takes no larger ones
 _TAKEN = re.compile(r"(?:bytes=)?0-(\d{1,19})", re.ASCII)
 _BYTES = ("Content-Type", "application/octet-stream")
 
@@ -90,43 +88,37 @@ class _Lost(_Interrupted):
 
 
 class Upload:
-    """Brings ``blob`` into ``repository``.
+    """Brings the blob of ``source`` into ``repository``.
 
-    ``open_blob`` gives its bytes, and proves them when they are read to the end. ``advance`` is
-    told of bytes that are there, ``check`` is called before each request.
+    A large one goes in one PATCH, as Docker sends it: not all registries put pieces together, or
+    they take small ones only. Once the line has broken, or that was too large, pieces are tried.
+
+    ``check`` is called before each request.
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        blob: Descriptor,
-        open_blob: Callable[[Descriptor], BinaryIO],
-        advance: Callable[[int], None],
-        check: Callable[[], None],
-    ) -> None:
+    def __init__(self, repository: Repository, source: Source, check: Callable[[], None]) -> None:
         self._repository = repository
         self._settings = repository.api.settings
-        self._blob = blob
-        self._open = open_blob
-        self._advance = advance
+        self._source = source
+        self._blob = source.blob
         self._check = check
         self._url = ""  # of the upload; empty: none has begun
-        self._chunk = CHUNK
-        self._told = 0  # bytes
+        self._piece = PIECE
+        self._in_pieces = False
 
-    def run(self, source: str = "") -> str:
-        """Look for the blob, then in the repository ``source`` of the registry, then send it.
+    def run(self, other: str = "") -> str:
+        """Look for the blob, then in the repository ``other`` of the registry, then send it.
 
         What of these was enough. Raises RegistryError, and what reading the blob raises.
         """
         if self._is_there():
             found = THERE
-        elif source and self._mount(source):
+        elif other and self._mount(other):
             found = MOUNTED
         else:
             self._send_patiently()
             found = SENT
-        self._tell(self._blob.size)
+        self._source.complete()
         return found
 
     def _is_there(self) -> bool:
@@ -135,15 +127,15 @@ class Upload:
             raise self._failure(reply)
         return reply.status == 200 or reply.status in REDIRECTS
 
-    def _mount(self, source: str) -> bool:
-        """Whether the registry takes it from ``source``; if not, it may have begun an upload."""
-        query = f"mount={self._blob.digest}&from={source}"
+    def _mount(self, other: str) -> bool:
+        """Whether the registry takes it from ``other``; if not, it may have begun an upload."""
+        query = f"mount={self._blob.digest}&from={other}"
         url = self._repository.url(f"blobs/uploads/?{query}")
         self._check()
         try:
-            reply = self._repository.send(Request(url, method="POST"), source)
+            reply = self._repository.send(Request(url, method="POST"), other)
         except (UnauthorizedError, ForbiddenError):
-            return False  # of the source, perhaps; if not, this will be said once more
+            return False  # of the other, perhaps; if not, this will be said once more
         if reply.status == 202:
             self._move(reply)
         return reply.status == 201
@@ -172,90 +164,84 @@ class Upload:
         self._move(reply)
 
     def _send(self) -> None:
-        with contextlib.closing(self._open(self._blob)) as stream:
-            if self._blob.size <= self._chunk:
-                self._finish(stream.read())
-                return
-            sent = 0
-            while sent < self._blob.size:
-                data = stream.read(self._chunk)
-                self._send_chunk(sent, data)
-                sent += len(data)
-                self._tell(sent)
-        self._finish(b"")
-
-    def _send_chunk(self, start: int, data: bytes) -> None:
-        done, tries = 0, 1
-        while done < len(data):
-            rest = data[done:]
+        if self._blob.size <= SMALL:
+            self._finish(self._source.content(0, self._blob.size))
+            return
+        at, tries = 0, 1
+        while at < self._blob.size:
             try:
-                taken = self._patch(start + done, rest)
+                at = self._patch(at)
+                tries = 1
             except _Lost:
                 raise
             except _Interrupted as error:
+                self._in_pieces = True
                 if tries >= self._settings.tries:
                     raise
                 self._rest(error, tries)
-                taken = self._ask(start + done, len(rest), error)
-            tries = 1 if taken else tries + 1
-            done += taken
+                have = self._ask(error)
+                tries = 1 if have > at else tries + 1
+                at = have
+        self._finish(Content.of(b""))
 
-    def _patch(self, start: int, data: bytes) -> int:
-        """How many of the bytes, which belong at ``start``, the registry has taken."""
-        span = ("Content-Range", f"{start}-{start + len(data) - 1}")
-        reply = self._put_bytes("PATCH", self._url, data, span)
+    def _patch(self, at: int) -> int:
+        """Send bytes from ``at`` on; how many the registry has then."""
+        end = min(at + self._piece, self._blob.size) if self._in_pieces else self._blob.size
+        span = () if (at, end) == (0, self._blob.size) else (("Content-Range", f"{at}-{end - 1}"),)
+        reply = self._put_bytes("PATCH", self._url, self._source.content(at, end), *span)
         if reply.status in (201, 202, 204):
             if reply.headers.get("location"):
                 self._move(reply)
-            return self._taken(reply, start, len(data))
+            told = _range_end(reply)
+            # Some registries do not count well: only a number that can be right is believed.
+            return told if at < told < end else end
         if reply.status == 416:
             raise _Interrupted(self._failure(reply))
-        raise self._passing(reply, (400, 404))
+        if reply.status == 413 and not self._in_pieces:
+            self._in_pieces = True
+            raise _Lost(self._failure(reply))
+        if reply.status == 404 or (reply.status == 400 and self._in_pieces):
+            self._in_pieces = not self._in_pieces
+            raise _Lost(self._failure(reply))
+        raise self._passing(reply)
 
-    def _ask(self, start: int, length: int, why: _Interrupted) -> int:
-        """How many of ``length`` bytes from ``start`` on the registry has. Raises _Lost."""
+    def _ask(self, why: _Interrupted) -> int:
+        """How many bytes the registry has. Raises _Lost."""
         try:
             reply = self._request("GET", self._url)
         except UnreachableError as error:
             raise _Lost(error) from error
-        if reply.status not in (200, 204) or "range" not in reply.headers:
+        have = _range_end(reply)
+        if reply.status not in (200, 204) or not 0 <= have <= self._blob.size:
             raise _Lost(why.cause)
         if reply.headers.get("location"):
             self._move(reply)
-        return self._taken(reply, start, length)
+        return have
 
-    def _taken(self, reply: Reply, start: int, length: int) -> int:
-        text = reply.headers.get("range", "").strip()
-        if not text:
-            return length
-        match = _TAKEN.fullmatch(text)
-        # Registries say "0-0" of nothing.
-        end = 0 if match is None or match[1] == "0" else int(match[1]) + 1
-        if not start <= end <= start + length:
-            raise _Lost(BadReplyError(f"{self._what}: {reply.host} has lost what was sent"))
-        return end - start
-
-    def _finish(self, data: bytes) -> None:
+    def _finish(self, content: Content) -> None:
         """Send the last bytes, and what all of them are to be."""
         joint = "&" if "?" in self._url else "?"
-        reply = self._put_bytes("PUT", f"{self._url}{joint}digest={self._blob.digest}", data)
+        url = f"{self._url}{joint}digest={self._blob.digest}"
+        reply = self._put_bytes("PUT", url, content)
+        if reply.status in (404, 416):
+            raise _Lost(self._failure(reply))
         if reply.status not in (200, 201, 204):
-            raise self._passing(reply, (404, 416))
+            raise self._passing(reply)
 
-    def _put_bytes(self, method: str, url: str, data: bytes, *headers: tuple[str, str]) -> Reply:
+    def _put_bytes(
+        self, method: str, url: str, content: Content, *headers: tuple[str, str]
+    ) -> Reply:
         """Raises _Interrupted where it is not known what has become of them."""
         self._check()
-        request = Request(url, (_BYTES, *headers), method=method, body=data, only_once=True)
+        request = Request(url, (_BYTES, *headers), method=method, content=content, only_once=True)
         try:
             return self._repository.send(request)
         except UnreachableError as error:
             raise _Interrupted(error) from error
 
-    def _passing(self, reply: Reply, lost: tuple[int, ...]) -> Exception:
-        """What to raise for ``reply``; ``lost``: the statuses by which an upload is forgotten."""
+    def _passing(self, reply: Reply) -> Exception:
+        """What to raise for ``reply``: it may pass."""
         error = self._failure(reply)
-        if reply.status in lost:
-            return _Lost(error)
         wait = patience(reply, 1, self._settings.tries, 0.0)
         return error if wait is None else _Interrupted(error, wait)
 
@@ -276,17 +262,16 @@ class Upload:
         self._url = redirect_target(reply.url, location, allow_http)
         least = reply.headers.get("oci-chunk-min-length", "")
         if least.isascii() and least.isdigit():
-            self._chunk = max(CHUNK, min(int(least[:12]), _LARGEST_CHUNK))
-
-    def _tell(self, have: int) -> None:
-        """Bytes that are sent once more are told of once."""
-        if have > self._told:
-            self._advance(have - self._told)
-            self._told = have
-
-    @property
-    def _what(self) -> str:
-        return f"pushing {self._blob.digest.short} to {self._repository.place}"
+            self._piece = max(PIECE, int(least[:12]))
 
     def _failure(self, reply: Reply) -> RegistryError:
-        return self._repository.failure(reply, self._what)
+        what = f"pushing {self._blob.digest.short} to {self._repository.place}"
+        return self._repository.failure(reply, what)
+
+
+def _range_end(reply: Reply) -> int:
+    """How many bytes the Range header says are there; -1 where it says nothing."""
+    match = _TAKEN.fullmatch(reply.headers.get("range", "").strip())
+    if match is None:
+        return -1
+    return 0 if match[1] == "0" else int(match[1]) + 1  # "0-0" is said of nothing
