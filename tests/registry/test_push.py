@@ -87,6 +87,7 @@ def push(client: Client, name: str, image: Image, **sources: str) -> list[str]:
     told: list[int] = []
     done = client.registry.push(Reference.parse(name), image.outgoing(**sources), told.append)
     assert sum(told) == image.outgoing().size
+    assert min(told) > 0, "what is sent again is not told of again"
     return done
 
 
@@ -290,7 +291,8 @@ def test_a_registry_that_wants_large_pieces(
     image = Image(os.urandom(LARGE))
     push(client(), f"{fake.host}/a/b", image)
     arrived(fake, "a/b", image)
-    assert spans(fake)[:3] == ["", f"0-{PIECE + 4}", f"{PIECE + 5}-{2 * PIECE + 9}"]
+    rest = f"{2 * PIECE + 10}-{LARGE - 1}"
+    assert spans(fake) == ["", f"0-{PIECE + 4}", f"{PIECE + 5}-{2 * PIECE + 9}", rest]
 
 
 def test_what_is_too_large_goes_in_pieces(
@@ -334,6 +336,30 @@ def test_a_registry_that_does_not_count(client: Callable[..., Client], fake: Fak
     fake.uploads.counts = False
     push(client(), f"{fake.host}/a/b", image)
     arrived(fake, "a/b", image)
+    assert len(spans(fake)) == 1 + 3, "nothing is sent twice"
+
+
+@pytest.mark.parametrize("told", ["", "x", "5-9", f"0-{LARGE}", f"0-{10**18}"])
+def test_a_registry_that_does_not_know_what_has_come(
+    client: Callable[..., Client], fake: FakeRegistry, told: str
+) -> None:
+    image = Image(os.urandom(LARGE))
+    fake.fault("uploads/0?", Fault(times=1, take=1000))
+    fake.fault("uploads/0?", Fault(times=1, status=204, headers={"Range": told}))
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert len(by(fake, "POST")) == 3
+
+
+@pytest.mark.parametrize("status", [404, 416, 500])
+def test_an_upload_that_cannot_be_ended_begins_anew(
+    client: Callable[..., Client], fake: FakeRegistry, status: int
+) -> None:
+    image = Image(b"one", os.urandom(LARGE))
+    fake.fault("digest=", Fault(times=2, status=status))
+    push(client(), f"{fake.host}/a/b", image)
+    arrived(fake, "a/b", image)
+    assert len(by(fake, "POST")) == 5
 
 
 def test_a_registry_that_takes_a_part_of_what_is_sent(
