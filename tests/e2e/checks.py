@@ -30,6 +30,12 @@ _GROUP = b"root:x:0:\nuser:x:1000:\nstaff:x:50:user\n"
 _PATIENCE = 300  # seconds after which a command counts as stuck
 
 
+# A user of registries, and what stands for him in an htpasswd file (4 rounds, the least).
+
+USER, PASSWORD = "jane", "s3cret-pässword"
+HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuu/NFJq..pCGe5klj.DZiWS0OxYveGaQK\n"
+
+
 # Images
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders.archives import Image, docker_25_files, tar
+from e2e.peers import Podman, told
 from image_maker import small
 from image_maker.layout import Layout
 
@@ -25,53 +24,10 @@ pytestmark = pytest.mark.e2e
 NAME = "docker.io/ann/box:1"
 FORMATS = ("docker-archive", "oci-archive", "oci-dir")
 COMPRESSIONS = ("gzip", "zstd")
-# podman's locks in /dev/shm have one name for all: another user's would be in the way.
-_NAMESPACE = (
-    *("unshare", "--user", "--map-auto", "--map-root-user", "--mount"),
-    *("sh", "-c", 'mount -t tmpfs shm /dev/shm && exec "$@"', "sh"),
-)
-_PODMAN_IN_NAMESPACE = {
-    "_CONTAINERS_USERNS_CONFIGURED": "done",
-    "_CONTAINERS_ROOTLESS_UID": "1000",
-    "_CONTAINERS_ROOTLESS_GID": "1000",
-}
-
-
-def told(*words: object, cwd: Path | None = None, **more: str) -> str:
-    """What a program printed."""
-    command = [str(word) for word in words]
-    environment = {**os.environ, **more}
-    done = subprocess.run(
-        command, env=environment, cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, (command, done.stderr[-600:])
-    return done.stdout
 
 
 def skopeo(source: str, target: str) -> None:
     told("skopeo", "--insecure-policy", "copy", "--quiet", source, target)
-
-
-class Podman:
-    """podman with a store of its own, as root of a user namespace."""
-
-    def __init__(self, top: Path) -> None:
-        self._top = top
-
-    def __call__(self, *words: object, cwd: Path | None = None) -> str:
-        """``cwd``: names are made of paths, so these had better be short and have no capitals."""
-        return told(
-            *_NAMESPACE,
-            *("podman", "--storage-driver=vfs"),
-            *(f"--root={self._top}/s", f"--runroot={self._top}/r"),
-            *("--cgroup-manager=cgroupfs", "--events-backend=none", f"--tmpdir={self._top}/t"),
-            *words,
-            cwd=cwd,
-            **_PODMAN_IN_NAMESPACE,
-        )
-
-    def close(self) -> None:
-        told(*_NAMESPACE, "rm", "-rf", self._top)
 
 
 @pytest.fixture(scope="module")

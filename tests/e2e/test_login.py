@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-_USER, _PASSWORD = "jane", "s3cret-pässword"
-# Of that password; 4 rounds, the least.
-_BCRYPT = "$2b$04$abcdefghijklmnopqrstuu/NFJq..pCGe5klj.DZiWS0OxYveGaQK"
+_USER, _PASSWORD = checks.USER, checks.PASSWORD
 _PATIENCE = 60
 _SECRETS = (_PASSWORD, base64.b64encode(f"{_USER}:{_PASSWORD}".encode()).decode())
 
@@ -78,7 +76,7 @@ def private(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
 def guarded(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Debian's docker-registry with the images and an htpasswd file."""
     users = tmp_path_factory.mktemp("htpasswd") / "users"
-    users.write_text(f"{_USER}:{_BCRYPT}\n")
+    users.write_text(checks.HTPASSWD)
     auth = {"htpasswd": {"realm": "guarded", "path": str(users)}}
     with serving(images / "registry", readonly=True, auth=auth) as address:
         yield address

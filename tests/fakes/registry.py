@@ -24,10 +24,13 @@ import ssl
 import struct
 import tarfile
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
+
+from fakes.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,6 +50,7 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 _CHUNK = 64 << 10
 _TICK = 0.02  # seconds between the parts of a slow body
+_PART = 1 << 20
 _TLS_HANDSHAKE = b"\x16"
 
 
@@ -226,6 +230,7 @@ class Fault:
     flip: int | None = None  # change the byte at this place of the body
     append: bytes = b""  # after the right body, as a part of it
     drop: bool = False  # close the connection without a reply
+    take: int | None = None  # the same, after so many bytes of the request's body were taken
     reset: bool = False  # the same, with a TCP reset
     skip: int = 0  # so many requests come before it
     together: threading.Barrier | None = None  # 500 unless so many ask at the same time
@@ -281,6 +286,7 @@ class FakeRegistry:
         self.token_field = "token"
         self.token_lifetime: object = 300
         self.ranges = True  # whether a blob can be asked for in parts
+        self.reading_pause = 0.0  # seconds after each _PART of a request's body
         self.redirect_blobs = ""  # Location of every blob, with {digest}; empty: served here
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, Blob] = {}
@@ -290,6 +296,7 @@ class FakeRegistry:
         self.tls = tls
         self._faults: list[tuple[str, Fault]] = []
         self._lock = threading.Lock()
+        self.uploads = Uploads(self.blobs)
         self.closing = threading.Event()
         self._server = _Server((host, 0), self, self.handler)
 
@@ -445,7 +452,15 @@ class RegistryHandler(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        left = int(self.headers.get("Content-Length", 0))
+        body = bytearray()
+        while left > len(body):
+            body += self.rfile.read(min(left - len(body), _PART))
+            time.sleep(self.server.registry.reading_pause)
+        self._answer(bytes(body))
+
+    do_HEAD = do_GET
+    do_PATCH = do_PUT = do_POST
 
     def _answer(self, body: bytes) -> None:
         registry = self.server.registry
@@ -456,7 +471,10 @@ class RegistryHandler(BaseHTTPRequestHandler):
         logged = Logged(self.command, self.path, headers, body)
         registry.log.append(logged)
         fault = registry.next_fault(self.path)
-        if fault.together is not None and not _met(fault.together):
+        if fault.take is not None:
+            self._reply(replace(logged, body=body[: fault.take]))
+            self._hang_up(False)
+        elif fault.together is not None and not _met(fault.together):
             self._send(500, b"nobody else came", {}, fault)
         elif fault.drop or fault.reset:
             self._hang_up(fault.reset)
@@ -490,6 +508,10 @@ class RegistryHandler(BaseHTTPRequestHandler):
             if logged.authorization is not None:  # as S3 does for signed URLs
                 return 400, b"<Error><Code>InvalidArgument</Code></Error>", {}
             return self._blob(path.rpartition("/")[2])
+        upload = re.fullmatch(r"/v2/(.+)/blobs/uploads/(\d*)", path)
+        if upload is not None:
+            refusal = self._refusal(upload[1], logged.authorization or "")
+            return refusal or self.server.registry.uploads.reply(logged, upload[1], upload[2])
         match = re.fullmatch(r"/v2/(?:(.+)/(manifests|blobs|tags)/([^/]+))?", path)
         if match is None:
             return 404, b"404 page not found\n", {"Content-Type": "text/plain"}
@@ -499,6 +521,11 @@ class RegistryHandler(BaseHTTPRequestHandler):
             return refusal
         if kind is None:
             return 200, b"{}", {"Content-Type": "application/json"}
+        if kind == "manifests" and logged.method == "PUT":
+            media_type = logged.headers["content-type"]
+            tag = None if ":" in name else name
+            digest = self.server.registry.add_manifest(repository, tag, logged.body, media_type)
+            return 201, b"", {"Docker-Content-Digest": digest}
         if kind == "manifests":
             return self._manifest(repository, name)
         if kind == "tags":
@@ -591,6 +618,8 @@ class RegistryHandler(BaseHTTPRequestHandler):
             if text:
                 self.send_header(name, text)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         limit = length
         if fault.truncate is not None or fault.stall is not None:
             limit = fault.truncate if fault.truncate is not None else fault.stall or 0

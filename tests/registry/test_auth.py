@@ -169,7 +169,7 @@ def test_a_foreign_realm_gets_no_login():
 
 def test_a_foreign_realm_that_the_user_trusts():
     asked_of = []
-    where = Access(HUB, access().url, "a/b", lambda host: asked_of.append(host) or True)
+    where = Access(HUB, access().url, "a/b", trusts=lambda host: asked_of.append(host) or True)
     (request,), grant = play(FOREIGN, ANA, where)
     assert asked_of == ["evil.example"]
     assert request.headers == (("Authorization", ANA.basic),)

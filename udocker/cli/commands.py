@@ -36,6 +36,8 @@ _MODULES = (
     ("verify", "store"),
     ("load", "archives"),
     ("save", "archives"),
+    ("push", "push"),
+    ("manifest", "push"),
     ("search", "search"),
     ("login", "login"),
     ("logout", "login"),

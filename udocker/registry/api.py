@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from udocker.errors import BadReplyError, UnreachableError
+from udocker.model.value import replace
 from udocker.registry.address import candidates, host_of, origin, plain, redirect_target
 from udocker.registry.auth import Access, Gate
 from udocker.registry.certificates import Certificates
@@ -54,7 +56,8 @@ class Api:
         self.certificates = Certificates(settings.ca_bundle, settings.certificate_folders, report)
         self._http = Http(settings, self.certificates)
         self._endpoints: dict[tuple[str, bool], Endpoint] = {}
-        self._gates: dict[tuple[str, str, int, str], Gate] = {}
+        self._gates: dict[tuple[str, str, int, str, str], Gate] = {}
+        self._making = threading.Lock()
 
     def close(self) -> None:
         """Close the connections that are kept open; the next request opens new ones."""
@@ -84,14 +87,31 @@ class Api:
 
         Its status is no redirect and not 401. Raises RegistryError.
         """
+        return self.send(
+            place, lambda endpoint: get_request(url_at(endpoint), accept, ""), limit=limit
+        )
+
+    def send(
+        self,
+        place: Place,
+        request_at: Callable[[Endpoint], Request],
+        *,
+        scope: str = "",
+        limit: int = DOCUMENT_LIMIT,
+    ) -> Reply:
+        """The reply to ``request_at(endpoint)``, with a login whose token is for ``scope``.
+
+        Redirects are followed as far as ``_followed`` says. Raises RegistryError, also for a 401
+        and 403; ConnectionDropped where the request is one to be made once only.
+        """
 
         def attempt(endpoint: Endpoint) -> Reply:
-            url = url_at(endpoint)
+            request = request_at(endpoint)
             for _ in range(MAX_REDIRECTS + 1):
-                reply = self._authorised(place, endpoint, url, accept, limit)
-                if reply.status not in REDIRECTS:
+                reply = self._authorised(place, endpoint, request, scope, limit)
+                if reply.status not in _followed(request.method):
                     return reply
-                url = self.next_url(endpoint, reply)
+                request = replace(request, url=self.next_url(endpoint, reply))
             raise too_many_redirects(endpoint)
 
         return self._reach(place, attempt)
@@ -111,7 +131,7 @@ class Api:
             raise failure(reply, f"login to {server}", server.registry)
         if reply.status != 401:
             raise not_a_registry(reply.host, f"status {reply.status} at /v2/")
-        access = Access(endpoint, endpoint.ping, "", self.settings.trusts_with_logins)
+        access = Access(endpoint, endpoint.ping, "", trusts=self.settings.trusts_with_logins)
         gate = Gate(access, lambda: credential, lambda ask: self._token(endpoint, ask))
         gate.challenged(reply, "")
         reply = self._patiently(endpoint, get_request(endpoint.ping, "*/*", gate.header()))
@@ -119,11 +139,16 @@ class Api:
             raise gate.refused(reply)
         return True
 
-    def gate(self, place: Place, endpoint: Endpoint, url: str) -> Gate:
+    def gate(self, place: Place, endpoint: Endpoint, url: str, scope: str = "") -> Gate:
         """Who we are at ``url``. The user's login is for the registry itself, nobody else."""
-        key = (*origin(url), place.repository)
+        with self._making:
+            return self._gate(place, endpoint, url, scope)
+
+    def _gate(self, place: Place, endpoint: Endpoint, url: str, scope: str) -> Gate:
+        key = (*origin(url), place.repository, scope)
         if key not in self._gates:
-            access = Access(endpoint, url, place.repository, self.settings.trusts_with_logins)
+            trusts = self.settings.trusts_with_logins
+            access = Access(endpoint, url, place.repository, scope, trusts)
             own = origin(url) == origin(endpoint.url)
 
             def credential() -> Credential | None:
@@ -177,14 +202,14 @@ class Api:
         return registry, place.insecure or self.settings.accepts_insecure(registry)
 
     def _authorised(
-        self, place: Place, endpoint: Endpoint, url: str, accept: str, limit: int
+        self, place: Place, endpoint: Endpoint, request: Request, scope: str, limit: int
     ) -> Reply:
-        gate = self.gate(place, endpoint, url)
+        gate = self.gate(place, endpoint, request.url, scope)
         sent = gate.header()
-        reply = self._patiently(endpoint, get_request(url, accept, sent), limit)
+        reply = self._patiently(endpoint, request.authorised(sent), limit)
         if reply.status == 401:
             gate.challenged(reply, sent)
-            reply = self._patiently(endpoint, get_request(url, accept, gate.header()), limit)
+            reply = self._patiently(endpoint, request.authorised(gate.header()), limit)
         if reply.status in (401, 403):
             raise gate.refused(reply)
         return reply
@@ -207,7 +232,7 @@ class Api:
         self, endpoint: Endpoint, request: Request, limit: int = DOCUMENT_LIMIT
     ) -> Reply:
         """One exchange, repeated while the trouble looks passing."""
-        tries = 1
+        tries = self.settings.tries if request.only_once else 1
         while True:
             try:
                 reply = self._exchange(endpoint, request, limit)
@@ -234,10 +259,17 @@ class Api:
 
 
 def get_request(url: str, accept: str, authorization: str) -> Request:
-    headers = [("Accept", accept)]
-    if authorization:
-        headers.append(("Authorization", authorization))
-    return Request(url, tuple(headers), secrets=(authorization.partition(" ")[2],))
+    return Request(url, (("Accept", accept),)).authorised(authorization)
+
+
+def _followed(method: str) -> tuple[int, ...]:
+    """The redirects after which the same request is made elsewhere (RFC 9110, 15.4).
+
+    Of a HEAD the redirect is the answer: storage may have signed the URL for a GET only.
+    """
+    if method == "GET":
+        return REDIRECTS
+    return () if method == "HEAD" else (307, 308)
 
 
 def too_many_redirects(endpoint: Endpoint) -> BadReplyError:

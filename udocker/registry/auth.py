@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -37,7 +38,7 @@ _TOKEN = re.compile(r"[!-~]+")  # what may stand in a header
 
 @value
 class Access:
-    """What a grant is for: reading ``repository`` at ``url``; or, if empty, to log in.
+    """What a grant is for: ``repository`` at ``url``; or, if empty, to log in.
 
     ``trusts`` tells of a host of another site whether it may be sent the login for a token.
     """
@@ -45,6 +46,7 @@ class Access:
     endpoint: Endpoint
     url: str  # any URL of the server that asks
     repository: str
+    scope: str = ""  # of a token, with blanks between several; empty: what the server names
     trusts: Callable[[str], bool] = lambda host: False
 
     @property
@@ -132,19 +134,21 @@ def _check_realm(realm: str, access: Access) -> None:
 def _token_request(
     realm: str, challenge: Challenge, access: Access, credential: Credential | None
 ) -> Request:
-    scope = challenge.get("scope")
+    scope = access.scope or challenge.get("scope")
     if access.repository:
         scope = scope or f"repository:{access.repository}:pull"
-    asked = [("service", challenge.get("service")), ("scope", scope)]
-    asked = [(name, text) for name, text in asked if text]
+    service = challenge.get("service")
+    asked = [("service", service)] if service else []
     if credential is not None and credential.identity_token:
         secret = credential.identity_token
         asked += [
+            *([("scope", scope)] if scope else []),
             ("grant_type", "refresh_token"),
             ("client_id", _CLIENT),
             ("refresh_token", secret),
         ]
         return Request(realm, form=urlencode(asked), secrets=(secret,))
+    asked += [("scope", each) for each in scope.split()]
     parts = urlsplit(realm)
     query = "&".join(filter(None, (parts.query, urlencode(asked))))
     url = urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
@@ -175,7 +179,7 @@ def _token(reply: Reply) -> tuple[str, float]:
 class Gate:
     """The grant for one repository at one server: earned when it is asked for, then kept.
 
-    ``ask`` carries out the requests of a flow; ``clock`` counts seconds.
+    Several threads may ask. ``ask`` carries out the requests of a flow; ``clock`` counts seconds.
     """
 
     def __init__(
@@ -192,29 +196,32 @@ class Gate:
         self._challenge = ""
         self._grant: Grant | None = None
         self._expires = 0.0
+        self._lock = threading.RLock()
 
     def header(self) -> str:
         """The Authorization header to send now; empty as long as the server wants none.
 
         A token past its life is replaced. Raises RegistryError.
         """
-        if self._grant is None:
-            return ""
-        if self._grant.seconds is not None and self._clock() >= self._expires:
-            self._earn()
-        return self._grant.header
+        with self._lock:
+            if self._grant is None:
+                return ""
+            if self._grant.seconds is not None and self._clock() >= self._expires:
+                self._earn()
+            return self._grant.header
 
     def challenged(self, reply: Reply, sent: str) -> None:
         """Answer the 401 ``reply`` to a request that carried the header ``sent``.
 
         Raises RegistryError when there is no way to.
         """
-        if self._grant is not None and self._grant.header != sent:
-            return  # another request has renewed it meanwhile
-        if sent and self._grant is not None and self._grant.seconds is None:
-            raise self.refused(reply)
-        self._challenge = reply.headers.get("www-authenticate", "")
-        self._earn()
+        with self._lock:
+            if self._grant is not None and self._grant.header != sent:
+                return  # another request has renewed it meanwhile
+            if sent and self._grant is not None and self._grant.seconds is None:
+                raise self.refused(reply)
+            self._challenge = reply.headers.get("www-authenticate", "")
+            self._earn()
 
     @property
     def is_withheld(self) -> bool:

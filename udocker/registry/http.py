@@ -1,4 +1,6 @@
-"""One HTTP exchange with a registry, by ``requests``; documents only, layers go by ``transfer``.
+"""One HTTP exchange with a registry, by ``requests``: documents, and what is pushed.
+
+Layers that are pulled go by ``transfer``.
 
 The environment is not read: proxy, credentials and certificates come from Settings.
 """
@@ -6,21 +8,27 @@ The environment is not read: proxy, credentials and certificates come from Setti
 from __future__ import annotations
 
 import contextlib
+import io
+import threading
 
 from udocker.errors import BadReplyError, ConfigError, UdockerError, UnreachableError
-from udocker.model.value import value
+from udocker.model.value import replace, value
 from udocker.registry.address import host_of, plain, proxy_for
 from udocker.registry.certificates import CERTIFICATES_HINT
 from udocker.registry.replies import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, Protocol
 
     import requests
 
     from udocker.registry.certificates import Certificates
+
+    class Readable(Protocol):
+        def read(self, size: int = -1, /) -> bytes: ...
+
 
 DOCUMENT_LIMIT = 4 << 20  # bytes; image-spec asks registries to take manifests of 4 MiB
 ERROR_LIMIT = 64 << 10  # bytes of an error reply that are read
@@ -81,16 +89,49 @@ def _is_among(host: str, entries: tuple[str, ...]) -> bool:
 
 
 @value
+class Content:
+    """Bytes to send: their number, and what gives them, from the first one, each time."""
+
+    size: int
+    open: Callable[[], Readable]
+
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        return cls(len(data), lambda: io.BytesIO(data))
+
+
+class _Body:
+    """What ``requests`` sends in small parts, each of which may take as long as a timeout says."""
+
+    def __init__(self, content: Content) -> None:
+        self._size = content.size
+        self.read = content.open().read
+
+    def __len__(self) -> int:
+        return self._size
+
+
+@value
 class Request:
-    """A GET, or with a ``form`` (application/x-www-form-urlencoded) a POST."""
+    """A GET, or with a ``form`` (application/x-www-form-urlencoded) a POST; or what it says."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     form: str = ""
     secrets: tuple[str, ...] = ()  # what headers and form hold of them
+    method: str = "GET"
+    content: Content = Content.of(b"")
+    only_once: bool = False  # it is not known to do no harm a second time
 
     def __repr__(self) -> str:
-        return f"Request({plain(self.url)!r})"
+        return f"Request({self.method} {plain(self.url)!r})"
+
+    def authorised(self, authorization: str) -> Request:
+        """The request with this Authorization header; as it is when that is empty."""
+        if not authorization:
+            return self
+        headers = (*self.headers, ("Authorization", authorization))
+        return replace(self, headers=headers, secrets=(authorization.partition(" ")[2],))
 
 
 class ConnectionDropped(UnreachableError):
@@ -112,6 +153,7 @@ class Http:
         self._settings = settings
         self._certificates = certificates
         self._session: requests.Session | None = None
+        self._opening = threading.Lock()
 
     def close(self) -> None:
         """Close the connections that are kept open; the next exchange opens new ones."""
@@ -125,31 +167,29 @@ class Http:
         ``verify``: the certificate must be good; ``limit``: bytes that a body may have. Raises
         UnreachableError, BadReplyError, ConfigError.
         """
-        with self._explained(request.url), _quiet_about_certificates():
+        with self._explained(request.url):
             response = self._open(request, verify)
             with contextlib.closing(response):
                 headers = {name.lower(): text for name, text in response.headers.items()}
-                body = _read(response, plain(request.url), limit)
+                is_head = request.method == "HEAD"
+                body = b"" if is_head else _read(response, plain(request.url), limit)
                 return Reply(request.url, response.status_code, headers, body, request.secrets)
 
     def _open(self, request: Request, verify: bool) -> requests.Response:
-        import requests
-
-        if self._session is None:
-            self._session = requests.Session()
-            self._session.trust_env = False
+        session = self._opened()
         settings = self._settings
+        content = request.content
         proxy = settings.proxy_for(request.url)
         headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "identity"}
         headers.update(request.headers)
         if request.form:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         trust = self._certificates.trust(host_of(request.url))
-        return self._session.request(
-            "POST" if request.form else "GET",
+        return session.request(
+            "POST" if request.form else request.method,
             request.url,
             headers=headers,
-            data=request.form or None,
+            data=_Body(content) if content.size else request.form or None,
             timeout=(settings.connect_timeout, settings.stall_timeout),
             allow_redirects=False,
             stream=True,
@@ -157,6 +197,18 @@ class Http:
             cert=(trust.certificate, trust.key) if trust.certificate else None,
             proxies={"http": proxy, "https": proxy} if proxy else {},
         )
+
+    def _opened(self) -> requests.Session:
+        import requests
+        import urllib3
+
+        with self._opening:
+            if self._session is None:
+                self._session = requests.Session()
+                self._session.trust_env = False
+                # Each unverified connection would be told of; the user asked for them.
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            return self._session
 
     @contextlib.contextmanager
     def _explained(self, url: str) -> Iterator[None]:
@@ -217,18 +269,6 @@ def _read(response: requests.Response, where: str, limit: int) -> bytes:
     if expected is not None and not encoded and len(body) < expected:
         raise dropped(host_of(response.url), f"after {len(body)} of {expected} bytes")
     return bytes(body)
-
-
-@contextlib.contextmanager
-def _quiet_about_certificates() -> Iterator[None]:
-    """urllib3 warns on stderr about each unverified connection; the user asked for them."""
-    import warnings
-
-    from urllib3.exceptions import InsecureRequestWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InsecureRequestWarning)
-        yield
 
 
 def unreachable(way: str, host: str, cause: str) -> UnreachableError:

@@ -92,11 +92,7 @@ class Mirrors:
         if found is None:
             return (Place(reference.registry, reference.repository),)
         rule, length = found
-        if rule.blocked:
-            raise ForbiddenError(
-                f"{reference} is not pulled: {rule.prefix} is blocked by {rule.file}",
-                hint="that file, or the one that CONTAINERS_REGISTRIES_CONF names, decides",
-            )
+        _check_allowed(reference, rule, "pulled")
         rest = reference.name[length:]
         mirrors = [
             _place(mirror.location + rest, mirror.insecure, rule)
@@ -107,6 +103,17 @@ class Mirrors:
         if rule.location:
             own = _place(rule.location + rest, rule.insecure, rule)
         return tuple(dict.fromkeys((*mirrors, own)))
+
+    def destination(self, reference: Reference) -> Place:
+        """Where ``reference`` is pushed to: the registry that it names, and nothing in its place.
+
+        Raises as ``places``.
+        """
+        found = self._find(reference.canonical)
+        if found is not None:
+            _check_allowed(reference, found[0], "pushed")
+        insecure = found is not None and found[0].insecure
+        return Place(reference.registry, reference.repository, insecure)
 
     def server(self, registry: str) -> Place:
         """The registry itself, to log in to."""
@@ -123,6 +130,14 @@ class Mirrors:
             if length and (best is None or len(rule.prefix) > len(best[0].prefix)):
                 best = rule, length
         return best
+
+
+def _check_allowed(reference: Reference, rule: Rule, done: str) -> None:
+    if rule.blocked:
+        raise ForbiddenError(
+            f"{reference} is not {done}: {rule.prefix} is blocked by {rule.file}",
+            hint="that file, or the one that CONTAINERS_REGISTRIES_CONF names, decides",
+        )
 
 
 def _place(name: str, insecure: bool, rule: Rule) -> Place:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from udocker.registry.http import Settings
     from udocker.registry.logins import Logins
     from udocker.registry.mirrors import Mirrors, Place
+    from udocker.registry.outgoing import Outgoing
     from udocker.registry.resolve import RemoteImage
     from udocker.registry.search import Found, Search
     from udocker.report import Reporter
@@ -72,6 +73,39 @@ class Registry:
         check_host(place.registry)
         try:
             yield Search(self._api, place)
+        finally:
+            self._api.close()
+
+    def push(
+        self, reference: Reference, image: Outgoing, advance: Callable[[int], None]
+    ) -> list[str]:
+        """Make ``reference``, which has a tag, mean ``image`` in its registry.
+
+        What was done for each blob: see ``Upload.run``. Blobs that are there are not sent; on a
+        failure the registry has no new manifest. Raises BadReference, ConfigError, RegistryError,
+        VerificationError, and what ``image.open`` raises.
+        """
+        from udocker.registry.push import Publisher
+
+        place = self._mirrors.destination(reference)
+        check_host(place.registry)
+        try:
+            return Publisher(self._api, place, image, advance).run(str(reference.tag))
+        finally:
+            self._api.close()
+
+    def document(self, reference: Reference) -> bytes:
+        """What the registry itself, and no mirror, has by that name: an index, a manifest.
+
+        Raises BadReference, ConfigError, RegistryError, VerificationError.
+        """
+        from udocker.registry.resolve import Documents
+
+        place = self._mirrors.places(reference)[-1]
+        check_host(place.registry)
+        try:
+            documents = Documents(self._api, place, reference)
+            return documents.fetch(reference.selector, reference.digest, str(reference)).body
         finally:
             self._api.close()
 

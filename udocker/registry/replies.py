@@ -178,8 +178,12 @@ def unauthorized(message: str, login: bool, registry: str) -> UnauthorizedError:
     return UnauthorizedError(message, hint=again if login else _NEEDS_LOGIN)
 
 
-def foreign_realm(subject: str, registry: str, realm_host: str) -> UnauthorizedError:
-    return UnauthorizedError(
+class LoginWithheld(UnauthorizedError):
+    """There is a login, and it was not sent to where the registry wants it."""
+
+
+def foreign_realm(subject: str, registry: str, realm_host: str) -> LoginWithheld:
+    return LoginWithheld(
         f"{subject}: {registry} wants its login sent to {realm_host}, which is another site",
         hint=f"if {realm_host} gives out the tokens for {registry}: "
         f"UDOCKER_TOKEN_SERVICES={realm_host}; the login was not sent",

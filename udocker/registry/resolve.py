@@ -34,6 +34,43 @@ class RemoteImage:
     digest: Digest  # of the document that the reference names: an index or the manifest
 
 
+class Documents:
+    """Manifests and indexes of ``reference``'s repository at one place."""
+
+    def __init__(self, api: Api, place: Place, reference: Reference) -> None:
+        self._api = api
+        self._place = place
+        self._reference = reference
+
+    def fetch(self, selector: str, digest: Digest | None, what: str) -> Reply:
+        """The reply with what ``selector`` means, verified. Raises RegistryError,
+        VerificationError."""
+        reply = self._api.get(
+            self._place,
+            lambda endpoint: endpoint.manifest(self._place.repository, selector),
+            ACCEPT,
+        )
+        if reply.status == 404:
+            self._check_is_registry(reply)
+            raise no_such_image(reply, what, self._place.registry)
+        if reply.is_html:
+            raise not_a_registry(reply.host, f"an HTML page, status {reply.status}")
+        if reply.status != 200:
+            raise failure(reply, str(self._reference), self._place.registry)
+        verify_header(reply, what)
+        if digest is not None:
+            verify(reply.body, digest, what)
+        return reply
+
+    def _check_is_registry(self, missing: Reply) -> None:
+        """Tell a missing image from a server that is no registry at all."""
+        if missing.has_registry_error:
+            return
+        answer = self._api.ping(self._place)
+        if answer.status not in (200, 401):
+            raise not_a_registry(answer.host, f"status {answer.status} at /v2/")
+
+
 class Resolver:
     """Looks up ``reference`` for ``platform`` at one place.
 
@@ -50,6 +87,7 @@ class Resolver:
         known: Callable[[Digest], bytes | None] = lambda digest: None,
     ) -> None:
         self._api = api
+        self._documents = Documents(api, place, reference)
         self._place = place
         self._reference = reference
         self._platform = platform
@@ -69,33 +107,8 @@ class Resolver:
         return RemoteImage(manifest, config, Digest.of(top.raw))
 
     def _fetch(self, selector: str, digest: Digest | None, what: str) -> Document:
-        reply = self._api.get(
-            self._place,
-            lambda endpoint: endpoint.manifest(self._place.repository, selector),
-            ACCEPT,
-        )
-        if reply.status == 404:
-            self._check_is_registry(reply)
-            raise no_such_image(reply, what, self._place.registry)
-        self._check_document(reply)
-        verify_header(reply, what)
-        if digest is not None:
-            verify(reply.body, digest, what)
+        reply = self._documents.fetch(selector, digest, what)
         return parse_document(reply.body, reply.content_type, what)
-
-    def _check_is_registry(self, missing: Reply) -> None:
-        """Tell a missing image from a server that is no registry at all."""
-        if missing.has_registry_error:
-            return
-        answer = self._api.ping(self._place)
-        if answer.status not in (200, 401):
-            raise not_a_registry(answer.host, f"status {answer.status} at /v2/")
-
-    def _check_document(self, reply: Reply) -> None:
-        if reply.is_html:
-            raise not_a_registry(reply.host, f"an HTML page, status {reply.status}")
-        if reply.status != 200:
-            raise failure(reply, str(self._reference), self._place.registry)
 
     def _manifest_for(self, top: Document) -> Manifest:
         if isinstance(top, Manifest):
