@@ -6,6 +6,7 @@ import os
 
 from udocker.errors import UsageError
 from udocker.model.run import (
+    APT_SETTINGS,
     FILE_MOUNTS,
     HOSTNAME,
     READ_ONLY_MOUNTS,
@@ -42,6 +43,7 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
+    has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
 
 def build(
@@ -67,6 +69,7 @@ def build(
         hostname=request.hostname,
         tty=inputs.terminal,
         features=_features(request, who, found),
+        has_apt=inputs.has_apt and not _is_mounted(APT_SETTINGS, found),
     )
 
 
@@ -103,6 +106,10 @@ def _cwd(text: str) -> str:
         raise UsageError(f"the working directory {path!r} is not an absolute path")
     # Two leading slashes are one to the kernel, and to POSIX something of the system's own.
     return "/" + os.path.normpath(path).lstrip("/")
+
+
+def _is_mounted(path: str, found: tuple[Mount, ...]) -> bool:
+    return any(f"{path}/".startswith(f"{mount.target}/") for mount in found)
 
 
 def _check_hostname(name: str) -> None:
