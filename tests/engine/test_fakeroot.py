@@ -19,7 +19,7 @@ ENGINE = Path(__file__).resolve().parents[2] / "engines/core"
 ALLOW, SUCCESS = 0x7FFF0000, 0x00050000
 NO_ID = 0xFFFFFFFF
 GROUP = 5  # the group that is mapped
-PROGRAM = feigning(0, GROUP)
+PROGRAM = feigning(0, GROUP, "of all")
 FIFO, CHARACTER, DIRECTORY, BLOCK, FILE, SOCKET = (kind << 12 for kind in (1, 2, 4, 6, 8, 12))
 
 
@@ -153,6 +153,16 @@ def test_numbers_are_those_of_the_engine_s_tables(machine: int, name: str) -> No
     text = (ENGINE / f"numbers_{name}.def").read_text()
     known = {name: int(number) for number, name in re.findall(r"NUMBER\((\d+), (\w+)\)", text)}
     assert {name: known[name] for name in CALLS[machine]} == CALLS[machine]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "machines"), [("x86_64", (X86_64, I386)), ("aarch64", (AARCH64, ARM))]
+)
+def test_an_architecture_has_its_own_machines(architecture: str, machines: tuple[int, ...]) -> None:
+    program = feigning(0, GROUP, architecture)
+    for machine, calls in CALLS.items():
+        found = filters.answer(program, calls["fchown"], machine, (3, 1, 1))
+        assert found == (SUCCESS if machine in machines else ALLOW)
 
 
 # A run

@@ -264,7 +264,7 @@ class Steps:
         from udocker.engine.fakeroot import feigning
 
         with contextlib.suppress(OSError):  # the run is what it is without
-            self._filter_calls(feigning(step.uid, step.gid))
+            self._filter_calls(feigning(step.uid, step.gid, os.uname().machine))
 
     def _filter_calls(self, program: bytes) -> None:
         count = len(program) // bpf.INSTRUCTION.size

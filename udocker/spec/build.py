@@ -6,7 +6,6 @@ import os
 
 from udocker.errors import UsageError
 from udocker.model.run import (
-    APT_SETTINGS,
     FILE_MOUNTS,
     HOSTNAME,
     READ_ONLY_MOUNTS,
@@ -69,7 +68,7 @@ def build(
         hostname=request.hostname,
         tty=inputs.terminal,
         features=_features(request, who, found),
-        has_apt=inputs.has_apt and not _is_mounted(APT_SETTINGS, found),
+        has_apt=inputs.has_apt,
     )
 
 
@@ -106,10 +105,6 @@ def _cwd(text: str) -> str:
         raise UsageError(f"the working directory {path!r} is not an absolute path")
     # Two leading slashes are one to the kernel, and to POSIX something of the system's own.
     return "/" + os.path.normpath(path).lstrip("/")
-
-
-def _is_mounted(path: str, found: tuple[Mount, ...]) -> bool:
-    return any(f"{path}/".startswith(f"{mount.target}/") for mount in found)
 
 
 def _check_hostname(name: str) -> None:
