@@ -42,6 +42,7 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
+    has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
 
 def build(
@@ -67,6 +68,7 @@ def build(
         hostname=request.hostname,
         tty=inputs.terminal,
         features=_features(request, who, found),
+        has_apt=inputs.has_apt,
     )
 
 
