@@ -37,11 +37,13 @@ from udocker.errors import (
     VerificationError,
 )
 from udocker.files import remove_tree
+from udocker.model.moment import now
 from udocker.model.oci import Platform
 from udocker.model.reference import Digest, Reference
+from udocker.model.value import replace
 from udocker.ops.create import create
 from udocker.ops.images import remove_image
-from udocker.ops.pull import pull
+from udocker.ops.pull import native_platform, pull
 from udocker.ops.save import save
 
 if TYPE_CHECKING:
@@ -156,6 +158,40 @@ def test_layers_of_a_tree_that_a_container_kept(
     pull(session, name, whole=True)
     assert not [each for each in registry.requests("/blobs/")[before:] if each.path in wanted]
     assert "is up to date" in session.report.infos[-1]
+
+
+def test_who_waited_for_a_run_fetches_the_layers(
+    session: TestSession, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that pulls brings none where the tree is here."""
+    image = make_image(registry, NAME, "latest", [BASE])
+    name = reference(registry)
+    record = pull(session, name)
+    create(session, name, name="box")
+    documents = [session.store.blobs.read(each) for each in (record.manifest, record.config)]
+    remove_image(session, str(name))
+    held, waits = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with session.store.lease(f"pull {name.canonical} {native_platform(session)}"):
+                os.write(held[1], b"x")
+                os.read(waits[0], 1)
+                for document in documents:
+                    session.store.blobs.put(document)
+                session.store.images.put(name, replace(record, created=now()))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.read(held[0], 1)
+    monkeypatch.setattr(session.report, "info", lambda text: os.write(waits[1], b"x"))
+    before = len(registry.requests("/blobs/"))
+    pull(session, name, whole=True)
+    assert os.waitpid(child, 0)[1] == 0
+    for descriptor in (*held, *waits):
+        os.close(descriptor)
+    fetched = {each.path.rpartition("/")[2] for each in registry.requests("/blobs/")[before:]}
+    assert image.layers[0]["digest"] in fetched
 
 
 def test_a_damaged_layer_of_a_tree_that_is_here(
