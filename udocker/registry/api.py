@@ -238,7 +238,7 @@ class Api:
                 reply = self._exchange(endpoint, request, limit)
             except (ConnectionDropped, Stalled) as error:
                 most = _TRIES_IN_SILENCE if isinstance(error, Stalled) else self.settings.tries
-                if tries >= most:
+                if tries >= min(most, self.settings.tries):
                     raise
                 wait: float | None = self.settings.delay(tries)
             else:
