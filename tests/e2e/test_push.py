@@ -322,3 +322,15 @@ def test_inspect_shows_what_skopeo_shows(udocker: Udocker, registry: str, store_
         plain = udocker("manifest", "inspect", f"{registry}/{name}").out
         assert json.loads(plain) == json.loads(shown)
     assert not store_path.exists()
+
+
+def test_inspect_shows_one_platform(udocker: Udocker, registry: str) -> None:
+    index = json.loads(raw(f"{registry}/multi"))
+    words = ("manifest", "inspect", "--raw", f"{registry}/multi", "--platform")
+    for entry in index["manifests"]:
+        platform = f"{entry['platform']['os']}/{entry['platform']['architecture']}"
+        shown = udocker(*words, platform).out
+        assert f"sha256:{hashlib.sha256(shown.encode()).hexdigest()}" == entry["digest"]
+    result = udocker(*words, "linux/s390x", check=False)
+    checks.is_told(result, 125, "is not made for linux/s390x", "--platform")
+    checks.is_told(udocker(*words, "linux", check=False), 2, "not a platform")

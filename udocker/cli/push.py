@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PROXY, REGISTRY, reference
+from udocker.cli.images import PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, Option, Syntax
 from udocker.errors import BadReplyError, UsageError
 
@@ -42,7 +42,7 @@ def _manifest(context: Context, parsed: Parsed) -> int:
         )
     session = context.session
     wanted = reference(session, rest[0], parsed)
-    raw = open_registry(session).document(wanted)
+    raw = open_registry(session).document(wanted, platform(parsed))
     if parsed.flag("raw"):
         sys.stdout.flush()
         sys.stdout.buffer.write(raw)
@@ -85,10 +85,12 @@ _MANIFEST = Syntax(
     summary="Show the manifest, or the index, that a registry has. Nothing is stored.",
     options=(
         Option(("--raw",), FLAG, "the bytes as they are: their SHA-256 is the digest"),
+        PLATFORM,
         REGISTRY,
         PROXY,
     ),
     at_least=1,
     at_most=2,
+    details="Of an index all of it is shown, or with --platform the manifest for that platform.",
 )
 COMMANDS = (Command("push", _PUSH, _push), Command("manifest", _MANIFEST, _manifest))

@@ -94,16 +94,19 @@ class Registry:
         finally:
             self._api.close()
 
-    def document(self, reference: Reference) -> bytes:
+    def document(self, reference: Reference, platform: Platform | None = None) -> bytes:
         """What the registry itself, and no mirror, has by that name: an index, a manifest.
 
-        Raises BadReference, ConfigError, RegistryError, VerificationError.
+        With a ``platform`` the manifest for that. Raises BadReference, ConfigError,
+        RegistryError, VerificationError, NoMatchingPlatform.
         """
-        from udocker.registry.resolve import Documents
+        from udocker.registry.resolve import Documents, Resolver
 
         place = self._mirrors.places(reference)[-1]
         check_host(place.registry)
         try:
+            if platform is not None:
+                return Resolver(self._api, place, reference, platform).manifest().raw
             documents = Documents(self._api, place, reference)
             return documents.fetch(reference.selector, reference.digest, str(reference)).body
         finally:

@@ -106,6 +106,12 @@ class Resolver:
             )
         return RemoteImage(manifest, config, Digest.of(top.raw))
 
+    def manifest(self) -> Manifest:
+        """The manifest for the platform; an only one, whatever it is for. Raises as ``resolve``."""
+        reference = self._reference
+        top = self._fetch(reference.selector, reference.digest, str(reference))
+        return self._manifest_for(top)
+
     def _fetch(self, selector: str, digest: Digest | None, what: str) -> Document:
         reply = self._documents.fetch(selector, digest, what)
         return parse_document(reply.body, reply.content_type, what)
