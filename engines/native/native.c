@@ -101,8 +101,10 @@ int udocker_filter_calls(const char *instructions, unsigned short count) {
     struct sock_fprog program = {.len = count, .filter = (struct sock_filter *)instructions};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return -1;
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, FILTER_SPEC_ALLOW, &program) == 0)
+#ifdef __NR_seccomp /* not in headers before 3.17 */
+    if (syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, FILTER_SPEC_ALLOW, &program) == 0)
         return 0;
+#endif
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
 }
 
