@@ -146,14 +146,21 @@ def need(refusals: dict[str, str], *modes: str) -> None:
             pytest.skip(f"host: mode {mode}: {refusals[mode]}")
 
 
-@pytest.fixture(params=table.names())
+@pytest.fixture(params=[mode.name for mode in table.MODES if not mode.preloads])
 def inside(request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str]) -> Inside:
-    """Once for every mode of the table, skipped where the host cannot."""
+    """Once for every mode that runs static programs too, skipped where the host cannot."""
+    need(refusals, request.param)
+    return Inside(shared, request.param)
+
+
+@pytest.fixture(params=table.names())
+def over_debian(request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str]) -> Inside:
+    """Once for every mode of the table: for images of dynamic programs."""
     need(refusals, request.param)
     return Inside(shared, request.param)
 
 
 @pytest.fixture
 def works(refusals: dict[str, str]) -> tuple[str, ...]:
-    """The modes that work on this host, the best first."""
-    return tuple(mode for mode in table.names() if not refusals[mode])
+    """The modes that run any image on this host, the best first."""
+    return tuple(m.name for m in table.MODES if not m.preloads and not refusals[m.name])

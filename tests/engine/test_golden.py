@@ -20,11 +20,14 @@ from udocker.errors import UnsupportedFeature
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
     GuestFile,
     Mount,
+    Preload,
+    Root,
     User,
     WriteFile,
 )
@@ -46,16 +49,20 @@ VOLUMES = (Mount("/data", "/mnt/data"), Mount("/data/in", "/mnt/data/in"))
 CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
     "plain-root": (spec(), frozenset()),
     "union-root": (spec(root=UNION), frozenset((UNION_ROOT,))),
-    "volumes": (spec(mounts=VOLUMES, cwd="/mnt/data/job"), frozenset()),
+    "volumes": (spec(mounts=VOLUMES, cwd="/mnt/data/job"), frozenset((MOVED_MOUNTS,))),
     "read-only-volume": (
         spec(mounts=(Mount("/data", "/mnt/data", True), *VOLUMES[1:])),
-        frozenset((READ_ONLY_MOUNTS,)),
+        frozenset((READ_ONLY_MOUNTS, MOVED_MOUNTS)),
     ),
     "file-volume": (
         spec(mounts=(Mount("/data/file", "/etc/file", is_dir=False),)),
-        frozenset((FILE_MOUNTS,)),
+        frozenset((FILE_MOUNTS, MOVED_MOUNTS)),
     ),
     "optional-volume": (spec(mounts=(Mount("/data", "/data", required=False),)), frozenset()),
+    "same-place": (
+        spec(mounts=(Mount("/data", "/data"), Mount("/data/x", "/data/x", is_dir=False))),
+        frozenset((FILE_MOUNTS,)),
+    ),
     "user": (spec(user=ANN), frozenset((USER,))),
     "owners": (spec(owners="/store/owners", image_owners="/store/trees/t/owners"), frozenset()),
     "hostname": (spec(hostname="box"), frozenset((HOSTNAME,))),
@@ -77,9 +84,14 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
             cwd="/odd cwd",
             mounts=(Mount("/odd, source", "/odd target ü"),),
         ),
-        frozenset(),
+        frozenset((MOVED_MOUNTS,)),
     ),
 }
+# For modes that preload: a script, an older loader, and an image that preloads as well.
+SCRIPT = spec(
+    preload=Preload("/lib/ld.so", "/bin/sh", "/bin/sh", ("-e", "/bin/prog"), ("/lib",), False),
+    env=(("LD_PRELOAD", "/lib/a.so b.so"), ("LD_LIBRARY_PATH", "/own:relative:/proc")),
+)
 # A name of bytes that are not UTF-8, and a mode that cannot pass it on.
 BYTES = spec(argv=("/bin/\udcff", "\udcfe"), mounts=(Mount("/\udcfd", "/\udcfc"),))
 UTF8_ONLY = ("R1",)
@@ -99,6 +111,8 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
                 found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
         if mode.name not in UTF8_ONLY:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
+        if mode.preloads:
+            found[f"{mode.name}-script"] = (mode.name, SCRIPT, HOST)
         for case, other in HOSTS.items():
             found[f"{mode.name}-{case}"] = (mode.name, spec(), other)
     return found
@@ -183,6 +197,26 @@ def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any
         table.find(mode).engine.launch(spec(**changes), HOST, mode)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mounts": (Mount("/a:b", "/a:b"),)},
+        {"mounts": (Mount("/a;b", "/a;b"),)},
+        {"root": Root("/st:ore/c/ROOT")},
+    ],
+)
+def test_libfakechroot_takes_no_path_with_a_colon(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedFeature, match="no path with a colon or semicolon: /"):
+        table.find("F1").engine.launch(spec(**changes), HOST, "F1")
+
+
+def test_more_volumes_than_libfakechroot_has_room_for() -> None:
+    mounts = tuple(Mount(f"/mnt/{number}", f"/mnt/{number}") for number in range(96))
+    assert table.find("F1").engine.launch(spec(mounts=mounts[:95]), HOST, "F1").argv
+    with pytest.raises(UnsupportedFeature, match="96 volumes: libfakechroot has room for 95"):
+        table.find("F1").engine.launch(spec(mounts=mounts), HOST, "F1")
+
+
 @pytest.mark.parametrize("mode", ["F2", "F3"])
 def test_more_volumes_than_the_in_process_engine_has_room_for(mode: str) -> None:
     mounts = tuple(Mount("/data", f"/mnt/{number}") for number in range(254))
@@ -195,6 +229,8 @@ def test_two_files_of_one_content_have_two_places() -> None:
     """Their modes may differ."""
     files = (GuestFile("/etc/a", b"x"), GuestFile("/etc/b", b"x", 0o600), GuestFile("/etc/a", b"y"))
     for mode in table.names():
+        if mode == "F1":  # it shows the host's own
+            continue
         launch = table.find(mode).engine.launch(spec(files=files), HOST, mode)
         places = [step.path for step in launch.steps if isinstance(step, WriteFile)]
         assert len(set(places)) == len(places) >= 3

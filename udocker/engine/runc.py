@@ -13,6 +13,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     Launch,
     RemoveTree,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 MODES = ("R1",)
 # No other user than root: of the one id that an ordinary user can map, runc makes root's.
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS))
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
 
 # Docker's default set: what root in a container may do to what belongs to the user.
 _CAPABILITIES = [

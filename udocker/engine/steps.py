@@ -20,6 +20,7 @@ from udocker.model.run import (
     MakeFile,
     MountUnion,
     RefuseCalls,
+    RelativeLinks,
     RemoveTree,
     SetHostname,
     ShareUnion,
@@ -71,6 +72,7 @@ class Steps:
             MakeFile: self._make_file,
             SetHostname: self._set_hostname,
             RefuseCalls: self._refuse_calls,
+            RelativeLinks: _make_relative,
             WriteFile: self._write_file,
         }
 
@@ -327,6 +329,12 @@ def _take_from_inprocess(work: str) -> None:
     union.forget(work)
 
 
+def _make_relative(step: RelativeLinks) -> None:
+    from udocker.engine.links import make_relative
+
+    make_relative(step.root, step.outside)
+
+
 def describe(step: Step) -> str:
     """The step in words, as an order: for ``--dry-run`` and for errors."""
     if isinstance(step, Unshare):
@@ -350,13 +358,17 @@ def describe(step: Step) -> str:
         text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
+    elif isinstance(step, RelativeLinks):
+        text = f"make absolute links below {step.root} relative"
     else:
         text = f"write {step.path} ({len(step.content)} bytes)"
     return text
 
 
-def describe_undo(step: RemoveTree | RunProgram) -> str:
+def describe_undo(step: RemoveTree | RunProgram | RelativeLinks) -> str:
     """As ``describe``."""
+    if isinstance(step, RelativeLinks):
+        return describe(step)
     return f"remove {step.path}" if isinstance(step, RemoveTree) else f"run {' '.join(step.argv)}"
 
 

@@ -16,6 +16,7 @@ HOSTNAME = "hostname"
 READ_ONLY_MOUNTS = "read-only-mounts"
 FILE_MOUNTS = "file-mounts"
 USER = "user"
+MOVED_MOUNTS = "moved-mounts"
 UNION_ROOT = "union-root"  # runs a container without a directory of its own
 FOREIGN_TREE = "foreign-tree"  # also over an image's tree that belongs to another user
 FEATURE_TEXT = {
@@ -23,6 +24,7 @@ FEATURE_TEXT = {
     READ_ONLY_MOUNTS: "read-only volumes",
     FILE_MOUNTS: "single files as volumes",
     USER: "another user than root",
+    MOVED_MOUNTS: "volumes at other paths than on the host",
     UNION_ROOT: "shared image trees",
     FOREIGN_TREE: "image trees of other users",
 }
@@ -107,6 +109,18 @@ class Root:
 
 
 @value
+class Preload:
+    """How a command is started with a library before its C library. Paths are the guest's."""
+
+    loader: str = ""  # links followed, as all of them
+    program: str = ""
+    name: str = ""  # its argv[0]
+    words: tuple[str, ...] = ()  # before the command's arguments: those of a #! line
+    directories: tuple[str, ...] = ()  # of libraries
+    has_argv0: bool = True  # the loader has this option
+
+
+@value
 class RunSpec:
     """A run with every question answered. Engines read nothing else."""
 
@@ -126,6 +140,7 @@ class RunSpec:
     copies: str = ""  # directory on the host with patched copies of files; "": none
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
+    preload: Preload = Preload()
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 
@@ -221,6 +236,14 @@ class RefuseCalls:
 
 
 @value
+class RelativeLinks:
+    """Links below ``root`` lead nowhere else, but for those into ``outside``. Also an undo step."""
+
+    root: str
+    outside: tuple[str, ...]
+
+
+@value
 class WriteFile:
     """A file on the host that the launch needs; its parents are made."""
 
@@ -254,6 +277,7 @@ if TYPE_CHECKING:
         MakeFile,
         SetHostname,
         RefuseCalls,
+        RelativeLinks,
         WriteFile,
     ]
 
@@ -272,6 +296,6 @@ class Launch:
     env: tuple[tuple[str, str], ...]
     cwd: str
     steps: tuple[Step, ...] = ()
-    undo: tuple[Union[RemoveTree, RunProgram], ...] = ()
+    undo: tuple[Union[RemoveTree, RunProgram, RelativeLinks], ...] = ()
     signals_to_child: bool = False  # argv is a go-between that does not pass them on
     pid_file: str = ""

@@ -115,6 +115,8 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
     support = mode.engine.probe(session.host, mode.name)
     if not support.ok:
         return Verdict(mode.name, support)
+    if mode.preloads:  # the embedded image is of static programs
+        return Verdict(mode.name, support)
     memory = f"{session.store.topdir}/cache/modes/{mode.name}.json"
     key = _key(session)
     if not fresh:
