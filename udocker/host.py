@@ -50,6 +50,29 @@ def probe(
     )
 
 
+def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
+    """Name and path of each library that ``loader`` would load for ``program``: ld.so(8), --list.
+
+    None: it does not find them all, or cannot tell.
+    """
+    import subprocess
+
+    words = [loader, "--list", program]
+    try:
+        done = subprocess.run(words, env={}, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = []
+    for line in os.fsdecode(done.stdout).splitlines():
+        name, arrow, place = line.strip().partition(" => ")
+        place = place.rpartition(" (")[0] or place
+        if arrow and not place.startswith("/"):
+            return None
+        if arrow and os.path.realpath(place) != os.path.realpath(loader):
+            found.append((os.path.basename(name), place))
+    return tuple(found) if done.returncode == 0 else None
+
+
 def _confinement() -> str:
     """Filters, privileges and the user namespace: they differ between containers of one host."""
     found = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.conftest import Result, command, run, where_udocker_is
-from udocker.engine import ptrace, table
+from udocker.engine import nested, ptrace, runc, table
 from udocker.model.run import UNION_ROOT
 
 if TYPE_CHECKING:
@@ -124,7 +124,17 @@ class Inside:
 
     def signaled(self, number: int) -> int:
         """The exit code when a signal ended the command that udocker had not passed on."""
-        return _TRACER_SAYS_SIGNALED if self.engine is ptrace else 128 + number
+        return _TRACER_SAYS_SIGNALED if self.is_traced else 128 + number
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether PRoot stands between, whose statuses are its own."""
+        return self.engine in (ptrace, nested)
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether a runtime is given a configuration, which is JSON."""
+        return self.engine in (runc, nested)
 
 
 @pytest.fixture(scope="session")

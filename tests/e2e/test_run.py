@@ -13,7 +13,6 @@ import pytest
 from e2e.checks import busybox_layer, is_told
 from e2e.engines import PATIENCE, SCI, Inside, Shared
 from fakes.registry import FakeRegistry, make_image, make_layer, program
-from udocker.engine import runc
 from udocker.model.run import HOSTNAME, USER
 
 if TYPE_CHECKING:
@@ -410,7 +409,7 @@ def test_bytes_arrive_as_typed(inside: Inside, shared: Shared) -> None:
     before = [*inside.words("sh", "-c", 'printf "[%s]" "$@"', "sh")]
     with shared.start([*before, *words]) as child:
         out, err = child.communicate(timeout=PATIENCE)
-    if inside.engine is runc:
+    if inside.is_bundled:
         # Its configuration is JSON, which has no such bytes: refused, and not changed.
         assert (child.returncode, out) == (125, b"")
         assert b"UTF-8" in err

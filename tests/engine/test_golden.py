@@ -16,7 +16,7 @@ from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import UNION_ROOT as UNION
 from builders.specs import spec
 from udocker.engine import table
-from udocker.errors import UnsupportedFeature
+from udocker.errors import EngineUnavailable, UnsupportedFeature
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
@@ -28,6 +28,7 @@ from udocker.model.run import (
     Mount,
     Preload,
     Root,
+    Tracer,
     User,
     WriteFile,
 )
@@ -92,9 +93,11 @@ SCRIPT = spec(
     preload=Preload("/lib/ld.so", "/bin/sh", "/bin/sh", ("-e", "/bin/prog"), ("/lib",), False),
     env=(("LD_PRELOAD", "/lib/a.so b.so"), ("LD_LIBRARY_PATH", "/own:relative:/proc")),
 )
+# For modes with PRoot inside: one that needs nothing but itself.
+STATIC = spec(tracer=Tracer("proot", files=(("proot", "/opt/proot"),)))
 # A name of bytes that are not UTF-8, and a mode that cannot pass it on.
 BYTES = spec(argv=("/bin/\udcff", "\udcfe"), mounts=(Mount("/\udcfd", "/\udcfc"),))
-UTF8_ONLY = ("R1",)
+UTF8_ONLY = ("R1", "R2", "R3")
 HOSTS: dict[str, Host] = {
     "host-root": replace(HOST, uid=0, gid=0),
     "crun": replace(HOST, programs=ALL_PROGRAMS[1:]),
@@ -113,6 +116,8 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
         if mode.preloads:
             found[f"{mode.name}-script"] = (mode.name, SCRIPT, HOST)
+        if mode.nests:
+            found[f"{mode.name}-static"] = (mode.name, STATIC, HOST)
         for case, other in HOSTS.items():
             found[f"{mode.name}-{case}"] = (mode.name, spec(), other)
     return found
@@ -178,7 +183,7 @@ def test_planning_changes_nothing_and_is_repeatable(mode: str) -> None:
 @pytest.mark.parametrize("name", ["argv", "mounts"])
 def test_bytes_are_refused_where_they_would_be_changed(mode: str, name: str) -> None:
     run = spec(**{name: getattr(BYTES, name)})
-    with pytest.raises(UnsupportedFeature, match="mode R1 passes on UTF-8 only"):
+    with pytest.raises(UnsupportedFeature, match=f"mode {mode} passes on UTF-8 only"):
         table.find(mode).engine.launch(run, HOST, mode)
 
 
@@ -215,6 +220,12 @@ def test_more_volumes_than_libfakechroot_has_room_for() -> None:
     assert table.find("F1").engine.launch(spec(mounts=mounts[:95]), HOST, "F1").argv
     with pytest.raises(UnsupportedFeature, match="96 volumes: libfakechroot has room for 95"):
         table.find("F1").engine.launch(spec(mounts=mounts), HOST, "F1")
+
+
+@pytest.mark.parametrize("mode", ["R2", "R3"])
+def test_without_a_proot_for_the_inside(mode: str) -> None:
+    with pytest.raises(EngineUnavailable, match="there is no PRoot for the inside"):
+        table.find(mode).engine.launch(spec(tracer=None), HOST, mode)
 
 
 @pytest.mark.parametrize("mode", ["F2", "F3"])

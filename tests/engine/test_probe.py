@@ -46,6 +46,13 @@ RUNC, CRUN, PROOT, LIBRARY = ((entry,) for entry in ALL_PROGRAMS)
         ("R1", {"programs": CRUN, "cgroup": "v1"}, ""),
         ("R1", {"apparmor_restricts_userns": True}, ""),  # it has profiles for both
         ("P1", {"programs": RUNC + CRUN}, NO_PROOT),
+        ("R2", {"programs": RUNC}, NO_PROOT),
+        ("R2", {"programs": PROOT}, NO_RUNTIME),
+        ("R2", {"max_user_namespaces": 0}, RUNTIME_OFF),
+        ("R2", {"seccomp": False}, NO_SECCOMP),
+        ("R3", {"seccomp": False}, ""),
+        ("R3", {"ptrace_scope": 3}, NO_PTRACE),
+        ("R3", {"programs": RUNC + PROOT}, ""),
         ("F1", {"programs": RUNC}, NO_LIBRARY),
         ("F1", {"programs": LIBRARY, "seccomp": False, "ptrace_scope": 3}, ""),
         (

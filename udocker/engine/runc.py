@@ -78,7 +78,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """The runtime runs a bundle that is made for this run and removed after it."""
     runtime = host.program("runc") or host.program("crun") or "runc"
     bundle = f"{spec.directory}/runs/{spec.token}"
-    config = _encoded(_config(spec, host))
+    config = _encoded(_config(spec, host), mode)
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
@@ -106,13 +106,13 @@ def _end(command: tuple[str, ...], spec: RunSpec, pid_file: str) -> tuple[RunPro
     return (RunProgram((*command, "delete", "--force", spec.token)),) if pid_file else ()
 
 
-def _encoded(config: dict[str, Any]) -> bytes:
+def _encoded(config: dict[str, Any], mode: str) -> bytes:
     try:
         return json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         # JSON has no other text, and runc would change the bytes without a word.
         raise UnsupportedFeature(
-            "mode R1 passes on UTF-8 only, and a word, variable or path of this run is not",
+            f"mode {mode} passes on UTF-8 only, and a word, variable or path of this run is not",
             hint="--execmode=auto or another mode",
         ) from error
 

@@ -121,6 +121,15 @@ class Preload:
 
 
 @value
+class Tracer:
+    """PRoot as it is brought into a container: the host files, by the names that they get."""
+
+    program: str
+    loader: str = ""  # of a program that is not static
+    files: tuple[tuple[str, str], ...] = ()
+
+
+@value
 class RunSpec:
     """A run with every question answered. Engines read nothing else."""
 
@@ -141,6 +150,7 @@ class RunSpec:
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
     preload: Preload = Preload()
+    tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 

@@ -174,6 +174,10 @@ def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
             copy_container(container, session.store.temporary)
             container = replace(container, form=PLAIN)
         spec = make_spec(session, RunRequest(target=NAME), container, mode.name)
+        if mode.nests:
+            from udocker.ops.tracer import tracer
+
+            spec = replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
         launch = mode.engine.launch(spec, session.host, mode.name)
         return capture(launch, _PATIENCE)
 

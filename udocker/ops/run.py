@@ -126,6 +126,10 @@ def _prepare(
     if mode.preloads:
         spec = replace(spec, preload=_preload(session, spec, container))
         spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
+    if mode.nests:
+        from udocker.ops.tracer import tracer
+
+        spec = replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
     if mode.owners and not dry:
         from udocker.ops import owners
 
