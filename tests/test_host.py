@@ -109,10 +109,28 @@ def test_the_current_directory_is_never_asked(programs: Path) -> None:
 
 def test_a_program_of_the_users_choice_goes_before_the_path(programs: Path) -> None:
     install(programs, "proot", "runc", "crun")
-    found = host.probe({"PATH": str(programs)}, proot="/own/proot-5", runc="/own/runc-1.2")
+    chosen = {"proot": "/own/proot-5", "libfakechroot": "/nowhere/x.so"}
+    found = host.probe({"PATH": str(programs)}, chosen, runc="/own/runc-1.2")
     assert found.programs == (("runc", "/own/runc-1.2"), ("proot", "/own/proot-5"))
-    found = host.probe({"PATH": str(programs)}, runc="/own/crun-static")
-    assert found.programs == (("crun", "/own/crun-static"), ("proot", f"{programs}/proot"))
+    chosen = {"libfakechroot": str(programs / "crun")}
+    found = host.probe({"PATH": str(programs)}, chosen, runc="/own/crun-static")
+    assert found.programs == (
+        ("crun", "/own/crun-static"),
+        ("proot", f"{programs}/proot"),
+        ("libfakechroot", f"{programs}/crun"),
+    )
+
+
+def test_libfakechroot_is_found_where_distributions_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / f"{os.uname().machine}-linux-gnu", tmp_path / "lib64"]
+    monkeypatch.setattr(host, "_LIBRARIES", (f"{tmp_path}/{{}}-linux-gnu", str(folders[1])))
+    assert host.probe({}).program("libfakechroot") is None
+    for place in (folders[1], folders[1] / "fakechroot", folders[0] / "fakechroot"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "libfakechroot.so").touch()
+        assert host.probe({}).program("libfakechroot") == f"{place}/libfakechroot.so"
 
 
 def test_a_user_without_an_account(tmp_path: Path) -> None:

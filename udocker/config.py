@@ -209,6 +209,10 @@ SETTINGS = (
         "the runc or crun program; empty: found in PATH",
     ),
     Setting(
+        "fakechroot", ("fakechroot_so",), ("UDOCKER_FAKECHROOT_SO",), _program,
+        "libfakechroot.so for mode F1; empty: found in the usual directories",
+    ),
+    Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
         "beyond this a pull removes images, the longest unused first, that no container needs; "
         "20G is 20 GiB, 0 no limit",
@@ -236,7 +240,7 @@ _KEYS_OF_1_3 = """
     homedir bindir libdir docdir reposdir layersdir containersdir tarball tarball_release
     installinfo installretry autoinstall config keystore tmpdir cmd root_path user_path
     sysdirs_list dri_list mountpoint_prefixes default_execution_modes proot_noseccomp
-    proot_killonexit proot_link2symlink ld_so_cache fakechroot_so fakechroot_expand_symlinks
+    proot_killonexit proot_link2symlink ld_so_cache fakechroot_expand_symlinks
     fakechroot_cmd_subst libc_search fakechroot_libc lib_dirs_list_nvidia lib_dirs_list_essential
     lib_dirs_list_append access_files use_patchelf_executable use_singularity_executable
     use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 _PROGRAMS = ("runc", "crun", "proot")
 # Where administrators put programs that ordinary users may run though it is not in their PATH.
 _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+# Where distributions put libraries, and libfakechroot in a directory of its own.
+_LIBRARIES = ("/usr/lib/{}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 
 
-def probe(environ: Mapping[str, str], proot: str = "", runc: str = "") -> Host:
-    """Gather the facts; ``proot`` and ``runc`` are programs the user chose, else PATH is asked."""
+def probe(
+    environ: Mapping[str, str], chosen: Mapping[str, str] | None = None, runc: str = ""
+) -> Host:
+    """Gather the facts. ``chosen``, and ``runc`` (or crun), are what the user named, else the
+    usual places are asked."""
     system = os.uname()
     uid = os.getuid()
     username, home = _account(uid, environ)
@@ -40,8 +45,32 @@ def probe(environ: Mapping[str, str], proot: str = "", runc: str = "") -> Host:
         cgroup=_cgroup(),
         shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
         inprocess=_inprocess(),
-        programs=_programs(environ.get("PATH", os.defpath), proot, runc),
+        programs=_programs(environ.get("PATH", os.defpath), dict(chosen or {}), runc)
+        + _fakechroot(system.machine, dict(chosen or {}).get("libfakechroot", "")),
     )
+
+
+def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
+    """Name and path of each library that ``loader`` would load for ``program``: ld.so(8), --list.
+
+    None: it does not find them all, or cannot tell.
+    """
+    import subprocess
+
+    words = [loader, "--list", program]
+    try:
+        done = subprocess.run(words, env={}, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = []
+    for line in os.fsdecode(done.stdout).splitlines():
+        name, arrow, place = line.strip().partition(" => ")
+        place = place.rpartition(" (")[0] or place
+        if arrow and not place.startswith("/"):
+            return None
+        if arrow and os.path.realpath(place) != os.path.realpath(loader):
+            found.append((os.path.basename(name), place))
+    return tuple(found) if done.returncode == 0 else None
 
 
 def _confinement() -> str:
@@ -108,8 +137,16 @@ def _cgroup() -> str:
         return "none"
 
 
-def _programs(path: str, proot: str, runc: str) -> tuple[tuple[str, str], ...]:
-    chosen = {"proot": proot}
+def _fakechroot(machine: str, chosen: str) -> tuple[tuple[str, str], ...]:
+    folders = [folder.format(machine) for folder in _LIBRARIES]
+    places = [f"{f}{name}/libfakechroot.so" for f in folders for name in ("/fakechroot", "")]
+    for place in [chosen] if chosen else places:
+        if os.path.isfile(place):
+            return (("libfakechroot", place),)
+    return ()
+
+
+def _programs(path: str, chosen: dict[str, str], runc: str) -> tuple[tuple[str, str], ...]:
     if runc:
         # The user's choice is called what it is, so that each engine knows its quirks.
         name = "crun" if os.path.basename(runc).startswith("crun") else "runc"

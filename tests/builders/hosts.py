@@ -35,6 +35,7 @@ ALL_PROGRAMS = (
     ("runc", "/usr/bin/runc"),
     ("crun", "/usr/bin/crun"),
     ("proot", "/usr/bin/proot"),
+    ("libfakechroot", "/usr/lib/libfakechroot.so"),
 )
 
 

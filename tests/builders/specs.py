@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
-from udocker.model.run import Root, RunSpec, User
+from udocker.model.run import Preload, Root, RunSpec, Tracer, User
 from udocker.model.value import replace
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ SPEC = RunSpec(
     hostname=None,
     tty=False,
     features=frozenset(),
+    preload=Preload("/lib/ld.so", "/bin/prog", "prog", directories=("/lib", "/opt/lib")),
+    tracer=Tracer(
+        "proot",
+        "loader",
+        (("proot", "/usr/bin/proot"), ("loader", "/lib/ld.so"), ("libx.so.2", "/lib/libx.so.2.1")),
+    ),
 )
 
 

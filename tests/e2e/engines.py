@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.conftest import Result, command, run, where_udocker_is
-from udocker.engine import ptrace, table
+from udocker.engine import nested, ptrace, runc, table
 from udocker.model.run import UNION_ROOT
 
 if TYPE_CHECKING:
@@ -124,7 +124,17 @@ class Inside:
 
     def signaled(self, number: int) -> int:
         """The exit code when a signal ended the command that udocker had not passed on."""
-        return _TRACER_SAYS_SIGNALED if self.engine is ptrace else 128 + number
+        return _TRACER_SAYS_SIGNALED if self.is_traced else 128 + number
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether PRoot stands between, whose statuses are its own."""
+        return self.engine in (ptrace, nested)
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether a runtime is given a configuration, which is JSON."""
+        return self.engine in (runc, nested)
 
 
 @pytest.fixture(scope="session")
@@ -146,14 +156,21 @@ def need(refusals: dict[str, str], *modes: str) -> None:
             pytest.skip(f"host: mode {mode}: {refusals[mode]}")
 
 
-@pytest.fixture(params=table.names())
+@pytest.fixture(params=[mode.name for mode in table.MODES if not mode.preloads])
 def inside(request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str]) -> Inside:
-    """Once for every mode of the table, skipped where the host cannot."""
+    """Once for every mode that runs static programs too, skipped where the host cannot."""
+    need(refusals, request.param)
+    return Inside(shared, request.param)
+
+
+@pytest.fixture(params=table.names())
+def over_debian(request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str]) -> Inside:
+    """Once for every mode of the table: for images of dynamic programs."""
     need(refusals, request.param)
     return Inside(shared, request.param)
 
 
 @pytest.fixture
 def works(refusals: dict[str, str]) -> tuple[str, ...]:
-    """The modes that work on this host, the best first."""
-    return tuple(mode for mode in table.names() if not refusals[mode])
+    """The modes that run any image on this host, the best first."""
+    return tuple(m.name for m in table.MODES if not m.preloads and not refusals[m.name])

@@ -13,7 +13,6 @@ import pytest
 from e2e.checks import busybox_layer, is_told
 from e2e.engines import PATIENCE, SCI, Inside, Shared
 from fakes.registry import FakeRegistry, make_image, make_layer, program
-from udocker.engine import runc
 from udocker.model.run import HOSTNAME, USER
 
 if TYPE_CHECKING:
@@ -67,19 +66,19 @@ for name, words in calls.items():
 @pytest.mark.parametrize(
     ("image", "codename"), [("debian:12", "bookworm"), ("debian:13", "trixie")]
 )
-def test_debian_tells_its_release(inside: Inside, image: str, codename: str) -> None:
-    shown = inside.large(image, "cat", "/etc/os-release").out
+def test_debian_tells_its_release(over_debian: Inside, image: str, codename: str) -> None:
+    shown = over_debian.large(image, "cat", "/etc/os-release").out
     assert f"VERSION_CODENAME={codename}\n" in shown
 
 
-def test_numpy_computes(inside: Inside) -> None:
-    shown = inside.large(SCI, "python3", "-c", _NUMPY).out.split()
+def test_numpy_computes(over_debian: Inside) -> None:
+    shown = over_debian.large(SCI, "python3", "-c", _NUMPY).out.split()
     assert shown == ["-49.0", "/usr/lib/python3/dist-packages/numpy/__init__.py"]
 
 
-def test_a_c_program_is_compiled_and_runs(inside: Inside) -> None:
+def test_a_c_program_is_compiled_and_runs(over_debian: Inside) -> None:
     build = "cd /tmp && cat >a.c && gcc -O1 -Wall -o a a.c -lm && ./a answer"
-    result = inside.large(SCI, "sh", "-c", build, input=_C, check=False)
+    result = over_debian.large(SCI, "sh", "-c", build, input=_C, check=False)
     assert (result.code, result.out) == (42, "answer 42\n"), result
 
 
@@ -101,7 +100,7 @@ def test_static_busybox_runs(inside: Inside) -> None:
 
 @pytest.mark.parametrize("image", ["debian:12", "debian:13"])
 def test_every_lookup_finds_the_container_s_file_and_not_the_host_s(
-    inside: Inside, image: str
+    over_debian: Inside, image: str
 ) -> None:
     script = """
         mkdir -p /opt/only-here/deep && echo text >/opt/only-here/deep/file
@@ -109,7 +108,7 @@ def test_every_lookup_finds_the_container_s_file_and_not_the_host_s(
         rm -rf /opt/copy && cp -r /opt/only-here /opt/copy && cat /opt/copy/deep/file
         mv /opt/copy /opt/moved && test -r /opt/moved/deep/file && rm -r /opt/moved && ls /opt
     """
-    shown = inside.large(image, "sh", "-ec", script).out
+    shown = over_debian.large(image, "sh", "-ec", script).out
     assert shown.split("\n")[:3] == ["file", "/opt/only-here/deep/file 5", "text"]
     assert "moved" not in shown
 
@@ -410,7 +409,7 @@ def test_bytes_arrive_as_typed(inside: Inside, shared: Shared) -> None:
     before = [*inside.words("sh", "-c", 'printf "[%s]" "$@"', "sh")]
     with shared.start([*before, *words]) as child:
         out, err = child.communicate(timeout=PATIENCE)
-    if inside.engine is runc:
+    if inside.is_bundled:
         # Its configuration is JSON, which has no such bytes: refused, and not changed.
         assert (child.returncode, out) == (125, b"")
         assert b"UTF-8" in err

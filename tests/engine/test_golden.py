@@ -16,15 +16,19 @@ from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import UNION_ROOT as UNION
 from builders.specs import spec
 from udocker.engine import table
-from udocker.errors import UnsupportedFeature
+from udocker.errors import EngineUnavailable, UnsupportedFeature
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
     GuestFile,
     Mount,
+    Preload,
+    Root,
+    Tracer,
     User,
     WriteFile,
 )
@@ -46,16 +50,20 @@ VOLUMES = (Mount("/data", "/mnt/data"), Mount("/data/in", "/mnt/data/in"))
 CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
     "plain-root": (spec(), frozenset()),
     "union-root": (spec(root=UNION), frozenset((UNION_ROOT,))),
-    "volumes": (spec(mounts=VOLUMES, cwd="/mnt/data/job"), frozenset()),
+    "volumes": (spec(mounts=VOLUMES, cwd="/mnt/data/job"), frozenset((MOVED_MOUNTS,))),
     "read-only-volume": (
         spec(mounts=(Mount("/data", "/mnt/data", True), *VOLUMES[1:])),
-        frozenset((READ_ONLY_MOUNTS,)),
+        frozenset((READ_ONLY_MOUNTS, MOVED_MOUNTS)),
     ),
     "file-volume": (
         spec(mounts=(Mount("/data/file", "/etc/file", is_dir=False),)),
-        frozenset((FILE_MOUNTS,)),
+        frozenset((FILE_MOUNTS, MOVED_MOUNTS)),
     ),
     "optional-volume": (spec(mounts=(Mount("/data", "/data", required=False),)), frozenset()),
+    "same-place": (
+        spec(mounts=(Mount("/data", "/data"), Mount("/data/x", "/data/x", is_dir=False))),
+        frozenset((FILE_MOUNTS,)),
+    ),
     "user": (spec(user=ANN), frozenset((USER,))),
     "owners": (spec(owners="/store/owners", image_owners="/store/trees/t/owners"), frozenset()),
     "apt": (spec(has_apt=True), frozenset()),
@@ -78,12 +86,19 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
             cwd="/odd cwd",
             mounts=(Mount("/odd, source", "/odd target ü"),),
         ),
-        frozenset(),
+        frozenset((MOVED_MOUNTS,)),
     ),
 }
+# For modes that preload: a script, an older loader, and an image that preloads as well.
+SCRIPT = spec(
+    preload=Preload("/lib/ld.so", "/bin/sh", "/bin/sh", ("-e", "/bin/prog"), ("/lib",), False),
+    env=(("LD_PRELOAD", "/lib/a.so b.so"), ("LD_LIBRARY_PATH", "/own:relative:/proc")),
+)
+# For modes with PRoot inside: one that needs nothing but itself.
+STATIC = spec(tracer=Tracer("proot", files=(("proot", "/opt/proot"),)))
 # A name of bytes that are not UTF-8, and a mode that cannot pass it on.
 BYTES = spec(argv=("/bin/\udcff", "\udcfe"), mounts=(Mount("/\udcfd", "/\udcfc"),))
-UTF8_ONLY = ("R1",)
+UTF8_ONLY = ("R1", "R2", "R3")
 HOSTS: dict[str, Host] = {
     "host-root": replace(HOST, uid=0, gid=0),
     "crun": replace(HOST, programs=ALL_PROGRAMS[1:]),
@@ -100,6 +115,10 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
                 found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
         if mode.name not in UTF8_ONLY:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
+        if mode.preloads:
+            found[f"{mode.name}-script"] = (mode.name, SCRIPT, HOST)
+        if mode.nests:
+            found[f"{mode.name}-static"] = (mode.name, STATIC, HOST)
         for case, other in HOSTS.items():
             found[f"{mode.name}-{case}"] = (mode.name, spec(), other)
     return found
@@ -165,7 +184,7 @@ def test_planning_changes_nothing_and_is_repeatable(mode: str) -> None:
 @pytest.mark.parametrize("name", ["argv", "mounts"])
 def test_bytes_are_refused_where_they_would_be_changed(mode: str, name: str) -> None:
     run = spec(**{name: getattr(BYTES, name)})
-    with pytest.raises(UnsupportedFeature, match="mode R1 passes on UTF-8 only"):
+    with pytest.raises(UnsupportedFeature, match=f"mode {mode} passes on UTF-8 only"):
         table.find(mode).engine.launch(run, HOST, mode)
 
 
@@ -184,6 +203,32 @@ def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any
         table.find(mode).engine.launch(spec(**changes), HOST, mode)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mounts": (Mount("/a:b", "/a:b"),)},
+        {"mounts": (Mount("/a;b", "/a;b"),)},
+        {"root": Root("/st:ore/c/ROOT")},
+    ],
+)
+def test_libfakechroot_takes_no_path_with_a_colon(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedFeature, match="no path with a colon or semicolon: /"):
+        table.find("F1").engine.launch(spec(**changes), HOST, "F1")
+
+
+def test_more_volumes_than_libfakechroot_has_room_for() -> None:
+    mounts = tuple(Mount(f"/mnt/{number}", f"/mnt/{number}") for number in range(96))
+    assert table.find("F1").engine.launch(spec(mounts=mounts[:95]), HOST, "F1").argv
+    with pytest.raises(UnsupportedFeature, match="96 volumes: libfakechroot has room for 95"):
+        table.find("F1").engine.launch(spec(mounts=mounts), HOST, "F1")
+
+
+@pytest.mark.parametrize("mode", ["R2", "R3"])
+def test_without_a_proot_for_the_inside(mode: str) -> None:
+    with pytest.raises(EngineUnavailable, match="there is no PRoot for the inside"):
+        table.find(mode).engine.launch(spec(tracer=None), HOST, mode)
+
+
 @pytest.mark.parametrize("mode", ["F2", "F3"])
 def test_more_volumes_than_the_in_process_engine_has_room_for(mode: str) -> None:
     mounts = tuple(Mount("/data", f"/mnt/{number}") for number in range(254))
@@ -196,6 +241,8 @@ def test_two_files_of_one_content_have_two_places() -> None:
     """Their modes may differ."""
     files = (GuestFile("/etc/a", b"x"), GuestFile("/etc/b", b"x", 0o600), GuestFile("/etc/a", b"y"))
     for mode in table.names():
+        if mode == "F1":  # it shows the host's own
+            continue
         launch = table.find(mode).engine.launch(spec(files=files), HOST, mode)
         places = [step.path for step in launch.steps if isinstance(step, WriteFile)]
         assert len(set(places)) == len(places) >= 3

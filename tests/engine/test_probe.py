@@ -23,7 +23,8 @@ HYBRID = "crun refuses a host with both versions of cgroups (hybrid mode)"
 NO_PROOT = "the proot program is not in PATH"
 NO_PTRACE = "ptrace is switched off here (kernel.yama.ptrace_scope is 3)"
 NO_SECCOMP = "this kernel has no seccomp filters"
-RUNC, CRUN, PROOT = ((entry,) for entry in ALL_PROGRAMS)
+NO_LIBRARY = "libfakechroot.so is not in the usual directories of libraries"
+RUNC, CRUN, PROOT, LIBRARY = ((entry,) for entry in ALL_PROGRAMS)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,20 @@ RUNC, CRUN, PROOT = ((entry,) for entry in ALL_PROGRAMS)
         ("R1", {"programs": CRUN, "cgroup": "v1"}, ""),
         ("R1", {"apparmor_restricts_userns": True}, ""),  # it has profiles for both
         ("P1", {"programs": RUNC + CRUN}, NO_PROOT),
+        ("R2", {"programs": RUNC}, NO_PROOT),
+        ("R2", {"programs": PROOT}, NO_RUNTIME),
+        ("R2", {"max_user_namespaces": 0}, RUNTIME_OFF),
+        ("R2", {"seccomp": False}, NO_SECCOMP),
+        ("R3", {"seccomp": False}, ""),
+        ("R3", {"ptrace_scope": 3}, NO_PTRACE),
+        ("R3", {"programs": RUNC + PROOT}, ""),
+        ("F1", {"programs": RUNC}, NO_LIBRARY),
+        ("F1", {"programs": LIBRARY, "seccomp": False, "ptrace_scope": 3}, ""),
+        (
+            "F1",
+            {"programs": (("libfakechroot", "/a b.so"),)},
+            "a library with a blank or colon in its path cannot be preloaded: /a b.so",
+        ),
         ("P2", {"programs": ()}, NO_PROOT),
         ("P1", {"ptrace_scope": 2}, ""),
         ("P1", {"ptrace_scope": 3}, NO_PTRACE),

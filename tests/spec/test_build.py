@@ -13,6 +13,7 @@ from udocker.errors import UdockerError, UsageError
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     USER,
     GuestFile,
@@ -224,10 +225,12 @@ def test_volumes_become_mounts(tmp_path: Path) -> None:
         Mount(source, "/data", True, True),
         Mount(f"{source}/file", "/data/file", False, False),
     )
-    assert spec.features == frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS))
-    assert built(volumes=volumes[:1]).features == frozenset((FILE_MOUNTS,))
-    assert built(volumes=volumes[1:]).features == frozenset((READ_ONLY_MOUNTS,))
-    assert built(volumes=(Volume(source, "/d"),)).features == frozenset()
+    assert spec.features == frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
+    assert built(volumes=volumes[:1]).features == frozenset((FILE_MOUNTS, MOVED_MOUNTS))
+    assert built(volumes=volumes[1:]).features == frozenset((READ_ONLY_MOUNTS, MOVED_MOUNTS))
+    same = (Volume(source, source),)
+    assert built(volumes=same).features == frozenset()
+    assert built(volumes=(Volume(source, "/d"),)).features == frozenset((MOVED_MOUNTS,))
 
 
 def test_home(tmp_path: Path) -> None:

@@ -40,9 +40,11 @@ def _try(context: Context, parsed: Parsed) -> int:
 
     ran = 0
     for row in try_modes(context.session):
-        verdict = f"ran: {row.output}" if row.ok else f"no: {row.reason}"
-        context.print(f"{row.name}  {verdict}")
-        ran += row.ok
+        verdict = (
+            f"ran: {row.output}" if row.output else "no: not tried, since its program is static"
+        )
+        context.print(f"{row.name}  {verdict if row.ok else f'no: {row.reason}'}")
+        ran += row.ok and row.output != ""
     return 0 if ran else 125
 
 

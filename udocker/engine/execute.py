@@ -14,7 +14,7 @@ import os
 
 from udocker.engine.steps import Steps
 from udocker.errors import CommandNotFound, EngineError, NotExecutable, UdockerError
-from udocker.model.run import RemoveTree
+from udocker.model.run import RelativeLinks, RemoveTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ def undo(launch: Launch) -> None:
         with contextlib.suppress(OSError):
             if isinstance(step, RemoveTree):
                 files.remove_tree(step.path)
+            elif isinstance(step, RelativeLinks):
+                from udocker.engine.links import make_relative
+
+                make_relative(step.root, step.outside)
             else:
                 _run_quietly(step.argv, dict(launch.env))
 

@@ -16,6 +16,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
     FOREIGN_TREE,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("F2", "F3", "F4")
-FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, FOREIGN_TREE))
+FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, FOREIGN_TREE, MOVED_MOUNTS))
 _MOST_GROUPS = 64  # of guest.h
 _MOST_MOUNTS = 256
 _SYSTEM = ("/dev", "/proc", "/sys")

@@ -14,6 +14,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("N1",)
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT))
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, MOVED_MOUNTS))
 
 # Kernel files that obey whoever is root on the host, capabilities or not (proc(5)).
 _GUARDED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")

@@ -9,7 +9,15 @@ from __future__ import annotations
 from udocker.engine.base import guest_file, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
-from udocker.model.run import FILE_MOUNTS, USER, Launch, MakeDirectory, RefuseCalls, WriteFile
+from udocker.model.run import (
+    FILE_MOUNTS,
+    MOVED_MOUNTS,
+    USER,
+    Launch,
+    MakeDirectory,
+    RefuseCalls,
+    WriteFile,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("P1", "P2")
-FEATURES = frozenset((FILE_MOUNTS, USER))
+FEATURES = frozenset((FILE_MOUNTS, USER, MOVED_MOUNTS))
 _SYSTEM = ("/dev", "/proc", "/sys")
 _NOBODY_TRACES = 3  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
 

@@ -14,6 +14,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     Launch,
     RemoveTree,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MODES = ("R1",)
 # No other user than root: of the one id that an ordinary user can map, runc makes root's.
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS))
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
 
 # Docker's default set: what root in a container may do to what belongs to the user.
 _CAPABILITIES = [
@@ -79,7 +80,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     spec = fakeroot.prepared(spec)
     runtime = host.program("runc") or host.program("crun") or "runc"
     bundle = f"{spec.directory}/runs/{spec.token}"
-    config = _encoded(_config(spec, host))
+    config = _encoded(_config(spec, host), mode)
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
@@ -110,13 +111,13 @@ def _end(command: tuple[str, ...], spec: RunSpec, pid_file: str) -> tuple[RunPro
     return (RunProgram((*command, "delete", "--force", spec.token)),) if pid_file else ()
 
 
-def _encoded(config: dict[str, Any]) -> bytes:
+def _encoded(config: dict[str, Any], mode: str) -> bytes:
     try:
         return json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         # JSON has no other text, and runc would change the bytes without a word.
         raise UnsupportedFeature(
-            "mode R1 passes on UTF-8 only, and a word, variable or path of this run is not",
+            f"mode {mode} passes on UTF-8 only, and a word, variable or path of this run is not",
             hint="--execmode=auto or another mode",
         ) from error
 

@@ -21,6 +21,7 @@ from udocker.model.run import (
     MakeFile,
     MountUnion,
     RefuseCalls,
+    RelativeLinks,
     RemoveTree,
     SetHostname,
     ShareUnion,
@@ -73,6 +74,7 @@ class Steps:
             SetHostname: self._set_hostname,
             RefuseCalls: self._refuse_calls,
             FeignIds: self._feign_ids,
+            RelativeLinks: _make_relative,
             WriteFile: self._write_file,
         }
 
@@ -337,6 +339,12 @@ def _take_from_inprocess(work: str) -> None:
     union.forget(work)
 
 
+def _make_relative(step: RelativeLinks) -> None:
+    from udocker.engine.links import make_relative
+
+    make_relative(step.root, step.outside)
+
+
 def describe(step: Step) -> str:
     """The step in words, as an order: for ``--dry-run`` and for errors."""
     if isinstance(step, Unshare):
@@ -362,13 +370,17 @@ def describe(step: Step) -> str:
         text = "refuse the system calls that no tracer knows, such as statx(2)"
     elif isinstance(step, FeignIds):
         text = f"feign success where ids other than {step.uid}:{step.gid}, or devices, are wanted"
+    elif isinstance(step, RelativeLinks):
+        text = f"make absolute links below {step.root} relative"
     else:
         text = f"write {step.path} ({len(step.content)} bytes)"
     return text
 
 
-def describe_undo(step: RemoveTree | RunProgram) -> str:
+def describe_undo(step: RemoveTree | RunProgram | RelativeLinks) -> str:
     """As ``describe``."""
+    if isinstance(step, RelativeLinks):
+        return describe(step)
     return f"remove {step.path}" if isinstance(step, RemoveTree) else f"run {' '.join(step.argv)}"
 
 

@@ -52,7 +52,8 @@ def supervise(
 
     Returns the command's exit code. With ``to_grandchild`` the child is a go-between that heeds
     no signals itself (a tracer): they go to its first child, the command. With ``pid_file`` the
-    child starts the command, writes its process id there and ends; 125 if it fails.
+    child starts the command (or that go-between), writes its process id there and ends; 125 if it
+    fails.
     """
     front = os.getpid()  # asked before the fork: it may be killed at any moment
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
@@ -96,7 +97,7 @@ def _keep(
             lib.udocker_set_parent_death_signal(signal.SIGKILL)
             _leave(begin)
         if pid_file:
-            code = _follow_started(child, pid_file, front)
+            code = _follow_started(child, pid_file, front, to_grandchild)
         else:
             code = _follow(child, lambda: _target(child, to_grandchild), front, to_grandchild)
         _end_all()
@@ -105,7 +106,7 @@ def _keep(
         clean()
 
 
-def _follow_started(starter: int, pid_file: str, front: int) -> int:
+def _follow_started(starter: int, pid_file: str, front: int, is_tracer: bool) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
     ended: dict[int, int] = {}
     asked: list[int] = []
@@ -125,9 +126,13 @@ def _follow_started(starter: int, pid_file: str, front: int) -> int:
         command = int(stream.read())
     if command in ended:
         return exit_code(ended[command])
+    sent = 0
     for number in asked:
-        _send(command, number)
-    return _follow(command, lambda: command, front, is_apart=True)
+        sent = number if number not in _HARMLESS else sent
+        _send(_target(command, is_tracer), number)
+    return _follow(
+        command, lambda: _target(command, is_tracer), front, is_tracer, is_apart=True, sent=sent
+    )
 
 
 def _follow(
@@ -135,13 +140,15 @@ def _follow(
     target: Callable[[], int],
     front: int = 0,
     is_tracer: bool = False,
+    *,
     is_apart: bool = False,
+    sent: int = 0,
 ) -> int:
     """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone.
 
     ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
+    ``sent``: the signal that was passed on last.
     """
-    sent = 0
     while True:
         for pid, status in _changed():
             if pid == child and not os.WIFSTOPPED(status):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.engine import inprocess, namespace, ptrace, runc
+from udocker.engine import fakechroot, inprocess, namespace, nested, ptrace, runc
 from udocker.errors import UsageError
 from udocker.model.value import value
 
@@ -22,6 +22,8 @@ class Mode:
     summary: str
     owners: bool = False  # shows owners that the host does not know
     patches: bool = False  # runs patched copies of libraries
+    nests: bool = False  # needs PRoot inside the container
+    preloads: bool = False  # runs dynamic programs only, which a library of the host's must fit
     is_automatic: bool = True  # ``auto`` may take it
 
 
@@ -37,8 +39,23 @@ MODES = (
     ),
     Mode("F2", inprocess, "seccomp traps in the process", owners=True, is_automatic=False),
     Mode("F4", inprocess, "the same as F3", owners=True, patches=True, is_automatic=False),
+    Mode(
+        "F1",
+        fakechroot,
+        "libfakechroot of the host, for dynamic programs of glibc; no other user than yourself",
+        preloads=True,
+        is_automatic=False,
+    ),
     Mode("P1", ptrace, "PRoot of the host, with seccomp"),
     Mode("P2", ptrace, "PRoot of the host, every system call traced"),
+    Mode("R2", nested, "R1 with PRoot of the host inside", nests=True, is_automatic=False),
+    Mode(
+        "R3",
+        nested,
+        "R1 with PRoot of the host inside, every system call traced",
+        nests=True,
+        is_automatic=False,
+    ),
 )
 
 

@@ -22,6 +22,7 @@ class Config:
     verbosity: int = 3  # 0 errors … 3 progress … 5 debug
     proot: str = ""
     runc: str = ""
+    fakechroot: str = ""
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image

@@ -39,7 +39,7 @@ class Host:
     cgroup: str  # v1, v2, hybrid or none
     shared: tuple[str, ...] = ()  # of /dev/shm and /dev/mqueue, those that are here
     inprocess: str = ""  # the in-process engine of this installation, if it has one
-    programs: tuple[tuple[str, str], ...] = ()  # name -> absolute path, of those found
+    programs: tuple[tuple[str, str], ...] = ()  # name -> absolute path; also libfakechroot
 
     def program(self, name: str) -> str | None:
         """The absolute path of ``runc``, ``crun``, ``proot``…, or None."""

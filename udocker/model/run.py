@@ -19,6 +19,7 @@ HOSTNAME = "hostname"
 READ_ONLY_MOUNTS = "read-only-mounts"
 FILE_MOUNTS = "file-mounts"
 USER = "user"
+MOVED_MOUNTS = "moved-mounts"
 UNION_ROOT = "union-root"  # runs a container without a directory of its own
 FOREIGN_TREE = "foreign-tree"  # also over an image's tree that belongs to another user
 FEATURE_TEXT = {
@@ -26,6 +27,7 @@ FEATURE_TEXT = {
     READ_ONLY_MOUNTS: "read-only volumes",
     FILE_MOUNTS: "single files as volumes",
     USER: "another user than root",
+    MOVED_MOUNTS: "volumes at other paths than on the host",
     UNION_ROOT: "shared image trees",
     FOREIGN_TREE: "image trees of other users",
 }
@@ -110,6 +112,27 @@ class Root:
 
 
 @value
+class Preload:
+    """How a command is started with a library before its C library. Paths are the guest's."""
+
+    loader: str = ""  # links followed, as all of them
+    program: str = ""
+    name: str = ""  # its argv[0]
+    words: tuple[str, ...] = ()  # before the command's arguments: those of a #! line
+    directories: tuple[str, ...] = ()  # of libraries
+    has_argv0: bool = True  # the loader has this option
+
+
+@value
+class Tracer:
+    """PRoot as it is brought into a container: the host files, by the names that they get."""
+
+    program: str
+    loader: str = ""  # of a program that is not static
+    files: tuple[tuple[str, str], ...] = ()
+
+
+@value
 class RunSpec:
     """A run with every question answered. Engines read nothing else."""
 
@@ -130,6 +153,8 @@ class RunSpec:
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
     has_apt: bool = False  # the container has APT_SETTINGS, as a directory of its own
+    preload: Preload = Preload()
+    tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
 
 
@@ -236,6 +261,14 @@ class FeignIds:
 
 
 @value
+class RelativeLinks:
+    """Links below ``root`` lead nowhere else, but for those into ``outside``. Also an undo step."""
+
+    root: str
+    outside: tuple[str, ...]
+
+
+@value
 class WriteFile:
     """A file on the host that the launch needs; its parents are made."""
 
@@ -270,6 +303,7 @@ if TYPE_CHECKING:
         SetHostname,
         RefuseCalls,
         FeignIds,
+        RelativeLinks,
         WriteFile,
     ]
 
@@ -288,6 +322,6 @@ class Launch:
     env: tuple[tuple[str, str], ...]
     cwd: str
     steps: tuple[Step, ...] = ()
-    undo: tuple[Union[RemoveTree, RunProgram], ...] = ()
+    undo: tuple[Union[RemoveTree, RunProgram, RelativeLinks], ...] = ()
     signals_to_child: bool = False  # argv is a go-between that does not pass them on
     pid_file: str = ""

@@ -115,6 +115,8 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
     support = mode.engine.probe(session.host, mode.name)
     if not support.ok:
         return Verdict(mode.name, support)
+    if mode.preloads:  # the embedded image is of static programs
+        return Verdict(mode.name, support)
     memory = f"{session.store.topdir}/cache/modes/{mode.name}.json"
     key = _key(session)
     if not fresh:
@@ -172,6 +174,10 @@ def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
             copy_container(container, session.store.temporary)
             container = replace(container, form=PLAIN)
         spec = make_spec(session, RunRequest(target=NAME), container, mode.name)
+        if mode.nests:
+            from udocker.ops.tracer import tracer
+
+            spec = replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
         launch = mode.engine.launch(spec, session.host, mode.name)
         return capture(launch, _PATIENCE)
 

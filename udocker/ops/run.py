@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from udocker.model.container import Container
     from udocker.model.oci import Platform
-    from udocker.model.run import Launch, Mount, RunRequest, RunSpec
+    from udocker.model.run import Launch, Mount, Preload, RunRequest, RunSpec
     from udocker.ops.session import Session
 
 # Digits of a container id: with fewer, image names such as "cafe" would mean containers.
@@ -110,6 +110,7 @@ def _prepare(
     if not verdict.union and not dry:
         from udocker.ops.create import private_copy
 
+        _fit_early(session, request, container, verdict.mode)
         container = private_copy(session, container, verdict.mode)
     spec = make_spec(session, request, container, verdict.mode)
     _check_mounts(spec, container)
@@ -122,6 +123,13 @@ def _prepare(
 
         places = layers(container)
         spec = replace(spec, copies=copies(session, View(places), places[-1], spec.program))
+    if mode.preloads:
+        spec = replace(spec, preload=_preload(session, spec, container))
+        spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
+    if mode.nests:
+        from udocker.ops.tracer import tracer
+
+        spec = replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
     if mode.owners and not dry:
         from udocker.ops import owners
 
@@ -131,6 +139,22 @@ def _prepare(
             image_owners=owners.of_image(container),
         )
     return mode.engine.launch(spec, session.host, mode.name)
+
+
+def _fit_early(session: Session, request: RunRequest, container: Container, mode: str) -> None:
+    """Nobody should wait for a copy to hear that the program does not fit the mode."""
+    if table.find(mode).preloads:
+        spec = make_spec(session, request, container, mode)
+        spec = _settled(spec, container, _check_command(session, spec, container))
+        _preload(session, spec, container)
+
+
+def _preload(session: Session, spec: RunSpec, container: Container) -> Preload:
+    from udocker.ops.preload import preload
+
+    library = session.host.program("libfakechroot") or ""
+    view = _view(container, spec.mounts)
+    return preload(spec, view, library, session.host.architecture)
 
 
 def is_foreign(container: Container) -> bool:

@@ -33,7 +33,9 @@ class Session:
         if self._host is None:
             from udocker import host
 
-            self._host = host.probe(self.environ, proot=self.config.proot, runc=self.config.runc)
+            settings = self.config
+            chosen = {"libfakechroot": settings.fakechroot, "proot": settings.proot}
+            self._host = host.probe(self.environ, chosen, runc=settings.runc)
         return self._host
 
     def warn_of(self, error: UdockerError) -> None:

@@ -8,6 +8,7 @@ from udocker.errors import UsageError
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     USER,
     GuestFile,
@@ -153,5 +154,6 @@ def _features(request: RunRequest, who: User, found: tuple[Mount, ...]) -> froze
         READ_ONLY_MOUNTS: any(mount.readonly for mount in found),
         FILE_MOUNTS: any(not mount.is_dir for mount in found),
         USER: who.uid != 0,
+        MOVED_MOUNTS: any(os.path.realpath(m.target) != m.source for m in found),
     }
     return frozenset(feature for feature, is_needed in needed.items() if is_needed)
