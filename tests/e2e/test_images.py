@@ -136,3 +136,16 @@ def test_the_platform_of_the_host_is_taken_unless_another_is_named(
     udocker("pull", "--platform", f"linux/{OTHER}", f"{registry}/multi", store=other)
     [listed] = json.loads(udocker("images", "--json", store=other).out)
     assert listed["platform"] == f"linux/{OTHER}"
+
+
+def test_doctor_says_what_an_image_needs(udocker: Udocker, registry: str) -> None:
+    udocker("pull", "-q", f"{registry}/debian:12")
+    assert "C library glibc 2.36" in udocker("doctor", f"{registry}/debian:12").out
+    other = f"{registry}/multi:latest"
+    udocker("pull", "-q", f"--platform=linux/{OTHER}", other)
+    result = udocker("doctor", "--json", other, check=False)
+    assert result.code == 125
+    assert json.loads(result.out)["needs"][0]["ok"] is False
+    result = udocker("doctor", "not/here", check=False)
+    assert (result.code, result.out) == (125, "")
+    assert "no such image: not/here" in result.err

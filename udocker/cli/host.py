@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 def _doctor(context: Context, parsed: Parsed) -> int:
     from udocker.ops.doctor import examine_host
 
-    findings = examine_host(context.session)
+    image = parsed.words[0] if parsed.words else ""
+    findings = examine_host(context.session, image)
+    code = 0 if findings.chosen and all(need.ok for need in findings.needs) else 125
     if parsed.flag("json"):
         context.print_json(findings.as_json())
-        return 0 if findings.chosen else 125
+        return code
     context.print(columns([("host:", text) for text in findings.host]))
     context.print(columns([("store:", text) for text in findings.store]))
     context.print()
@@ -32,7 +34,13 @@ def _doctor(context: Context, parsed: Parsed) -> int:
             context.print(f"        try: {row.hint}")
     context.print()
     context.print(f"auto runs {findings.chosen or 'nothing: no mode works here'}")
-    return 0 if findings.chosen else 125
+    if findings.needs:
+        context.print(f"\n{image} needs")
+    for need in findings.needs:
+        context.print(f"{'ok' if need.ok else 'no'}  {need.what}: {need.found}")
+        if need.hint:
+            context.print(f"        try: {need.hint}")
+    return code
 
 
 def _try(context: Context, parsed: Parsed) -> int:
@@ -79,8 +87,9 @@ def _help(context: Context, parsed: Parsed) -> int:
 
 
 _DOCTOR = Syntax(
-    usage="[OPTIONS]",
-    summary="Show what this host offers, and which modes work here or why not.",
+    usage="[OPTIONS] [IMAGE]",
+    summary="Show what this host offers, which modes work here or why not, and what IMAGE needs.",
+    at_most=1,
     options=(Option(("--json",), FLAG, "as JSON"),),
 )
 _TRY = Syntax("", "Run the image that comes with udocker in every mode of this host.")

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from udocker.ops.needs import Need
     from udocker.ops.session import Session
 
 # statfs(2) and <linux/magic.h>: f_type of filesystems one meets under a store.
@@ -41,6 +42,7 @@ class Findings:
     store: tuple[str, ...]
     modes: tuple[Row, ...]
     chosen: str
+    needs: tuple[Need, ...] = ()  # of the image that was asked about
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -57,6 +59,10 @@ class Findings:
                 for row in self.modes
             ],
             "chosen": self.chosen,
+            "needs": [
+                {"what": need.what, "found": need.found, "ok": need.ok, "hint": need.hint}
+                for need in self.needs
+            ],
         }
 
 
@@ -65,13 +71,24 @@ def examine_all(session: Session) -> list[Verdict]:
     return [examine(session, mode, fresh=True) for mode in table.MODES]
 
 
-def examine_host(session: Session) -> Findings:
-    """Facts, then a verdict on every mode. Raises UdockerError."""
+def examine_host(session: Session, image: str = "") -> Findings:
+    """Facts, then a verdict on every mode, and what ``image`` of the store needs.
+
+    Raises ImageNotFound, before anything is tried, or another UdockerError.
+    """
+    needs = _needs(session, image) if image else ()
     rows = tuple(_row(verdict) for verdict in examine_all(session))
     automatic = {mode.name for mode in table.automatic()}
     working = [row.name for row in rows if row.ok and row.name in automatic]
     store = (*_store(session), *_stores_of_others(session, rows))
-    return Findings(_host(session), store, rows, working[0] if working else "")
+    return Findings(_host(session), store, rows, working[0] if working else "", needs)
+
+
+def _needs(session: Session, image: str) -> tuple[Need, ...]:
+    from udocker.ops.images import get_image
+    from udocker.ops.needs import examine_image
+
+    return examine_image(session, get_image(session, image))
 
 
 def try_modes(session: Session) -> list[Row]:

@@ -41,7 +41,7 @@ def preload(spec: RunSpec, view: View, library: str, architecture: str) -> Prelo
         raise UnsupportedFeature(
             f"mode F1 takes programs of glibc, and {program} is one of musl", hint=_HINT
         )
-    directories = tuple(dict.fromkeys(_directories(view, architecture)))
+    directories = tuple(dict.fromkeys(library_directories(view, architecture)))
     version = _fitting(program, found, library, directories, view)
     return Preload(
         loader=view.resolve(found.interpreter),
@@ -100,7 +100,7 @@ def _text(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def _directories(view: View, architecture: str) -> Iterator[str]:
+def library_directories(view: View, architecture: str) -> Iterator[str]:
     """Guest directories in which ld.so(8) looks, links followed; those that are there."""
     triplet = _MULTIARCH.get(architecture, architecture)
     usual = [f"{top}/{name}" for name in (triplet, "") for top in ("/lib", "/usr/lib")]

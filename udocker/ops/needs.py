@@ -1,0 +1,159 @@
+"""What an image needs of the host, and whether this one has it."""
+
+from __future__ import annotations
+
+import os
+
+from udocker.engine import elf, notes
+from udocker.errors import UdockerError
+from udocker.model.oci import ImageConfig, Platform
+from udocker.model.value import value
+from udocker.ops.preload import library_directories
+from udocker.store.view import View
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from udocker.ops.session import Session
+    from udocker.store.images import ImageRecord
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CONTROL = "/dev/nvidiactl"
+_PROCESSORS = "/proc/cpuinfo"
+_LIBRARIES = ("libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1")
+_NO_GPU = ("", "void", "none")
+# x86-64 psABI, "Micro-architecture levels", by the names in /proc/cpuinfo.
+_LEVELS = (
+    "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
+    "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
+    "avx512f avx512bw avx512cd avx512dq avx512vl",
+)
+
+
+@value
+class Need:
+    """One need, and what this host has. ``hint``: what to try where that is not enough."""
+
+    what: str
+    found: str
+    ok: bool = True
+    hint: str = ""
+
+
+def examine_image(session: Session, record: ImageRecord) -> tuple[Need, ...]:
+    """Every need that is known of ``record``'s image. Raises StoreError, BadReplyError."""
+    config = ImageConfig.parse(session.store.blobs.read(record.config), record.reference)
+    view = View((session.store.trees.root(record.chain_id),))
+    platform = _platform(session, config.platform)
+    found = [platform]
+    if platform.ok:
+        found += _programs(session, config, view)
+    return (*found, *_gpu(dict(_variables(config))))
+
+
+def _platform(session: Session, wanted: Platform) -> Need:
+    here = Platform.of("linux", session.host.architecture)
+    ok = here.accepts(wanted)
+    hint = "" if ok else f"udocker pull --platform={here}, if the image is made for it"
+    return Need(f"platform {wanted}", f"this host is {here}", ok, hint)
+
+
+def _programs(session: Session, config: ImageConfig, view: View) -> Iterator[Need]:
+    from udocker.spec import command
+
+    own = b""
+    argv = config.entrypoint + config.cmd
+    if not argv:
+        yield Need("no command of its own", "give one: udocker run IMAGE COMMAND")
+    else:
+        search = dict(_variables(config)).get("PATH") or _PATH
+        try:
+            cwd = config.working_dir or "/"
+            program = command.check(argv[0], search, cwd, view, session.host.architecture)
+            own = view.read(program) or b""
+            yield Need(f"command {argv[0]}", f"it is {program}")
+        except UdockerError as error:
+            yield Need(f"command {argv[0]}", error.message, False, error.hint or "")
+    yield from _library(own)
+    yield from _notes(session, view, own)
+
+
+def _library(content: bytes) -> Iterator[Need]:
+    """How a program comes to its C library."""
+    found = elf.read(content[: elf.HEAD])
+    if found is not None and not found.interpreter:
+        yield Need("static program", "every mode but F1 runs it")
+    elif found is not None and "ld-musl" in found.interpreter:
+        yield Need("C library musl", "the image brings it; every mode but F1 takes it")
+
+
+def _notes(session: Session, view: View, own: bytes) -> Iterator[Need]:
+    """What the program and its C library ask of the kernel and the processor."""
+    asked = [notes.read(own)]
+    version: tuple[int, int] | None = None
+    for folder in library_directories(view, session.host.architecture):
+        for name in _LIBRARIES:
+            content = view.read(f"{folder}/{name}") or b""
+            asked.append(notes.read(content))
+            if name == _LIBRARIES[0]:
+                version = version or elf.glibc(content)
+    if version is not None:
+        yield Need(f"C library glibc {version[0]}.{version[1]}", "the image brings it")
+    kernel, level = max(each.kernel for each in asked), max(each.level for each in asked)
+    if kernel > (0, 0):
+        yield _kernel(session, kernel)
+    if level > 1:
+        yield _processor(level)
+
+
+def _kernel(session: Session, wanted: tuple[int, int]) -> Need:
+    ok = session.host.kernel >= wanted
+    here = ".".join(map(str, session.host.kernel))
+    hint = "" if ok else "an image with an older C library"
+    return Need(f"Linux {wanted[0]}.{wanted[1]} or newer", f"this host has {here}", ok, hint)
+
+
+def _processor(wanted: int) -> Need:
+    here = processor_level()
+    names = [f"x86-64-v{level}" for level in (wanted, here)]
+    hint = "" if here >= wanted else "an image built for older processors, or a newer machine"
+    return Need(f"processor {names[0]}", f"this one is {names[1]}", here >= wanted, hint)
+
+
+def processor_level() -> int:
+    """The level of x86-64 that every program here may use; 1 where it cannot be read."""
+    flags: set[str] = set()
+    try:
+        with open(_PROCESSORS, encoding="ascii", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("flags"):
+                    flags = set(line.split())
+                    break
+    except OSError:
+        return 1
+    level = 1
+    for names in _LEVELS:
+        if not flags.issuperset(names.split()):
+            break
+        level += 1
+    return level
+
+
+def _gpu(variables: dict[str, str]) -> Iterator[Need]:
+    """What images of NVIDIA's say in their environment."""
+    if variables.get("NVIDIA_VISIBLE_DEVICES", "") in _NO_GPU:
+        return
+    asked = variables.get("NVIDIA_REQUIRE_CUDA", "").split()
+    what = f"NVIDIA GPU, {asked[0]}" if asked else "NVIDIA GPU"
+    if os.path.exists(_CONTROL):
+        yield Need(what, f"{_CONTROL} is here")
+    else:
+        hint = "a machine with a GPU; what needs none runs all the same"
+        yield Need(what, f"no driver is loaded here: {_CONTROL} is missing", False, hint)
+
+
+def _variables(config: ImageConfig) -> Iterator[tuple[str, str]]:
+    for word in config.env:
+        name, _, text = word.partition("=")
+        yield name, text
