@@ -194,7 +194,7 @@ _IN_PIECES = {
     "cuts": [Fault(times=1, truncate=5_000_000), Fault(times=2, truncate=1_500_000)],
     "a stall": [Fault(times=1, skip=1, stall=1_000_000)],
     "a piece at another place": [
-        Fault(times=1, skip=1, headers={"Content-Range": "bytes 5-8388612/26755660"})
+        Fault(times=1, skip=1, headers={"Content-Range": "bytes 5-8388612/*"})
     ],
     "a piece without a place": [Fault(times=1, skip=1, headers={"Content-Range": ""})],
     "wrong bytes in one piece": [Fault(times=1, skip=1, flip=1_000_000)],
@@ -271,13 +271,13 @@ def test_documents_in_trouble_that_passes(
 _LASTING = {
     "wrong bytes": (Fault(flip=1000), "digest"),
     "wrong bytes in chunks": (Fault(flip=1000, chunked=True), "digest"),
-    "a byte too many": (Fault(append=b"x"), "longer than the 1035079 bytes"),
-    "a byte too many in chunks": (Fault(append=b"x", chunked=True), "longer than the 1035079"),
+    "a byte too many": (Fault(append=b"x"), "longer than the {size} bytes"),
+    "a byte too many in chunks": (Fault(append=b"x", chunked=True), "longer than the {size} bytes"),
     "a length too small": (
         Fault(headers={"Content-Length": "1000"}, truncate=1000),
-        "cut short: 1000 of 1035079",
+        "cut short: 1000 of {size} bytes",
     ),
-    "a length too large": (Fault(headers={"Content-Length": "1035080"}), "longer than"),
+    "a length too large": (Fault(headers={"Content-Length": "9999999999"}), "longer than"),
     "a cut": (Fault(truncate=1000), "closed the connection"),
     "a cut in chunks": (Fault(truncate=1000, chunked=True), "closed the connection"),
     "the end of the chunks too early": (Fault(body=b"x" * 1000, status=200, chunked=True), "short"),
@@ -303,7 +303,8 @@ def test_a_layer_in_trouble_that_stays(
     fault, words = _LASTING[name]
     proxy.fault(small.digest, fault)
     case.env = _QUICK
-    case.fails(["pull", f"{proxy.host}/{_SMALL}"], words, hint=False)
+    told = words.format(size=small.size)
+    case.fails(["pull", f"{proxy.host}/{_SMALL}"], told, hint=False)
     proxy.clear_faults()
     pulled(case, proxy, store_path, _SMALL, right)
 
