@@ -81,7 +81,7 @@ def feigning(uid: int, gid: int, architecture: str) -> bytes:
 
 
 def _part(calls: Mapping[int, str], uid: int, gid: int) -> list[Instruction]:
-    """What the kernel can tell from the number alone, it remembers: those calls cost nothing."""
+    """Other calls are passed by number alone: since Linux 5.11 the kernel asks only once."""
     lines: list[Line | str] = [
         (bpf.LOAD, bpf.NUMBER, "", ""),
         (bpf.AND, 0xFFFFFFFF ^ bpf.X32, "", ""),
