@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -93,3 +94,27 @@ def test_a_bad_command_line(udocker: Udocker, words: list[str], told: str) -> No
     assert told in ended.err.splitlines()[0]
     assert ended.err.splitlines()[1].startswith("  try: ")
     assert not udocker.store_path.exists()
+
+
+def test_a_name_for_several_platforms(udocker: Udocker, fake: FakeRegistry) -> None:
+    udocker.add("one", layer=b"layer")
+    ended = udocker("manifest", "push", f"{fake.host}/a/b", "one")
+    index = fake.manifests["a/b", "latest"][0]
+    digest = hashlib.sha256(index).hexdigest()
+    assert ended.out == f"latest: digest: sha256:{digest} size: {len(index)}\n"
+    assert "1 image; blobs: 2 sent" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("push", "a"), "manifest push: an argument is missing"),
+        (("inspect",), "manifest inspect: an argument is missing"),
+        (("inspect", "a", "b"), "manifest inspect: unexpected argument 'b'"),
+        (("create", "a", "b"), "manifest: unknown word 'create'"),
+    ],
+)
+def test_bad_words(udocker: Udocker, words: tuple[str, ...], told: str) -> None:
+    ended = udocker("manifest", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err

@@ -334,3 +334,30 @@ def test_inspect_shows_one_platform(udocker: Udocker, registry: str) -> None:
     result = udocker(*words, "linux/s390x", check=False)
     checks.is_told(result, 125, "is not made for linux/s390x", "--platform")
     checks.is_told(udocker(*words, "linux", check=False), 2, "not a platform")
+
+
+# Several platforms
+
+
+def test_a_name_for_several_platforms(
+    udocker: Udocker, registry: str, target: str, tmp_path: Path
+) -> None:
+    """What skopeo and a pull find for each platform is what was pulled for it."""
+    digests = {}
+    for architecture in ("amd64", "arm64"):
+        name = f"localhost/{architecture}"
+        udocker("pull", "-q", f"--platform=linux/{architecture}", f"{registry}/multi")
+        udocker("tag", f"{registry}/multi", name)
+        manifest = udocker(
+            "manifest", "inspect", "--raw", f"--platform=linux/{architecture}", f"{registry}/multi"
+        ).out
+        digests[architecture] = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+    pushed = udocker("manifest", "push", f"{target}/both", "localhost/amd64", "localhost/arm64").out
+    is_whole(f"{target}/both", digest_of(pushed), tmp_path)
+    entries = json.loads(raw(f"{target}/both"))["manifests"]
+    found = {each["platform"]["architecture"]: each["digest"] for each in entries}
+    assert found == digests
+    other = tmp_path / "other"
+    udocker("pull", "-q", "--platform=linux/arm64", f"{target}/both", store=other)
+    [listed] = json.loads(udocker("images", "--json", store=other).out)
+    assert listed["platform"] == "linux/arm64"

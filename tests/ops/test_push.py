@@ -19,8 +19,8 @@ from udocker.errors import (
     VerificationError,
 )
 from udocker.model.oci import Manifest
-from udocker.model.reference import Reference
-from udocker.ops.push import push
+from udocker.model.reference import Digest, Reference
+from udocker.ops.push import push, push_index
 from udocker.ops.tag import tag
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def test_a_digest_is_no_destination(session: TestSession, fake: FakeRegistry) ->
             session.store.images.remove(Reference.parse("one:1"))
         with pytest.raises(UsageError, match="cannot be pushed to") as raised:
             push(session, text, destination)
-        assert str(raised.value.hint).startswith(f"udocker push {text} {fake.host}/")
+        assert str(raised.value.hint).startswith(f"push to {fake.host}/")
     assert fake.log == []
 
 
@@ -183,3 +183,48 @@ def test_a_layer_that_is_damaged(
     with pytest.raises(VerificationError, match="is damaged"):
         push(session, "one:1", f"{fake.host}/a/b")
     assert fake.manifests == {}
+
+
+# Several platforms
+
+
+def two(session: TestSession) -> tuple[ImageRecord, ImageRecord]:
+    one = add_image(session.store, "one:1", layer=b"layer")
+    return one, add_image(session.store, "two:1", layer=b"other", architecture="arm64")
+
+
+def test_an_index(session: TestSession, fake: FakeRegistry) -> None:
+    records = two(session)
+    receipt = push_index(session, f"{fake.host}/a/b:1", ["one:1", "two:1"])
+    index, kind = fake.manifests["a/b", "1"]
+    assert kind == "application/vnd.oci.image.index.v1+json"
+    assert (receipt.tag, receipt.digest, receipt.size) == ("1", Digest.of(index), len(index))
+    entries = json.loads(index)["manifests"]
+    assert [entry["platform"] for entry in entries] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm64", "os": "linux"},
+    ]
+    for entry, record in zip(entries, records):
+        manifest, kind = fake.manifests["a/b", entry["digest"]]
+        assert (entry["size"], entry["mediaType"]) == (len(manifest), kind)
+        assert manifest == raw(session, record)
+    assert {b"layer", b"other"} <= set(fake.blobs.values())
+
+
+def test_two_images_for_one_platform(session: TestSession, fake: FakeRegistry) -> None:
+    two(session)
+    with pytest.raises(UsageError, match=r"two images are for linux/amd64, the second is .*one:1"):
+        push_index(session, f"{fake.host}/a/b:1", ["two:1", "one:1", "one:1"])
+    assert fake.manifests == {}
+
+
+def test_an_index_that_is_not_whole_is_not_there(session: TestSession, fake: FakeRegistry) -> None:
+    two(session)
+    with pytest.raises(ImageNotFound, match="none"):
+        push_index(session, f"{fake.host}/a/b:1", ["one:1", "none"])
+    session.store.blobs.remove(layer_of(session, two(session)[1]).digest)
+    with pytest.raises(StoreError, match="only its files"):
+        push_index(session, f"{fake.host}/a/b:1", ["one:1", "two:1"])
+    assert ("a/b", "1") not in fake.manifests
+    with pytest.raises(UsageError, match="a digest says what is there"):
+        push_index(session, f"{fake.host}/a/b@sha256:{'0' * 64}", ["one:1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 
 from udocker.errors import (
@@ -13,20 +14,22 @@ from udocker.errors import (
     UsageError,
     VerificationError,
 )
-from udocker.model.oci import Manifest
-from udocker.model.reference import Reference
+from udocker.model.oci import OCI_INDEX, Manifest, Platform
+from udocker.model.reference import Digest, Reference
 from udocker.model.value import value
 from udocker.ops.images import get_image
 from udocker.ops.registries import open_registry
 from udocker.registry.outgoing import Outgoing
+from udocker.registry.push import media_type
 from udocker.registry.upload import MOUNTED, SENT, THERE
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import BinaryIO
 
     from udocker.model.oci import Descriptor
-    from udocker.model.reference import Digest
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
 
@@ -53,6 +56,56 @@ def push(
     """
     record = _find(session, text, registry)
     target = _target(record, text, destination, registry or session.config.registry)
+    image = _outgoing(session, record, target)
+    task = session.report.task(f"pushing {target.canonical}", image.size)
+    done = open_registry(session).push(target, image, task.advance)
+    task.done(f"blobs: {_counted(done)}")
+    return Receipt(str(target.tag), image.manifest.digest, len(image.manifest.raw))
+
+
+def push_index(
+    session: Session, name: str, texts: Sequence[str], registry: str | None = None
+) -> Receipt:
+    """Push the images ``texts``, each of another platform, and let ``name`` mean an index of them.
+
+    As ``push`` otherwise. Raises UsageError where two are for one platform.
+    """
+    target = _tagged(Reference.parse(name, registry or session.config.registry))
+    records = [_find(session, text, registry) for text in texts]
+    images = [_outgoing(session, record, target) for record in records]
+    raw = _index(records, images)
+    size = sum(image.size for image in images)
+    task = session.report.task(f"pushing {target.canonical}", size)
+    done = open_registry(session).push_index(target, images, raw, task.advance)
+    task.done(f"{counted(len(images), 'images')}; blobs: {_counted(done)}")
+    return Receipt(str(target.tag), Digest.of(raw), len(raw))
+
+
+def _index(records: Sequence[ImageRecord], images: Sequence[Outgoing]) -> bytes:
+    """https://github.com/opencontainers/image-spec/blob/main/image-index.md"""
+    entries: dict[str, dict[str, object]] = {}
+    for record, image in zip(records, images):
+        if record.platform in entries:
+            raise UsageError(
+                f"two images are for {record.platform}, the second is {record.reference}",
+                hint="give one image for each platform: udocker images shows them",
+            )
+        wanted = Platform.parse(record.platform)
+        platform = {"architecture": wanted.architecture, "os": wanted.os}
+        if wanted.variant:
+            platform["variant"] = wanted.variant
+        entries[record.platform] = {
+            "mediaType": media_type(image.manifest),
+            "digest": str(image.manifest.digest),
+            "size": len(image.manifest.raw),
+            "platform": platform,
+        }
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries.values())}
+    return json.dumps(index, separators=(",", ":")).encode()
+
+
+def _outgoing(session: Session, record: ImageRecord, target: Reference) -> Outgoing:
+    """Raises StoreError, BadReplyError."""
     manifest = Manifest.parse(session.store.blobs.read(record.manifest), "", record.reference)
 
     def open_blob(blob: Descriptor) -> BinaryIO:
@@ -60,12 +113,12 @@ def push(
             raise _missing(record, blob)
         return session.store.blobs.open(blob)
 
-    image = Outgoing(manifest, open_blob, _sources(session, record, target))
-    task = session.report.task(f"pushing {target.canonical}", image.size)
-    done = Counter(open_registry(session).push(target, image, task.advance))
-    counted = ", ".join(f"{done[how]} {how}" for how in (SENT, MOUNTED, THERE) if done[how])
-    task.done(f"blobs: {counted}")
-    return Receipt(str(target.tag), manifest.digest, len(manifest.raw))
+    return Outgoing(manifest, open_blob, _sources(session, record, target))
+
+
+def _counted(done: Sequence[str]) -> str:
+    count = Counter(done)
+    return ", ".join(f"{count[how]} {how}" for how in (SENT, MOUNTED, THERE) if count[how])
 
 
 def _find(session: Session, text: str, registry: str | None) -> ImageRecord:
@@ -81,11 +134,15 @@ def _target(record: ImageRecord, text: str, destination: str | None, registry: s
     if destination is None:
         by_id = record.config.hex.startswith(text.removeprefix("sha256:"))
         destination = record.reference if by_id else text
-    target = Reference.parse(destination, registry)
+    return _tagged(Reference.parse(destination, registry))
+
+
+def _tagged(target: Reference) -> Reference:
+    """Raises UsageError for a digest."""
     if target.digest is not None:
         raise UsageError(
             f"{target} cannot be pushed to: a digest says what is there, and a tag what is to be",
-            hint=f"udocker push {text} {target.name}:TAG",
+            hint=f"push to {target.name}:TAG",
         )
     return target
 

@@ -1,4 +1,7 @@
-"""An image into a registry: its layers, several at once, its configuration, its manifest last."""
+"""An image into a registry: its layers, several at once, its configuration, its manifest last.
+
+Of several platforms each image goes by its digest, and an index of them is what the tag means.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import threading
 import time
 
 from udocker.errors import ForbiddenError, UnauthorizedError, VerificationError
-from udocker.model.oci import DOCKER_MANIFEST, OCI_MANIFEST
+from udocker.model.oci import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from udocker.model.reference import Digest
 from udocker.registry.http import Content, Request
 from udocker.registry.outgoing import Source
 from udocker.registry.replies import LoginWithheld
@@ -16,7 +20,7 @@ from udocker.registry.upload import Repository, Upload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Union
 
     from udocker.model.oci import Descriptor, Manifest
@@ -46,22 +50,18 @@ class Publisher:
         self._advance = advance
         self._over = threading.Event()
 
-    def run(self, tag: str) -> list[str]:
-        """Push all of it, and let ``tag`` mean it; what was done for each blob.
+    def run(self, name: str) -> list[str]:
+        """Push all of it, and let ``name``, a tag or its digest, mean it; what was done for each
+        blob.
 
         On a failure the registry has no new manifest. Raises RegistryError, and what reading a
         blob raises.
         """
-        registry = self._repository.place.registry
-        try:
+        with _asking_for_login(self._repository):
             self._repository.api.endpoint(self._repository.place)
             done = [*self._parallel(self._image.layers), self._upload(self._image.manifest.config)]
-            self._put_manifest(tag)
-        except LoginWithheld:
-            raise
-        except (UnauthorizedError, ForbiddenError) as error:
-            hint = f"udocker login {registry}, as a user who may push to this name"
-            raise type(error)(error.message, hint=hint) from error
+            manifest = self._image.manifest
+            _put_manifest(self._repository, name, manifest.raw, media_type(manifest))
         return done
 
     def _upload(self, blob: Descriptor) -> str:
@@ -111,21 +111,41 @@ class Publisher:
                 ended.put(error)
                 return
 
-    def _put_manifest(self, tag: str) -> None:
-        manifest = self._image.manifest
-        url = self._repository.url(f"manifests/{tag}")
-        headers = (("Content-Type", media_type(manifest)),)
-        request = Request(url, headers, method="PUT", content=Content.of(manifest.raw))
-        reply = self._repository.send(request)
-        what = f"pushing the manifest of {self._repository.place}:{tag}"
-        if reply.status not in (200, 201, 202, 204):
-            raise self._repository.failure(reply, what)
-        told = reply.headers.get("docker-content-digest", "").strip()
-        if told and told != str(manifest.digest):
-            raise VerificationError(
-                f"{what}: {reply.host} has stored another one than {manifest.digest}",
-                hint="the registry, or a proxy before it, changes what is pushed",
-            )
+
+def publish_index(api: Api, place: Place, raw: bytes, tag: str) -> None:
+    """Let ``tag`` mean an index whose manifests are there. Raises RegistryError,
+    VerificationError."""
+    repository = Repository(api, place)
+    with _asking_for_login(repository):
+        _put_manifest(repository, tag, raw, OCI_INDEX)
+
+
+@contextlib.contextmanager
+def _asking_for_login(repository: Repository) -> Iterator[None]:
+    """Who may not push is told how to become somebody who may."""
+    try:
+        yield
+    except LoginWithheld:
+        raise
+    except (UnauthorizedError, ForbiddenError) as error:
+        hint = f"udocker login {repository.place.registry}, as a user who may push to this name"
+        raise type(error)(error.message, hint=hint) from error
+
+
+def _put_manifest(repository: Repository, name: str, raw: bytes, kind: str) -> None:
+    url = repository.url(f"manifests/{name}")
+    request = Request(url, (("Content-Type", kind),), method="PUT", content=Content.of(raw))
+    reply = repository.send(request)
+    separator = "@" if ":" in name else ":"
+    what = f"pushing the manifest of {repository.place}{separator}{name}"
+    if reply.status not in (200, 201, 202, 204):
+        raise repository.failure(reply, what)
+    told, digest = reply.headers.get("docker-content-digest", "").strip(), Digest.of(raw)
+    if told and told != str(digest):
+        raise VerificationError(
+            f"{what}: {reply.host} has stored another one than {digest}",
+            hint="the registry, or a proxy before it, changes what is pushed",
+        )
 
 
 def media_type(manifest: Manifest) -> str:

@@ -94,6 +94,31 @@ class Registry:
         finally:
             self._api.close()
 
+    def push_index(
+        self,
+        reference: Reference,
+        images: Sequence[Outgoing],
+        raw: bytes,
+        advance: Callable[[int], None],
+    ) -> list[str]:
+        """Make ``reference``, which has a tag, mean the index ``raw`` of ``images``.
+
+        As ``push``; on a failure the tag means what it meant.
+        """
+        from udocker.registry.push import Publisher, publish_index
+
+        place = self._mirrors.destination(reference)
+        check_host(place.registry)
+        done: list[str] = []
+        try:
+            for image in images:
+                digest = str(image.manifest.digest)
+                done += Publisher(self._api, place, image, advance).run(digest)
+            publish_index(self._api, place, raw, str(reference.tag))
+        finally:
+            self._api.close()
+        return done
+
     def document(self, reference: Reference, platform: Platform | None = None) -> bytes:
         """What the registry itself, and no mirror, has by that name: an index, a manifest.
 
