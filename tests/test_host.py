@@ -121,6 +121,15 @@ def test_a_program_of_the_users_choice_goes_before_the_path(programs: Path) -> N
     )
 
 
+def test_a_singularity_that_is_apptainer_is_called_so(programs: Path) -> None:
+    install(programs, "apptainer", "singularity")
+    (programs / "link").symlink_to("apptainer")
+    for chosen, name in (("link", "apptainer"), ("singularity", "singularity")):
+        found = host.probe({"PATH": str(programs)}, {"singularity": f"{programs}/{chosen}"})
+        ours = [each for each in found.programs if each[0] in ("apptainer", "singularity")]
+        assert ours == [(name, f"{programs}/{chosen}")]
+
+
 def test_libfakechroot_is_found_where_distributions_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

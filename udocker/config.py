@@ -213,6 +213,10 @@ SETTINGS = (
         "libfakechroot.so for mode F1; empty: found in the usual directories",
     ),
     Setting(
+        "singularity", ("use_singularity_executable",), ("UDOCKER_USE_SINGULARITY_EXECUTABLE",),
+        _program, "the apptainer or singularity program; empty: found in PATH",
+    ),
+    Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
         "beyond this a pull removes images, the longest unused first, that no container needs; "
         "20G is 20 GiB, 0 no limit",
@@ -242,7 +246,7 @@ _KEYS_OF_1_3 = """
     sysdirs_list dri_list mountpoint_prefixes default_execution_modes proot_noseccomp
     proot_killonexit proot_link2symlink ld_so_cache fakechroot_expand_symlinks
     fakechroot_cmd_subst libc_search fakechroot_libc lib_dirs_list_nvidia lib_dirs_list_essential
-    lib_dirs_list_append access_files use_patchelf_executable use_singularity_executable
+    lib_dirs_list_append access_files use_patchelf_executable
     use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env
     invalid_host_env cpu_affinity_exec_tools location timeout download_timeout
     http_agent dockerio_index_url dockerio_registry_url docker_registries nvi_etc_list

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PROGRAMS = ("runc", "crun", "proot")
+_PROGRAMS = ("runc", "crun", "proot", "apptainer", "singularity")
 # Where administrators put programs that ordinary users may run though it is not in their PATH.
 _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Where distributions put libraries, and libfakechroot in a directory of its own.
@@ -147,15 +147,22 @@ def _fakechroot(machine: str, chosen: str) -> tuple[tuple[str, str], ...]:
 
 
 def _programs(path: str, chosen: dict[str, str], runc: str) -> tuple[tuple[str, str], ...]:
+    # The user's choice is called what it is, so that each engine knows its quirks.
+    passed_over = set()
     if runc:
-        # The user's choice is called what it is, so that each engine knows its quirks.
         name = "crun" if os.path.basename(runc).startswith("crun") else "runc"
-        chosen.update({"runc": "", "crun": "", name: runc})
+        chosen[name] = runc
+        passed_over = {"runc", "crun"}
+    singularity = chosen.pop("singularity", "")
+    if singularity:
+        real = os.path.basename(os.path.realpath(singularity))
+        chosen["apptainer" if real.startswith("apptainer") else "singularity"] = singularity
+        passed_over |= {"apptainer", "singularity"}
     found = []
     for name in _PROGRAMS:
         if chosen.get(name):
             place: str | None = chosen[name]
-        elif runc and name in ("runc", "crun"):
+        elif name in passed_over:
             place = None
         else:
             place = _which(name, f"{path}:{_MORE_PATH}")

@@ -36,6 +36,7 @@ ALL_PROGRAMS = (
     ("crun", "/usr/bin/crun"),
     ("proot", "/usr/bin/proot"),
     ("libfakechroot", "/usr/lib/libfakechroot.so"),
+    ("apptainer", "/usr/bin/apptainer"),
 )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.conftest import Result, command, run, where_udocker_is
-from udocker.engine import nested, ptrace, runc, table
+from udocker.engine import nested, ptrace, runc, singularity, table
 from udocker.model.run import UNION_ROOT
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds after which a program counts as stuck
 BUSYBOX = "busybox:latest"
 SCI = "sci:latest"
-# PRoot's answer to whatever signal ends the command.
-_TRACER_SAYS_SIGNALED = 255
+# The answer of PRoot and Apptainer to whatever signal ends the command.
+_SAYS_SIGNALED = 255
 
 
 class Shared:
@@ -124,7 +124,7 @@ class Inside:
 
     def signaled(self, number: int) -> int:
         """The exit code when a signal ended the command that udocker had not passed on."""
-        return _TRACER_SAYS_SIGNALED if self.is_traced else 128 + number
+        return _SAYS_SIGNALED if self.is_traced or self.engine is singularity else 128 + number
 
     @property
     def is_traced(self) -> bool:
@@ -132,9 +132,14 @@ class Inside:
         return self.engine in (ptrace, nested)
 
     @property
-    def is_bundled(self) -> bool:
-        """Whether a runtime is given a configuration, which is JSON."""
-        return self.engine in (runc, nested)
+    def is_replaced(self) -> bool:
+        """Whether the command takes udocker's place."""
+        return self.engine not in (ptrace, runc, nested, singularity)
+
+    @property
+    def is_utf8_only(self) -> bool:
+        """Whether bytes that are no UTF-8 are refused: they would be changed."""
+        return self.engine in (runc, nested, singularity)
 
 
 @pytest.fixture(scope="session")

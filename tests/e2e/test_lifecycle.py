@@ -206,7 +206,7 @@ def test_background_processes_do_not_keep_a_killed_run(
 
 def is_replaced(inside: Inside, kind: str) -> bool:
     """Whether the command takes udocker's place."""
-    return kind == "kept" and not (inside.is_traced or inside.is_bundled)
+    return kind == "kept" and inside.is_replaced
 
 
 def test_a_background_process_that_keeps_the_output_open(inside: Inside, kept: str) -> None:
@@ -268,7 +268,7 @@ def test_a_crash_is_no_success_because_another_program_was_one(
 ) -> None:
     known_of_proot(inside, request)
     result = inside("sh", "-c", "/bin/busybox true; kill -SEGV $$", check=False)
-    assert result.code == 128 + signal.SIGSEGV
+    assert result.code == inside.signaled(signal.SIGSEGV)
 
 
 def test_the_status_is_the_command_s_and_not_that_of_the_last_to_end(

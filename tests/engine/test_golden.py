@@ -15,7 +15,7 @@ import pytest
 from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import UNION_ROOT as UNION
 from builders.specs import spec
-from udocker.engine import table
+from udocker.engine import singularity, table
 from udocker.errors import EngineUnavailable, UnsupportedFeature
 from udocker.model.run import (
     FILE_MOUNTS,
@@ -78,6 +78,10 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
         frozenset(),
     ),
     "terminal": (spec(tty=True), frozenset()),
+    "comma": (
+        spec(mounts=(Mount('/a,"b', "/a,b"),), env=(("A", "$B `c` \n"), ("HOME", ""))),
+        frozenset((MOVED_MOUNTS,)),
+    ),
     "system-cwd": (spec(cwd="/proc/self"), frozenset()),
     "odd-names": (
         spec(
@@ -98,10 +102,14 @@ SCRIPT = spec(
 STATIC = spec(tracer=Tracer("proot", files=(("proot", "/opt/proot"),)))
 # A name of bytes that are not UTF-8, and a mode that cannot pass it on.
 BYTES = spec(argv=("/bin/\udcff", "\udcfe"), mounts=(Mount("/\udcfd", "/\udcfc"),))
-UTF8_ONLY = ("R1", "R2", "R3")
+UTF8_ONLY = ("R1", "R2", "R3", "S1")
+# Modes that pass variables on by a shell.
+SHELL_NAMES = ("S1",)
 HOSTS: dict[str, Host] = {
     "host-root": replace(HOST, uid=0, gid=0),
     "crun": replace(HOST, programs=ALL_PROGRAMS[1:]),
+    "singularity": replace(HOST, programs=(("singularity", "/opt/singularity"),)),
+    "no-namespaces": replace(HOST, max_user_namespaces=0),
     "bare-host": replace(HOST, programs=(), shared=()),
 }
 
@@ -111,7 +119,9 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
     found = {}
     for mode in table.MODES:
         for case, (run, needed) in CASES.items():
-            if needed <= mode.engine.FEATURES:
+            if needed <= mode.engine.FEATURES and (
+                case != "odd-names" or mode.name not in SHELL_NAMES
+            ):
                 found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
         if mode.name not in UTF8_ONLY:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
@@ -120,6 +130,8 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
         if mode.nests:
             found[f"{mode.name}-static"] = (mode.name, STATIC, HOST)
         for case, other in HOSTS.items():
+            if case in ("singularity", "no-namespaces") and mode.engine is not singularity:
+                continue
             found[f"{mode.name}-{case}"] = (mode.name, spec(), other)
     return found
 
@@ -133,6 +145,7 @@ def shown(launch: Launch) -> dict[str, Any]:
         "steps": [_step(step) for step in launch.steps],
         "undo": [_step(step) for step in launch.undo],
         "signals_to_child": launch.signals_to_child,
+        **({"generations": launch.generations} if launch.generations != 1 else {}),
         **({"pid_file": launch.pid_file} if launch.pid_file else {}),
     }
 
@@ -186,6 +199,30 @@ def test_bytes_are_refused_where_they_would_be_changed(mode: str, name: str) -> 
     run = spec(**{name: getattr(BYTES, name)})
     with pytest.raises(UnsupportedFeature, match=f"mode {mode} passes on UTF-8 only"):
         table.find(mode).engine.launch(run, HOST, mode)
+
+
+def test_a_volume_at_etc_is_not_for_apptainer() -> None:
+    with pytest.raises(UnsupportedFeature, match="mode S1 cannot show a volume at /etc"):
+        table.find("S1").engine.launch(spec(mounts=(Mount("/data", "/etc"),)), HOST, "S1")
+
+
+@pytest.mark.parametrize("mode", SHELL_NAMES)
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        (("A B", ""), "variables that a shell can have, and not 'A B'"),
+        (("1", ""), "and not '1'"),
+        (("ü", ""), "and not 'ü'"),
+        (("", ""), "and not ''"),
+        (("A", "\udcff"), "passes on UTF-8 only"),
+    ],
+)
+def test_variables_that_no_shell_has_are_refused(
+    mode: str, variable: tuple[str, str], message: str
+) -> None:
+    """One of them, and it would pass on none."""
+    with pytest.raises(UnsupportedFeature, match=message):
+        table.find(mode).engine.launch(spec(env=(variable,)), HOST, mode)
 
 
 @pytest.mark.parametrize("mode", ["P1", "P2"])

@@ -24,7 +24,8 @@ NO_PROOT = "the proot program is not in PATH"
 NO_PTRACE = "ptrace is switched off here (kernel.yama.ptrace_scope is 3)"
 NO_SECCOMP = "this kernel has no seccomp filters"
 NO_LIBRARY = "libfakechroot.so is not in the usual directories of libraries"
-RUNC, CRUN, PROOT, LIBRARY = ((entry,) for entry in ALL_PROGRAMS)
+NO_APPTAINER = "neither apptainer nor singularity is in PATH"
+RUNC, CRUN, PROOT, LIBRARY, APPTAINER = ((entry,) for entry in ALL_PROGRAMS)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,9 @@ RUNC, CRUN, PROOT, LIBRARY = ((entry,) for entry in ALL_PROGRAMS)
         ("R3", {"ptrace_scope": 3}, NO_PTRACE),
         ("R3", {"programs": RUNC + PROOT}, ""),
         ("F1", {"programs": RUNC}, NO_LIBRARY),
+        ("S1", {"programs": RUNC + PROOT}, NO_APPTAINER),
+        ("S1", {"programs": APPTAINER, "max_user_namespaces": 0}, ""),  # it may be setuid
+        ("S1", {"programs": (("singularity", "/opt/s"),)}, ""),
         ("F1", {"programs": LIBRARY, "seccomp": False, "ptrace_scope": 3}, ""),
         (
             "F1",

@@ -116,6 +116,7 @@ class Start:
         *argv: str,
         way: str = "clean",
         times: tuple[str, str] = ("0", "0"),
+        generations: int = 1,
         **options: Any,
     ) -> Running:
         tracer = way == "tracer"
@@ -123,7 +124,7 @@ class Start:
         if pid_file:
             argv = (sys.executable, "-c", STARTER, pid_file, *times, *argv)
         if tracer:
-            argv = (sys.executable, "-c", GO_BETWEEN, *argv)
+            argv = (*(sys.executable, "-c", GO_BETWEEN) * generations, *argv)
         launch = Launch(
             argv=argv,
             env=(("PATH", PATH),),
@@ -131,6 +132,7 @@ class Start:
             steps=(WriteFile(f"{self.made}/file", b""),),
             undo=(RemoveTree(str(self.made)),),
             signals_to_child=tracer,
+            generations=generations,
             pid_file=pid_file,
         )
         started = Running(launch, f"clean={self.cleaned}", **options)
@@ -138,7 +140,9 @@ class Start:
         return started
 
     def is_clean(self) -> bool:
-        return self.cleaned.exists() and not self.made.exists()
+        # The file is there a moment before what is written to it.
+        is_written = self.cleaned.exists() and self.cleaned.stat().st_size > 0
+        return is_written and not self.made.exists()
 
 
 @pytest.fixture
@@ -213,6 +217,15 @@ def test_a_status_of_255_is_no_signal(start: Start) -> None:
     assert running.line() == "SIGCONT"
     os.kill(children(children_of_front(running)[0])[0], signal.SIGUSR1)
     assert running.end()[0] == 255
+
+
+def test_signals_go_down_as_many_generations_as_there_are(start: Start) -> None:
+    running = start(sys.executable, "-c", LISTENER, way="tracer", generations=2)
+    assert running.line().startswith("ready")
+    running.send(signal.SIGUSR2)
+    assert running.line() == "SIGUSR2"
+    running.send(signal.SIGUSR1)
+    assert running.end() == (33, "")
 
 
 def children_of_front(running: Running) -> list[int]:
@@ -454,6 +467,24 @@ def test_children_are_found_either_way() -> None:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_children_of_every_thread_are_found() -> None:
+    """Programs in Go start processes from whichever thread they are in."""
+    code = (
+        "import subprocess, threading, time\n"
+        "def start():\n"
+        "    child = subprocess.Popen(['sleep', '1000'])\n"
+        "    print(child.pid, flush=True); child.wait()\n"
+        "threading.Thread(target=start).start()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert children(process.pid) == _children_by_search(process.pid) == [child]
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_process_that_is_gone_has_no_children() -> None:

@@ -73,7 +73,7 @@ def test_auto_over_the_tree_of_another_user(session: TestSession) -> None:
     assert (found.mode, found.union) == ("N1", False)
     trust(session, "N1", "R1", "F3", reason="it failed")
     assert choose(session, "auto", NONE, foreign=True).mode == "P1"
-    trust(session, "P1", "P2", reason="it failed")
+    trust(session, "P1", "P2", "S1", reason="it failed")
     with pytest.raises(EngineUnavailable, match=r"N1: it failed.*P1: it failed"):
         choose(session, "auto", NONE, foreign=True)
 
@@ -91,7 +91,7 @@ def test_auto_without_any(session: TestSession) -> None:
     assert caught.value.message == (
         "no execution mode works on this host "
         "(N1: a first run failed; R1: a first run failed; F3: a first run failed; "
-        "P1: a first run failed; P2: a first run failed)"
+        "P1: a first run failed; P2: a first run failed; S1: a first run failed)"
     )
     assert caught.value.hint == "udocker doctor"
 

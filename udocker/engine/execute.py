@@ -88,7 +88,7 @@ def _supervise(launch: Launch, clean: Callable[[], None], warn: Callable[[str], 
         undo(launch)
         clean()
 
-    code = supervise(begin, end, launch.signals_to_child, launch.pid_file)
+    code = supervise(begin, end, launch.generations * launch.signals_to_child, launch.pid_file)
     os.close(sender)
     failure = _failure(receiver)
     if failure is not None:
@@ -117,7 +117,7 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
             os._exit(EngineError.exit_code)
         if launch.pid_file:
             begin = functools.partial(_child, launch, sender)
-            os._exit(supervise(begin, lambda: None, False, launch.pid_file))
+            os._exit(supervise(begin, lambda: None, 0, launch.pid_file))
         _child(launch, sender)
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # both sides: whoever is first

@@ -50,7 +50,12 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     made = runc.launch(inner, host, mode)
     # PRoot 5.1.0 knows no other place for a file that it makes and removes again.
     scratch = MakeDirectory("/tmp", 0o1777, root=spec.root.path, is_point=True)
-    return replace(made, steps=(*made.steps, scratch), signals_to_child=True)
+    return replace(
+        made,
+        steps=(*made.steps, scratch),
+        signals_to_child=True,
+        generations=2 if spec.tty else 1,  # on a terminal the runtime stays between
+    )
 
 
 def _started(tracer: Tracer) -> tuple[str, ...]:

@@ -45,13 +45,14 @@ _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 def supervise(
     begin: Callable[[], None],
     clean: Callable[[], None],
-    to_grandchild: bool,
+    to_grandchild: int,
     pid_file: str = "",
 ) -> int:
     """Call ``begin``, which does not return, in a child, and ``clean`` after its end.
 
     Returns the command's exit code. With ``to_grandchild`` the child is a go-between that heeds
-    no signals itself (a tracer): they go to its first child, the command. With ``pid_file`` the
+    no signals itself (a tracer): they go to its first child, the command, or so many generations
+    down. With ``pid_file`` the
     child starts the command (or that go-between), writes its process id there and ends; 125 if it
     fails.
     """
@@ -84,7 +85,7 @@ def _keep(
     front: int,
     begin: Callable[[], None],
     clean: Callable[[], None],
-    to_grandchild: bool,
+    to_grandchild: int,
     pid_file: str,
 ) -> int:
     from udocker._native import lib
@@ -99,14 +100,14 @@ def _keep(
         if pid_file:
             code = _follow_started(child, pid_file, front, to_grandchild)
         else:
-            code = _follow(child, lambda: _target(child, to_grandchild), front, to_grandchild)
+            code = _follow(child, lambda: _target(child, to_grandchild), front, bool(to_grandchild))
         _end_all()
         return code
     finally:
         clean()
 
 
-def _follow_started(starter: int, pid_file: str, front: int, is_tracer: bool) -> int:
+def _follow_started(starter: int, pid_file: str, front: int, generations: int) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
     ended: dict[int, int] = {}
     asked: list[int] = []
@@ -129,9 +130,14 @@ def _follow_started(starter: int, pid_file: str, front: int, is_tracer: bool) ->
     sent = 0
     for number in asked:
         sent = number if number not in _HARMLESS else sent
-        _send(_target(command, is_tracer), number)
+        _send(_target(command, generations), number)
     return _follow(
-        command, lambda: _target(command, is_tracer), front, is_tracer, is_apart=True, sent=sent
+        command,
+        lambda: _target(command, generations),
+        front,
+        bool(generations),
+        is_apart=True,
+        sent=sent,
     )
 
 
@@ -209,9 +215,11 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _target(child: int, to_grandchild: bool) -> int:
-    found = children(child) if to_grandchild else []
-    return found[0] if found else child
+def _target(child: int, generations: int) -> int:
+    for _ in range(generations):
+        found = children(child)
+        child = found[0] if found else child
+    return child
 
 
 def _end_all() -> None:
@@ -233,12 +241,15 @@ def exit_code(status: int) -> int:
 
 
 def children(parent: int) -> list[int]:
-    """The process ids of the children of ``parent``, the oldest first."""
+    """The process ids of the children of ``parent``, the oldest of each thread first."""
+    found = []
     try:
-        with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as stream:
-            return [int(word) for word in stream.read().split()]
+        for thread in os.listdir(f"/proc/{parent}/task"):
+            with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as stream:
+                found += [int(word) for word in stream.read().split()]
     except OSError:
         return _children_by_search(parent)
+    return found
 
 
 def _children_by_search(parent: int) -> list[int]:

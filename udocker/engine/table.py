@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.engine import fakechroot, inprocess, namespace, nested, ptrace, runc
+from udocker.engine import fakechroot, inprocess, namespace, nested, ptrace, runc, singularity
 from udocker.errors import UsageError
 from udocker.model.value import value
 
@@ -56,6 +56,7 @@ MODES = (
         nests=True,
         is_automatic=False,
     ),
+    Mode("S1", singularity, "apptainer or singularity of the host"),
 )
 
 

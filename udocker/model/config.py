@@ -23,6 +23,7 @@ class Config:
     proot: str = ""
     runc: str = ""
     fakechroot: str = ""
+    singularity: str = ""
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image

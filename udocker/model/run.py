@@ -324,4 +324,5 @@ class Launch:
     steps: tuple[Step, ...] = ()
     undo: tuple[Union[RemoveTree, RunProgram, RelativeLinks], ...] = ()
     signals_to_child: bool = False  # argv is a go-between that does not pass them on
+    generations: int = 1  # from that go-between down to the command
     pid_file: str = ""

@@ -121,7 +121,7 @@ def _host(session: Session) -> tuple[str, ...]:
         + (", restricted by AppArmor" if host.apparmor_restricts_userns else ""),
         f"ptrace scope: {host.ptrace_scope}; seccomp: {'yes' if host.seccomp else 'no'}; "
         f"cgroups: {host.cgroup}",
-        "programs: " + (", ".join(path for _, path in host.programs) or "none of runc crun proot"),
+        "programs: " + (", ".join(path for _, path in host.programs) or "none that a mode needs"),
     )
 
 

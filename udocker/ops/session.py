@@ -34,7 +34,11 @@ class Session:
             from udocker import host
 
             settings = self.config
-            chosen = {"libfakechroot": settings.fakechroot, "proot": settings.proot}
+            chosen = {
+                "libfakechroot": settings.fakechroot,
+                "proot": settings.proot,
+                "singularity": settings.singularity,
+            }
             self._host = host.probe(self.environ, chosen, runc=settings.runc)
         return self._host
 

@@ -1,0 +1,133 @@
+"""S1: Apptainer or Singularity as found on the host, with the container's directory as a sandbox.
+
+https://apptainer.org/docs/user/latest/cli/apptainer_exec.html
+"""
+
+from __future__ import annotations
+
+from udocker.engine.base import guest_file, mount_points, working_directory
+from udocker.errors import UnsupportedFeature
+from udocker.model.host import Support
+from udocker.model.run import (
+    FILE_MOUNTS,
+    HOSTNAME,
+    MOVED_MOUNTS,
+    READ_ONLY_MOUNTS,
+    Launch,
+    MakeDirectory,
+    WriteFile,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.host import Host
+    from udocker.model.run import RunSpec, Step
+
+MODES = ("S1",)
+# No other user than root, of whom --fakeroot makes one with the only id that it may map.
+FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
+_SYSTEM = ("/dev", "/proc", "/sys")
+# What the administrator has shown in every container is not shown here, as in no other mode.
+_NOT_MOUNTED = "home,tmp,cwd,bind-paths"
+_SHELL_S = ("PWD", "OLDPWD", "HOME")
+_BETWEEN = 2  # the program, and what it calls the runtime parent
+
+
+def probe(host: Host, mode: str) -> Support:
+    """Apptainer or Singularity must be there: whether it may do its work, a first run shows."""
+    if _runtime(host) is None:
+        return Support(
+            "neither apptainer nor singularity is in PATH",
+            "install one, or name it: UDOCKER_USE_SINGULARITY_EXECUTABLE",
+        )
+    return Support()
+
+
+def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
+    """The runtime with nothing of the host's but what is asked for. Raises UnsupportedFeature."""
+    name, runtime = _runtime(host) or ("apptainer", "apptainer")
+    steps: list[Step] = [
+        WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
+    ]
+    # In a directory that may be written the runtime makes nothing to mount on.
+    steps += mount_points(spec, _SYSTEM)
+    steps.append(working_directory(spec, _SYSTEM))
+    steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path, is_point=True))
+    launch = Launch(
+        argv=(runtime, "--silent", "exec", *_options(spec, host, name), spec.root.path, *spec.argv),
+        env=_env(spec, host, name),
+        cwd="/",
+        steps=tuple(steps),
+        signals_to_child=True,
+        generations=_BETWEEN,
+    )
+    return _checked(launch)
+
+
+def _runtime(host: Host) -> tuple[str, str] | None:
+    for name in ("apptainer", "singularity"):
+        path = host.program(name)
+        if path:
+            return name, path
+    return None
+
+
+def _options(spec: RunSpec, host: Host, name: str) -> list[str]:
+    options = ["--cleanenv", "--writable", "--no-mount", _NOT_MOUNTED]
+    if host.max_user_namespaces not in (None, 0):
+        # Singularity's needs /etc/subuid, Apptainer's does not.
+        options.append("--fakeroot" if name == "apptainer" else "--userns")
+    if name == "apptainer":
+        options.append("--no-eval")
+    options += ["--home", dict(spec.env).get("HOME") or "/", "--pwd", spec.cwd]
+    if spec.hostname is not None:
+        options += ["--hostname", spec.hostname]
+    for file in spec.files:
+        options += _bind(guest_file(spec, file), file.target)
+    for mount in spec.mounts:
+        if mount.target == "/etc":
+            raise UnsupportedFeature(
+                "mode S1 cannot show a volume at /etc, where Apptainer mounts files of its own",
+                hint="--execmode=auto or another mode",
+            )
+        options += _bind(mount.source, mount.target, mount.readonly)
+    return options
+
+
+def _bind(source: str, target: str, readonly: bool = False) -> list[str]:
+    fields = ["type=bind", f"source={source}", f"destination={target}", *["ro"] * readonly]
+    return ["--mount", ",".join(map(_field, fields))]
+
+
+def _field(text: str) -> str:
+    """Of comma-separated values: RFC 4180."""
+    special = any(character in text for character in ',"\n\r')
+    return '"' + text.replace('"', '""') + '"' if special else text
+
+
+def _env(spec: RunSpec, host: Host, name: str) -> tuple[tuple[str, str], ...]:
+    """What the runtime is given to pass on: one name that no shell takes, and it passes on none."""
+    prefix = f"{name.upper()}ENV_"
+    own = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),)
+    given = []
+    for variable, text in spec.env:
+        if not (variable.isidentifier() and variable.isascii()):
+            raise UnsupportedFeature(
+                f"mode S1 passes on variables that a shell can have, and not {variable!r}",
+                hint="--execmode=auto or another mode",
+            )
+        if variable not in _SHELL_S:
+            given.append((f"{prefix}{variable}", text))
+    return (*own, ("HOME", host.home), *given)
+
+
+def _checked(launch: Launch) -> Launch:
+    try:
+        "".join((*launch.argv, *(text for _, text in launch.env))).encode()
+    except UnicodeEncodeError as error:
+        # Its shell would change the bytes without a word.
+        raise UnsupportedFeature(
+            "mode S1 passes on UTF-8 only, and a word, variable or path of this run is not",
+            hint="--execmode=auto or another mode",
+        ) from error
+    return launch
