@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +28,9 @@ from udocker.ops.export import diff, export
 from udocker.ops.fsck import check
 from udocker.ops.importing import import_clone, import_container, import_image
 from udocker.ops.prune import prune
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TABLE = {"etc/conf": b"conf", "etc/gone": b"", "one": b"1", "two": Same("one"), "l": Link("etc")}
 INDEX = '{"version": 1}\n{"path": "etc/conf", "gid": 42, "mode": 416}\n'
@@ -230,6 +235,21 @@ def test_an_image(session: TestSession, other: TestSession, tmp_path: Path) -> N
     assert again.tree == made.tree
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+def test_what_people_compress_with(
+    session: TestSession,
+    other: TestSession,
+    tmp_path: Path,
+    compress: Callable[[bytes], bytes],
+) -> None:
+    export(session, "box", str(tmp_path / "one.tar"))
+    (tmp_path / "packed").write_bytes(compress((tmp_path / "one.tar").read_bytes()))
+    made = import_container(other, str(tmp_path / "packed"), "imported", None)
+    plain = import_container(other, str(tmp_path / "one.tar"), "imported", None)
+    assert (Path(made.tree) / "new").read_bytes() == b"new"
+    assert made.tree == plain.tree
+
+
 def test_from_stdin(
     session: TestSession, other: TestSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +266,9 @@ def test_from_stdin(
         (b"", "there is nothing in it"),
         (b"not a tar" * 100, "wrong checksum"),
         (gzip.compress(b"x" * 2000, mtime=0)[:-12], "gzip data"),
-        (b"\xfd7zXZ\0" + bytes(600), "compressed with xz"),
+        (b"\xfd7zXZ\0" + bytes(600), "xz data is damaged"),
+        (lzma.compress(b"x" * 2000)[:-12], "xz data"),
+        (bz2.compress(b"x" * 2000)[:-12], "bzip2 data"),
     ],
 )
 def test_archives_that_are_none(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from udocker.unpack.compression import LayerStream
     from udocker.unpack.part import Part
 
-_HINT = "give a tar archive, as it is or compressed by gzip or zstd"
+_HINT = "give a tar archive, as it is or compressed by gzip, zstd, xz or bzip2"
 
 
 @value
@@ -206,15 +206,16 @@ def _spooled(session: Session, source: str) -> Iterator[_FileLayer]:
 
 
 def _spool(session: Session, stream: BinaryIO, source: str, path: str) -> NewLayer:
-    from udocker.unpack.compression import Source, decompress
+    from udocker.unpack.compression import Source
     from udocker.unpack.limits import Limits
+    from udocker.unpack.outer import unpacked
 
     task = session.report.task("reading the archive", None)
     left = Limits(session.config.max_unpacked_bytes).max_archive_bytes
     with _naming(source), open(path, "xb") as target:
         compressor = Compressor(target, task)
         size = 0
-        for chunk in decompress(Source(stream, lambda count: None, source)):
+        for chunk in unpacked(Source(stream, lambda count: None, source)):
             size += compressor.write(chunk)
             if size > left:
                 raise ArchiveLimitError(
