@@ -23,7 +23,6 @@ enum { NR_OPEN_TREE = 428, NR_MOVE_MOUNT = 429, NR_MOUNT_SETATTR = 442 };
 enum { RECURSIVE = 0x8000 };                  /* AT_RECURSIVE */
 enum { CLONE_TREE = 1 };                      /* OPEN_TREE_CLONE */
 enum { FROM_EMPTY_PATH = 4 };                 /* MOVE_MOUNT_F_EMPTY_PATH */
-enum { FILTER_SPEC_ALLOW = 4 };               /* SECCOMP_FILTER_FLAG_SPEC_ALLOW, Linux 4.17 */
 static const uint64_t ATTRIBUTE_READONLY = 1; /* MOUNT_ATTR_RDONLY */
 
 struct mount_attributes {
@@ -101,10 +100,6 @@ int udocker_filter_calls(const char *instructions, unsigned short count) {
     struct sock_fprog program = {.len = count, .filter = (struct sock_filter *)instructions};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return -1;
-#ifdef __NR_seccomp /* not in headers before 3.17 */
-    if (syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, FILTER_SPEC_ALLOW, &program) == 0)
-        return 0;
-#endif
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
 }
 

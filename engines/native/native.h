@@ -35,9 +35,7 @@ int udocker_set_hostname(const char *name, size_t size);
 
 /*
  * seccomp(2): from now on system calls are put to the filter of count instructions, in this process
- * and in all that come of it. Set-user-ID programs do nothing special there any more. What the
- * processor may speculate on stays as it was: before 5.16 the kernel slows a filtered process down,
- * to protect a sandbox, which these filters are not.
+ * and in all that come of it. Set-user-ID programs do nothing special there any more.
  */
 int udocker_filter_calls(const char *instructions, unsigned short count);
 

@@ -458,8 +458,8 @@ def test_a_message_is_one_line_whatever_the_words(box: Box) -> None:
     ("text", "part"),
     [
         ("bogus = 1", "unknown setting 'bogus'"),
-        ("jobs = many", "jobs: 'many': a whole number is expected"),
-        ("jobs = 0", "jobs: '0': a number from 1 on"),
+        ("jobs = many", "jobs: 'many': a whole number from 1 to 32 is expected"),
+        ("jobs = 0", "jobs: '0': a whole number from 1 to 32 is expected"),
         ("jobs =", "jobs: ''"),
         ("http_insecure = perhaps", "http_insecure: 'perhaps': true or false"),
         ("topdir = ~/x", "topdir: '~/x': ~ is not known"),
@@ -491,7 +491,7 @@ def test_configuration_file_that_cannot_be_read(box: Box, path: str) -> None:
     ("variable", "text", "part"),
     [
         ("UDOCKER_JOBS", "x", "a whole number"),
-        ("UDOCKER_JOBS", "0", "a number from 1 on"),
+        ("UDOCKER_JOBS", "0", "a whole number from 1 to 32"),
         ("UDOCKER_CONNECT_TIMEOUT", "-1", "a number"),
         ("UDOCKER_STALL_TIMEOUT", "1.5", "a whole number"),
         ("UDOCKER_LOGLEVEL", "loud", "a whole number"),

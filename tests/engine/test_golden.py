@@ -66,7 +66,6 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
     ),
     "user": (spec(user=ANN), frozenset((USER,))),
     "owners": (spec(owners="/store/owners", image_owners="/store/trees/t/owners"), frozenset()),
-    "apt": (spec(has_apt=True), frozenset()),
     "hostname": (spec(hostname="box"), frozenset((HOSTNAME,))),
     "guest-files": (
         spec(

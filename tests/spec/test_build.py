@@ -272,8 +272,3 @@ def test_a_missing_volume_is_an_error() -> None:
 
 def test_the_terminal_is_passed_on() -> None:
     assert built(inputs=replace(INPUTS, terminal=True)).tty is True
-
-
-def test_that_there_is_apt_is_passed_on() -> None:
-    assert built(inputs=replace(INPUTS, has_apt=True)).has_apt is True
-    assert built().has_apt is False

@@ -8,7 +8,6 @@ What the user could change there only because of being root on the host is read-
 
 from __future__ import annotations
 
-from udocker.engine import fakeroot
 from udocker.engine.base import guest_file
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -60,15 +59,12 @@ def probe(host: Host, mode: str) -> Support:
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """Steps that end in the command itself."""
-    spec = fakeroot.prepared(spec)
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     steps.append(
         Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts=spec.hostname is not None)
     )
-    # Now, since its program must be read before the root changes.
-    steps += fakeroot.steps(spec)
     if spec.root.is_union:
         steps.append(MountUnion(spec.root.tree, spec.root.upper, spec.root.work, spec.root.path))
     steps.append(EnterRoot(spec.root.path))

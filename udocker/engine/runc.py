@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 
-from udocker.engine import fakeroot
 from udocker.engine.base import guest_file, mount_points
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
@@ -77,7 +76,6 @@ def probe(host: Host, mode: str) -> Support:
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """The runtime runs a bundle that is made for this run and removed after it."""
-    spec = fakeroot.prepared(spec)
     runtime = host.program("runc") or host.program("crun") or "runc"
     bundle = f"{spec.directory}/runs/{spec.token}"
     config = _encoded(_config(spec, host), mode)
@@ -87,9 +85,6 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     steps.append(WriteFile(f"{bundle}/config.json", config))
     # The runtime would make them as well, and nobody could tell them from the user's.
     steps += mount_points(spec, _SYSTEM)
-    # Not as linux.seccomp: not every runtime is built with it, and no rule of it can say "neither
-    # this id nor -1" of one argument.
-    steps += fakeroot.steps(spec)
     # The log takes the runtime's warnings about cgroups; what is fatal goes to stderr as well.
     command = (runtime, "--root", f"{bundle}/state", "--log", f"{bundle}/log")
     # Detached, the runtime's failures are told from the command's, and the command has our streams

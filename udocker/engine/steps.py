@@ -9,14 +9,13 @@ import stat
 import sys
 
 from udocker import files
-from udocker.engine import bpf, union, workdirs
+from udocker.engine import union, workdirs
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError
 from udocker.model.container import POINT
 from udocker.model.run import (
     Bind,
     EnterRoot,
-    FeignIds,
     MakeDirectory,
     MakeFile,
     MountUnion,
@@ -73,7 +72,6 @@ class Steps:
             MakeFile: self._make_file,
             SetHostname: self._set_hostname,
             RefuseCalls: self._refuse_calls,
-            FeignIds: self._feign_ids,
             RelativeLinks: _make_relative,
             WriteFile: self._write_file,
         }
@@ -258,19 +256,11 @@ class Steps:
         self._check(self._lib.udocker_set_hostname(name, len(name)), step.name)
 
     def _refuse_calls(self, step: RefuseCalls) -> None:
-        from udocker.engine.callfilter import refusing
+        from udocker.engine.callfilter import INSTRUCTION, refusing
 
-        self._filter_calls(refusing())
-
-    def _feign_ids(self, step: FeignIds) -> None:
-        from udocker.engine.fakeroot import feigning
-
-        with contextlib.suppress(OSError):  # the run is what it is without
-            self._filter_calls(feigning(step.uid, step.gid, os.uname().machine))
-
-    def _filter_calls(self, program: bytes) -> None:
-        count = len(program) // bpf.INSTRUCTION.size
-        self._check(self._lib.udocker_filter_calls(program, count), "seccomp")
+        program = refusing()
+        result = self._lib.udocker_filter_calls(program, len(program) // INSTRUCTION.size)
+        self._check(result, "seccomp")
 
     def _write_file(self, step: WriteFile) -> None:
         with contextlib.suppress(OSError), open(step.path, "rb") as stream:
@@ -368,8 +358,6 @@ def describe(step: Step) -> str:
         text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
-    elif isinstance(step, FeignIds):
-        text = f"feign success where ids other than {step.uid}:{step.gid}, or devices, are wanted"
     elif isinstance(step, RelativeLinks):
         text = f"make absolute links below {step.root} relative"
     else:

@@ -11,9 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Union
 
-# Where apt(8) looks for settings: root's files, in the order of their names.
-APT_SETTINGS = "/etc/apt/apt.conf.d"
-
 # Features a run may need and an engine may have.
 HOSTNAME = "hostname"
 READ_ONLY_MOUNTS = "read-only-mounts"
@@ -152,7 +149,6 @@ class RunSpec:
     copies: str = ""  # directory on the host with patched copies of files; "": none
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
-    has_apt: bool = False  # the container has APT_SETTINGS, as a directory of its own
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
@@ -250,17 +246,6 @@ class RefuseCalls:
 
 
 @value
-class FeignIds:
-    """Answer success to calls that want other ids than the one user and group that are mapped.
-
-    Root's calls that make devices are among them. Passed over where the kernel has no filters.
-    """
-
-    uid: int
-    gid: int
-
-
-@value
 class RelativeLinks:
     """Links below ``root`` lead nowhere else, but for those into ``outside``. Also an undo step."""
 
@@ -302,7 +287,6 @@ if TYPE_CHECKING:
         MakeFile,
         SetHostname,
         RefuseCalls,
-        FeignIds,
         RelativeLinks,
         WriteFile,
     ]

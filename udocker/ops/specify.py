@@ -6,7 +6,6 @@ import os
 
 from udocker.errors import UsageError
 from udocker.model.container import PLAIN
-from udocker.model.run import APT_SETTINGS
 from udocker.spec import build
 from udocker.store.view import View
 
@@ -32,7 +31,6 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
         environ=session.environ,
         token=unique_name(),
         terminal=session.terminal,
-        has_apt=view.is_directory(APT_SETTINGS),
     )
     return build.build(request, container, session.host, mode, inputs)
 

@@ -43,7 +43,6 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
-    has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
 
 def build(
@@ -69,7 +68,6 @@ def build(
         hostname=request.hostname,
         tty=inputs.terminal,
         features=_features(request, who, found),
-        has_apt=inputs.has_apt,
     )
 
 
