@@ -160,21 +160,11 @@ static long raise_number(long low) {
  * Another thread may close what it has not opened, and then the next file that is opened gets the
  * number: the lowest that is free. So this one is high, and what is open there is looked at.
  */
-long pin_open(const char *host, long flags) {
+static long open_high(long dirfd, const char *path, long flags, bool is_resolved) {
     for (int tries = 0; tries < TRIES; tries++) {
-        long result = open_resolved_host(host, flags | O_CLOEXEC, 0);
-        result = result < 0 ? result : raise_number(result);
-        if (result < 0 || is_open_on(result, AT_FDCWD, host, O_NOFOLLOW)) {
-            return result;
-        }
-        pin_end(result);
-    }
-    return -ELOOP;
-}
-
-long pin_open_at(long dirfd, const char *path, long flags) {
-    for (int tries = 0; tries < TRIES; tries++) {
-        long result = kernel(NR_openat, dirfd, (long)path, flags | O_CLOEXEC, 0, 0, 0);
+        long result = is_resolved
+                          ? open_resolved_host(path, flags | O_CLOEXEC, 0)
+                          : kernel(NR_openat, dirfd, (long)path, flags | O_CLOEXEC, 0, 0, 0);
         result = result < 0 ? result : raise_number(result);
         if (result < 0 || is_open_on(result, dirfd, path, flags)) {
             return result;
@@ -182,6 +172,14 @@ long pin_open_at(long dirfd, const char *path, long flags) {
         pin_end(result);
     }
     return -ELOOP;
+}
+
+long pin_open(const char *host, long flags) {
+    return open_high(AT_FDCWD, host, flags | O_NOFOLLOW, true);
+}
+
+long pin_open_at(long dirfd, const char *path, long flags) {
+    return open_high(dirfd, path, flags, false);
 }
 
 /* The directory of the first size bytes. */
