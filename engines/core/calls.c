@@ -88,6 +88,13 @@ static bool is_path_only(long descriptor) {
     return kernel(NR_fcntl, descriptor, F_GETFL, 0, 0, 0, 0) & O_PATH;
 }
 
+/* Whether another process has put something since in place of a file: what is there is held. */
+static bool is_another(const char *host) {
+    struct status status;
+    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, 0, 0, 0) == 0 &&
+           (union_is_whiteout(&status) || (status.mode & S_IFMT) == S_IFLNK);
+}
+
 /* The kernel's own row for what a descriptor is open on, by its path: that of a copy. */
 static long by_path(struct process *process, const struct call *call, char *host) {
     const long *a = call->argument;
@@ -113,6 +120,9 @@ static long by_path(struct process *process, const struct call *call, char *host
         return held;
     }
     long result = carry_out_on_host(process, &changed, NULL);
+    if (result == -EPERM && is_another(host)) {
+        result = -ENOENT;
+    }
     pin_end(held);
     return result;
 }
@@ -242,13 +252,6 @@ static enum pinned what_to_hold(const struct mount *mount, const char *host, enu
                    is_source(mount->lower, mount->lower_size, host)
                ? THE_ROOT
                : THE_NAME;
-}
-
-/* Whether another process has put something since in place of a file: what is there is held. */
-static bool is_another(const char *host) {
-    struct status status;
-    return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, 0, 0, 0) == 0 &&
-           (union_is_whiteout(&status) || (status.mode & S_IFMT) == S_IFLNK);
 }
 
 /* The call on a host path, which is held meanwhile. */
