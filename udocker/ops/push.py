@@ -169,5 +169,5 @@ def _sources(session: Session, record: ImageRecord, target: Reference) -> dict[D
 def _missing(record: ImageRecord, blob: Descriptor) -> StoreError:
     return StoreError(
         f"{record.reference} cannot be pushed: {blob.digest} is not in the store, only its files",
-        hint="load it again, or pull it into another store: udocker --repo=DIR pull IMAGE",
+        hint=f"udocker pull {record.reference}, or load it again: either brings it",
     )
