@@ -175,9 +175,9 @@ def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
             container = replace(container, form=PLAIN)
         spec = make_spec(session, RunRequest(target=NAME), container, mode.name)
         if mode.nests:
-            from udocker.ops.tracer import tracer
+            from udocker.ops.tracer import with_tracer
 
-            spec = replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
+            spec = with_tracer(session, spec)
         launch = mode.engine.launch(spec, session.host, mode.name)
         return capture(launch, _PATIENCE)
 

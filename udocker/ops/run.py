@@ -127,9 +127,9 @@ def _prepare(
         spec = replace(spec, preload=_preload(session, spec, container))
         spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
     if mode.nests:
-        from udocker.ops.tracer import tracer
+        from udocker.ops.tracer import with_tracer
 
-        spec = replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
+        spec = with_tracer(session, spec)
     if mode.owners and not dry:
         from udocker.ops import owners
 

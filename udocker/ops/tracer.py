@@ -6,9 +6,20 @@ from udocker import host
 from udocker.engine import elf
 from udocker.errors import EngineUnavailable
 from udocker.model.run import Tracer
+from udocker.model.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.run import RunSpec
+    from udocker.ops.session import Session
 
 _HINT = "name another PRoot, best a static one: UDOCKER_USE_PROOT_EXECUTABLE"
 _PROGRAM, _LOADER = "proot", "loader"
+
+
+def with_tracer(session: Session, spec: RunSpec) -> RunSpec:
+    """``spec`` with the host's PRoot, to be run inside. Raises EngineUnavailable."""
+    return replace(spec, tracer=tracer(session.host.program("proot") or "proot"))
 
 
 def tracer(path: str) -> Tracer:
