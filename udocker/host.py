@@ -16,6 +16,13 @@ _PROGRAMS = ("runc", "crun", "proot", "apptainer", "singularity")
 _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Where distributions put libraries, and libfakechroot in a directory of its own.
 _LIBRARIES = ("/usr/lib/{}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+_PROCESSORS = "/proc/cpuinfo"
+# x86-64 psABI, "Micro-architecture levels", by the names in /proc/cpuinfo.
+_LEVELS = (
+    "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
+    "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
+    "avx512f avx512bw avx512cd avx512dq avx512vl",
+)
 
 
 def probe(
@@ -71,6 +78,25 @@ def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
         if arrow and os.path.realpath(place) != os.path.realpath(loader):
             found.append((os.path.basename(name), place))
     return tuple(found) if done.returncode == 0 else None
+
+
+def processor_level() -> int:
+    """The level of x86-64 that every program here may use; 1 where it cannot be read."""
+    flags: set[str] = set()
+    try:
+        with open(_PROCESSORS, encoding="ascii", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("flags"):
+                    flags = set(line.split())
+                    break
+    except OSError:
+        return 1
+    level = 1
+    for names in _LEVELS:
+        if not flags.issuperset(names.split()):
+            break
+        level += 1
+    return level
 
 
 def _confinement() -> str:

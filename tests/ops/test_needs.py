@@ -14,6 +14,7 @@ from builders.trees import File, program
 from engine.test_elf import program as elf
 from engine.test_notes import isa, tag
 from engine.test_notes import program as noted
+from udocker import host as host_module
 from udocker.errors import ImageNotFound
 from udocker.ops import doctor, needs
 from udocker.ops.needs import Need
@@ -38,7 +39,7 @@ def session(store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{text}\n")
-    monkeypatch.setattr(needs, "_PROCESSORS", str(tmp_path / "cpuinfo"))
+    monkeypatch.setattr(host_module, "_PROCESSORS", str(tmp_path / "cpuinfo"))
 
 
 def found(session: TestSession, **image: object) -> dict[str, Need]:
@@ -117,9 +118,9 @@ def test_gpus(session: TestSession, tmp_path: Path) -> None:
 )
 def test_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, level: int) -> None:
     processors(tmp_path, monkeypatch, text)
-    assert needs.processor_level() == level
-    monkeypatch.setattr(needs, "_PROCESSORS", str(tmp_path / "none"))
-    assert needs.processor_level() == 1
+    assert host_module.processor_level() == level
+    monkeypatch.setattr(host_module, "_PROCESSORS", str(tmp_path / "none"))
+    assert host_module.processor_level() == 1
 
 
 def test_doctor_shows_them(session: TestSession) -> None:

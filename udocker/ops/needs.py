@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from udocker import host
 from udocker.engine import elf, notes
 from udocker.errors import UdockerError
 from udocker.model.oci import ImageConfig, Platform
@@ -20,15 +21,8 @@ if TYPE_CHECKING:
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CONTROL = "/dev/nvidiactl"
-_PROCESSORS = "/proc/cpuinfo"
 _LIBRARIES = ("libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1")
 _NO_GPU = ("", "void", "none")
-# x86-64 psABI, "Micro-architecture levels", by the names in /proc/cpuinfo.
-_LEVELS = (
-    "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
-    "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
-    "avx512f avx512bw avx512cd avx512dq avx512vl",
-)
 
 
 @value
@@ -115,29 +109,10 @@ def _kernel(session: Session, wanted: tuple[int, int]) -> Need:
 
 
 def _processor(wanted: int) -> Need:
-    here = processor_level()
+    here = host.processor_level()
     names = [f"x86-64-v{level}" for level in (wanted, here)]
     hint = "" if here >= wanted else "an image built for older processors, or a newer machine"
     return Need(f"processor {names[0]}", f"this one is {names[1]}", here >= wanted, hint)
-
-
-def processor_level() -> int:
-    """The level of x86-64 that every program here may use; 1 where it cannot be read."""
-    flags: set[str] = set()
-    try:
-        with open(_PROCESSORS, encoding="ascii", errors="replace") as stream:
-            for line in stream:
-                if line.startswith("flags"):
-                    flags = set(line.split())
-                    break
-    except OSError:
-        return 1
-    level = 1
-    for names in _LEVELS:
-        if not flags.issuperset(names.split()):
-            break
-        level += 1
-    return level
 
 
 def _gpu(variables: dict[str, str]) -> Iterator[Need]:
