@@ -21,32 +21,69 @@ class Elf:
     interpreter: str
 
 
+@value
+class Segment:
+    """An entry of the table of program headers: where in the file, how many bytes."""
+
+    kind: int
+    offset: int
+    size: int
+    alignment: int
+
+
 def read(head: bytes) -> Elf | None:
     """The facts, or None where it is no ELF file, or a damaged one."""
+    layout = _layout(head)
+    found = segments(head)
+    if layout is None or found is None:
+        return None
+    (machine,) = struct.unpack_from(f"{layout.order}H", head, 18)
+    name = b""
+    for segment in found:
+        if segment.kind == _INTERPRETER:
+            name = head[segment.offset : segment.offset + segment.size].split(b"\0")[0]
+            break
+    return Elf(layout.bits, machine, name.decode("utf-8", "surrogateescape"))
+
+
+def segments(head: bytes) -> list[Segment] | None:
+    """All of them; None where it is no ELF file, or the table is not in ``head``."""
+    layout = _layout(head)
+    if layout is None:
+        return None
+    (table,) = struct.unpack_from(layout.order + layout.word, head, layout.table)
+    size, count = struct.unpack_from(f"{layout.order}HH", head, layout.sizes)
+    found = []
+    for at in range(table, table + size * count, size or 1):
+        if at + layout.entry > len(head):
+            return None
+        (kind,) = struct.unpack_from(f"{layout.order}I", head, at)
+        places = (at + place for place in layout.fields)
+        words = (struct.unpack_from(layout.order + layout.word, head, p)[0] for p in places)
+        found.append(Segment(kind, *words))
+    return found
+
+
+@value
+class _Layout:
+    """Where things are, which differs between 32 and 64 bits. Offsets in bytes."""
+
+    bits: int
+    order: str
+    word: str
+    table: int  # of the header: where the table is
+    sizes: int  # of the header: of an entry, and how many there are
+    entry: int  # the least size of one
+    fields: tuple[int, int, int]  # of an entry: offset, size in the file, alignment
+
+
+def _layout(head: bytes) -> _Layout | None:
     if head[:4] != b"\x7fELF" or len(head) < 64 or head[4] not in (1, 2):
         return None
     order = ">" if head[5] == 2 else "<"
-    wide = head[4] == 2
-    (machine,) = struct.unpack_from(f"{order}H", head, 18)
-    (table,) = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", head, 32 if wide else 28)
-    size, count = struct.unpack_from(f"{order}HH", head, 54 if wide else 42)
-    for number in range(count):
-        at = table + number * size
-        if at + (56 if wide else 32) > len(head):
-            return None
-        if struct.unpack_from(f"{order}I", head, at)[0] == _INTERPRETER:
-            if wide:
-                begin, length = _pair(order, "Q", head, (at + 8, at + 32))
-            else:
-                begin, length = _pair(order, "I", head, (at + 4, at + 16))
-            name = head[begin : begin + length].split(b"\0")[0]
-            return Elf(64 if wide else 32, machine, name.decode("utf-8", "surrogateescape"))
-    return Elf(64 if wide else 32, machine, "")
-
-
-def _pair(order: str, kind: str, head: bytes, places: tuple[int, int]) -> tuple[int, int]:
-    first, second = (struct.unpack_from(order + kind, head, place)[0] for place in places)
-    return first, second
+    if head[4] == 2:
+        return _Layout(64, order, "Q", 32, 54, 56, (8, 32, 48))
+    return _Layout(32, order, "I", 28, 42, 32, (4, 16, 28))
 
 
 def glibc(content: bytes) -> tuple[int, int] | None:

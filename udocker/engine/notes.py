@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 
+from udocker.engine import elf
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 _NOTE = 4  # PT_NOTE
 _ABI_TAG, _PROPERTIES = 1, 5  # types of notes of the name GNU
 _LINUX = 0
+_LITTLE_64 = b"\x7fELF\x02\x01"
 _ISA_NEEDED = 0xC0008002  # GNU_PROPERTY_X86_ISA_1_NEEDED
-_HEADER, _SEGMENT = 64, 56  # bytes
 
 
 @value
@@ -31,6 +32,8 @@ class Notes:
 def read(content: bytes) -> Notes:
     """The notes of a 64-bit little-endian ELF file; of any other nothing is known."""
     kernel, level = (0, 0), 0
+    if content[:6] != _LITTLE_64:
+        return Notes()
     for kind, words in _notes(content):
         if kind == _ABI_TAG and len(words) >= 16:
             system, major, minor = struct.unpack_from("<III", words)
@@ -42,28 +45,17 @@ def read(content: bytes) -> Notes:
 
 def _notes(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Type and content of each note of the name GNU."""
-    for begin, size, alignment in _segments(content):
-        at, end = begin, min(begin + size, len(content))
+    for segment in elf.segments(content) or ():
+        if segment.kind != _NOTE:
+            continue
+        alignment = 8 if segment.alignment == 8 else 4
+        at, end = segment.offset, min(segment.offset + segment.size, len(content))
         while at + 12 <= end:
             name_size, length, kind = struct.unpack_from("<III", content, at)
             place = _aligned(at + 12 + name_size, alignment)
             if content[at + 12 : at + 12 + name_size] == b"GNU\0":
                 yield kind, content[place : min(place + length, end)]
             at = _aligned(place + length, alignment)
-
-
-def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Where notes are, how many bytes, and what they are aligned to."""
-    if content[:6] != b"\x7fELF\x02\x01" or len(content) < _HEADER:
-        return
-    (table,) = struct.unpack_from("<Q", content, 32)
-    size, count = struct.unpack_from("<HH", content, 54)
-    for at in range(table, table + size * count, size or 1):
-        if at + _SEGMENT > len(content):
-            return
-        kind, _, begin, _, _, length, _, alignment = struct.unpack_from("<IIQQQQQQ", content, at)
-        if kind == _NOTE:
-            yield begin, length, 8 if alignment == 8 else 4
 
 
 def _level(properties: bytes) -> int:
