@@ -6,7 +6,6 @@ was killed before it could see to the links that it made, or that another run go
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
@@ -25,11 +24,12 @@ def make_relative(root: str, outside: Sequence[str]) -> None:
         depth = len(_parts(folder[len(start) :]))
         changed = {}
         for name in (*folders, *names):
-            with contextlib.suppress(OSError):  # EINVAL: no link
-                target = os.readlink(name, dir_fd=descriptor)
-                better = relative(target, depth, start, outside)
-                if better != target:
-                    changed[name] = better
+            target = _target(name, descriptor)
+            if target is None:
+                continue
+            better = relative(target, depth, start, outside)
+            if better != target:
+                changed[name] = (target, better)
         if changed:
             _replace(descriptor, changed)
 
@@ -59,19 +59,29 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def _replace(folder: int, targets: dict[str, str]) -> None:
+def _target(name: str, folder: int) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:  # EINVAL: no link
+        return None
+
+
+def _replace(folder: int, targets: dict[str, tuple[str, str]]) -> None:
     """The directory's and the links' times stay, so that nothing seems to have changed but them."""
     status = os.fstat(folder)
     closed = not status.st_mode & stat.S_IWUSR
     if closed:
         os.fchmod(folder, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
-    for number, (name, target) in enumerate(targets.items()):
+    for number, (name, (old, target)) in enumerate(targets.items()):
         temporary = f".udocker-{os.getpid()}-{number}"
         times = os.stat(name, dir_fd=folder, follow_symlinks=False)
         os.symlink(target, temporary, dir_fd=folder)
         stamps = (times.st_atime_ns, times.st_mtime_ns)
         os.utime(temporary, ns=stamps, dir_fd=folder, follow_symlinks=False)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        if _target(name, folder) == old:
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:  # another run has put something else there
+            os.unlink(temporary, dir_fd=folder)
     if closed:
         os.fchmod(folder, stat.S_IMODE(status.st_mode))
     os.utime(folder, ns=(status.st_atime_ns, status.st_mtime_ns))
