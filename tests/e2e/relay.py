@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from fakes.serving import Serving
 
 _HOP = ("connection", "keep-alive", "transfer-encoding")
 
@@ -20,7 +18,7 @@ class Asked(NamedTuple):
     size: int  # of the body, as far as it was read
 
 
-class Relay:
+class Relay(Serving):
     """Passes requests on to ``registry`` (host:port), each when it is there with its body.
 
     ``cut``: the numbers of those PATCH requests (from 0) of which half a body is read before the
@@ -36,29 +34,10 @@ class Relay:
         self.patches = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.relay = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
 
     def bytes_of(self, method: str) -> list[int]:
         """The sizes of the bodies of all requests by ``method``."""
         return [asked.size for asked in self.log if asked.method == method]
-
-    def __enter__(self) -> Relay:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class _Server(ThreadingHTTPServer):

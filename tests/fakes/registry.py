@@ -30,11 +30,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from fakes.serving import Serving
 from fakes.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
     from typing import Any, Union
 
     Blob = Union[bytes, "Zeros"]
@@ -256,7 +256,7 @@ class Logged:
         return parse_qs(urlsplit(self.path).query)
 
 
-class FakeRegistry:
+class FakeRegistry(Serving):
     """Serves from entering its ``with`` block to leaving it. Attributes may be changed meanwhile.
 
     ``auth``: "" (open), "basic", or "bearer" with the token service at ``/token``. ``users`` maps
@@ -309,32 +309,14 @@ class FakeRegistry:
         return str(self._server.server_address[0]), self.port
 
     @property
-    def host(self) -> str:
-        """host:port, as references name it."""
-        return f"{self.address[0]}:{self.port}"
-
-    @property
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.host}"
 
-    def __enter__(self) -> FakeRegistry:
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        )
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def stop_taking(self) -> None:
         self.closing.set()
-        self._server.shutdown()
+
+    def end_connections(self) -> None:
         self._server.close_connections()
-        self._server.server_close()
-        self._thread.join()
 
     def add_blob(self, data: Blob, media_type: str = "application/octet-stream") -> dict[str, Any]:
         """Store ``data``; its descriptor. Blobs are shared by all repositories."""

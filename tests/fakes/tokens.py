@@ -13,7 +13,6 @@ import base64
 import contextlib
 import json
 import subprocess
-import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,11 +20,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from fakes.registry import Logged
+from fakes.serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-    from types import TracebackType
     from typing import Any
 
 _ISSUER, _SERVICE = "test-issuer", "test-registry"
@@ -33,7 +32,7 @@ _LEEWAY = 60  # seconds for which the registry takes a token that is past its li
 _CERTIFICATE = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=tokens"
 
 
-class TokenServer:
+class TokenServer(Serving):
     """Serves from entering its ``with`` block to leaving it. Attributes may be changed meanwhile.
 
     ``users`` maps names to passwords, ``refused`` are repositories for which nobody gets a token
@@ -62,33 +61,11 @@ class TokenServer:
         self._server = _Server((host, 0), self)
 
     @property
-    def host(self) -> str:
-        """host:port."""
-        return f"{self._server.server_address[0]!s}:{self._server.server_address[1]}"
-
-    @property
     def registry_auth(self) -> dict[str, Any]:
         """``auth`` of the registry's configuration."""
         realm = f"http://{self.host}/token"
         known = {"realm": realm, "service": _SERVICE, "issuer": _ISSUER}
         return {"token": {**known, "rootcertbundle": str(self._certificate)}}
-
-    def __enter__(self) -> TokenServer:
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        )
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def answer(self, logged: Logged) -> tuple[int, dict[str, Any]]:
         """The reply to a request for a token."""
