@@ -45,7 +45,7 @@ class Runner:
             launch = Launch(**{**vars(launch), "undo": (RemoveTree(str(self.undone)),)})
             how = "execute"
         elif way == "tracer":
-            launch = Launch(**{**vars(launch), "signals_to_child": True})
+            launch = Launch(**{**vars(launch), "go_betweens": 1})
             how = "execute"
         elif way == "clean":
             self.cleaned.write_bytes(b"")

@@ -143,8 +143,7 @@ def shown(launch: Launch) -> dict[str, Any]:
         "cwd": launch.cwd,
         "steps": [_step(step) for step in launch.steps],
         "undo": [_step(step) for step in launch.undo],
-        "signals_to_child": launch.signals_to_child,
-        **({"generations": launch.generations} if launch.generations != 1 else {}),
+        "go_betweens": launch.go_betweens,
         **({"pid_file": launch.pid_file} if launch.pid_file else {}),
     }
 

@@ -116,7 +116,7 @@ class Start:
         *argv: str,
         way: str = "clean",
         times: tuple[str, str] = ("0", "0"),
-        generations: int = 1,
+        go_betweens: int = 1,
         **options: Any,
     ) -> Running:
         tracer = way == "tracer"
@@ -124,15 +124,14 @@ class Start:
         if pid_file:
             argv = (sys.executable, "-c", STARTER, pid_file, *times, *argv)
         if tracer:
-            argv = (*(sys.executable, "-c", GO_BETWEEN) * generations, *argv)
+            argv = (*(sys.executable, "-c", GO_BETWEEN) * go_betweens, *argv)
         launch = Launch(
             argv=argv,
             env=(("PATH", PATH),),
             cwd="/",
             steps=(WriteFile(f"{self.made}/file", b""),),
             undo=(RemoveTree(str(self.made)),),
-            signals_to_child=tracer,
-            generations=generations,
+            go_betweens=go_betweens if tracer else 0,
             pid_file=pid_file,
         )
         started = Running(launch, f"clean={self.cleaned}", **options)
@@ -219,8 +218,8 @@ def test_a_status_of_255_is_no_signal(start: Start) -> None:
     assert running.end()[0] == 255
 
 
-def test_signals_go_down_as_many_generations_as_there_are(start: Start) -> None:
-    running = start(sys.executable, "-c", LISTENER, way="tracer", generations=2)
+def test_signals_go_down_past_all_go_betweens(start: Start) -> None:
+    running = start(sys.executable, "-c", LISTENER, way="tracer", go_betweens=2)
     assert running.line().startswith("ready")
     running.send(signal.SIGUSR2)
     assert running.line() == "SIGUSR2"

@@ -35,7 +35,7 @@ def execute(
     called when the run can go on, but not as it should.
     Raises EngineError when a step fails, CommandNotFound or NotExecutable for the command.
     """
-    if not (clean or launch.undo or launch.signals_to_child):
+    if not (clean or launch.undo or launch.go_betweens):
         become(launch, warn)
     return _supervise(launch, clean or (lambda: None), warn)
 
@@ -88,7 +88,7 @@ def _supervise(launch: Launch, clean: Callable[[], None], warn: Callable[[str], 
         undo(launch)
         clean()
 
-    code = supervise(begin, end, launch.generations * launch.signals_to_child, launch.pid_file)
+    code = supervise(begin, end, launch.go_betweens, launch.pid_file)
     os.close(sender)
     failure = _failure(receiver)
     if failure is not None:

@@ -53,8 +53,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     return replace(
         made,
         steps=(*made.steps, scratch),
-        signals_to_child=True,
-        generations=2 if spec.tty else 1,  # on a terminal the runtime stays between
+        go_betweens=2 if spec.tty else 1,  # on a terminal the runtime stays, too
     )
 
 

@@ -64,7 +64,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         env=env,
         cwd="/",
         steps=tuple(steps),
-        signals_to_child=True,  # PRoot ignores them
+        go_betweens=1,  # PRoot ignores signals
     )
 
 

@@ -58,8 +58,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         env=_env(spec, host, name),
         cwd="/",
         steps=tuple(steps),
-        signals_to_child=True,
-        generations=_BETWEEN,
+        go_betweens=_BETWEEN,
     )
     return _checked(launch)
 

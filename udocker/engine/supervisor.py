@@ -45,16 +45,15 @@ _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 def supervise(
     begin: Callable[[], None],
     clean: Callable[[], None],
-    to_grandchild: int,
+    go_betweens: int,
     pid_file: str = "",
 ) -> int:
     """Call ``begin``, which does not return, in a child, and ``clean`` after its end.
 
-    Returns the command's exit code. With ``to_grandchild`` the child is a go-between that heeds
-    no signals itself (a tracer): they go to its first child, the command, or so many generations
-    down. With ``pid_file`` the
-    child starts the command (or that go-between), writes its process id there and ends; 125 if it
-    fails.
+    Returns the command's exit code. ``go_betweens``: so many processes, each the first child of
+    the other, heed no signals (a tracer): these go to the command below. With ``pid_file`` the
+    child starts the command, or the first go-between, writes its process id there and ends; 125
+    if it fails.
     """
     front = os.getpid()  # asked before the fork: it may be killed at any moment
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
@@ -66,7 +65,7 @@ def supervise(
     try:
         keeper = os.fork()
         if keeper == 0:
-            _leave(_keep, front, unblocked, clean, to_grandchild, pid_file)
+            _leave(_keep, front, unblocked, clean, go_betweens, pid_file)
         return _follow(keeper, lambda: keeper)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
@@ -85,7 +84,7 @@ def _keep(
     front: int,
     begin: Callable[[], None],
     clean: Callable[[], None],
-    to_grandchild: int,
+    go_betweens: int,
     pid_file: str,
 ) -> int:
     from udocker._native import lib
@@ -98,16 +97,16 @@ def _keep(
             lib.udocker_set_parent_death_signal(signal.SIGKILL)
             _leave(begin)
         if pid_file:
-            code = _follow_started(child, pid_file, front, to_grandchild)
+            code = _follow_started(child, pid_file, front, go_betweens)
         else:
-            code = _follow(child, lambda: _target(child, to_grandchild), front, bool(to_grandchild))
+            code = _follow(child, lambda: _target(child, go_betweens), front, bool(go_betweens))
         _end_all()
         return code
     finally:
         clean()
 
 
-def _follow_started(starter: int, pid_file: str, front: int, generations: int) -> int:
+def _follow_started(starter: int, pid_file: str, front: int, go_betweens: int) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
     ended: dict[int, int] = {}
     asked: list[int] = []
@@ -130,12 +129,12 @@ def _follow_started(starter: int, pid_file: str, front: int, generations: int) -
     sent = 0
     for number in asked:
         sent = number if number not in _HARMLESS else sent
-        _send(_target(command, generations), number)
+        _send(_target(command, go_betweens), number)
     return _follow(
         command,
-        lambda: _target(command, generations),
+        lambda: _target(command, go_betweens),
         front,
-        bool(generations),
+        bool(go_betweens),
         is_apart=True,
         sent=sent,
     )
@@ -215,8 +214,8 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _target(child: int, generations: int) -> int:
-    for _ in range(generations):
+def _target(child: int, go_betweens: int) -> int:
+    for _ in range(go_betweens):
         found = children(child)
         child = found[0] if found else child
     return child

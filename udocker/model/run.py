@@ -307,6 +307,7 @@ class Launch:
     cwd: str
     steps: tuple[Step, ...] = ()
     undo: tuple[Union[RemoveTree, RunProgram, RelativeLinks], ...] = ()
-    signals_to_child: bool = False  # argv is a go-between that does not pass them on
-    generations: int = 1  # from that go-between down to the command
+    go_betweens: int = (
+        0  # from argv down to the command, each the other's child: none heeds signals
+    )
     pid_file: str = ""
