@@ -52,6 +52,7 @@ def probe(
         cgroup=_cgroup(),
         shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
         inprocess=_inprocess(),
+        chosen=tuple(sorted(name for name, path in dict(chosen or {}).items() if path)),
         programs=_programs(environ.get("PATH", os.defpath), dict(chosen or {}), runc)
         + _fakechroot(system.machine, dict(chosen or {}).get("libfakechroot", "")),
     )

@@ -130,6 +130,10 @@ static bool read_setting(struct guest *guest, const char *word, const char *valu
     if (same_text(word, "make") || same_text(word, "point") || same_text(word, "touch")) {
         return value[0] == '/'; /* for the front, before the first program */
     }
+    if (same_text(word, "traced")) {
+        guest->tracing = same_text(value, "all") ? TRACING_ALL : TRACING_SOME;
+        return true;
+    }
     const char **place = same_text(word, "lower")   ? lower
                          : same_text(word, "work")  ? &guest->work
                          : same_text(word, "state") ? &guest->state
@@ -162,6 +166,7 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     guest->mount_count = 0;
     guest->has_readonly = false;
     guest->has_union = false;
+    guest->tracing = TRACING_NONE;
     guest->work = NULL;
     guest->state = NULL;
     guest->shared = NULL;

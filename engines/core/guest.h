@@ -8,6 +8,9 @@
 
 enum { MAX_MOUNTS = 256, MAX_GROUPS = 64 };
 
+/* Whether a tracer stops the calls of the guest, and which: those that matter, or all. */
+enum tracing { TRACING_NONE, TRACING_SOME, TRACING_ALL };
+
 /* Where on the host something of the guest may lie: mounts have one of them, unions two. */
 struct origin {
     const char *path;
@@ -53,6 +56,7 @@ struct guest {
     unsigned groups[MAX_GROUPS]; /* supplementary ones, to begin with */
     unsigned group_count;
     const char *directory; /* guest path to start in */
+    enum tracing tracing;
     struct owners owners;
     struct root (*find_root)(struct guest *guest); /* of the caller; NULL: nobody has one */
     /*
@@ -68,8 +72,9 @@ struct guest {
  * for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "point" PATH for directories
  * and "touch" PATH for files that are to be there before the first program runs, the last two to
  * mount on;
- * for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH. The strings are used in place. False
- * when it is not one. Of two mounts with the same target the later one hides the other.
+ * for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH; "traced" with "some" or "all". The
+ * strings are used in place. False when it is not one. Of two mounts with the same target the later
+ * one hides the other.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 

@@ -218,6 +218,9 @@ static long call_sigtimedwait(struct process *process, const struct call *call) 
 }
 
 long own_signal_call(struct process *process, const struct call *call, uint64_t *mask) {
+    if (process->guest.tracing != TRACING_NONE) {
+        return pass(call); /* SIGSYS is the guest's */
+    }
     switch (call->number) {
     case NR_rt_sigaction:
         return call_sigaction(process, call);

@@ -187,6 +187,9 @@ static long call_wait(struct process *process, const struct call *call) {
  */
 static long call_ptrace(struct process *process, const struct call *call) {
     const long *a = call->argument;
+    if (process->guest.tracing != TRACING_NONE) {
+        return -EPERM; /* who is traced already */
+    }
     if (a[0] == TRACE_ME && persona_is_borrowed(process)) {
         persona_to_change(process)->traced_at_exec = true;
         return 0;
@@ -211,5 +214,5 @@ long own_trace_call(struct process *process, const struct call *call) {
     if (call->number == NR_ptrace) {
         return call_ptrace(process, call);
     }
-    return call_wait(process, call);
+    return process->guest.tracing != TRACING_NONE ? pass(call) : call_wait(process, call);
 }

@@ -58,7 +58,10 @@ static bool translate(struct process *process, struct text *out, const char *lin
         unsigned long count;
         read_digits(value, &count);
         text_add_string(out, "Seccomp_filters:\t");
-        text_add_number(out, count > 0 ? count - 1 : 0);
+        bool has_filter = count > 0 && guest->tracing != TRACING_ALL;
+        text_add_number(out, count - has_filter);
+    } else if (guest->tracing != TRACING_NONE && field(line, "TracerPid:\t") != NULL) {
+        text_add_string(out, "TracerPid:\t0");
     } else if (!is_own || !proc_add_own(out, persona, line)) {
         return false;
     }

@@ -35,6 +35,7 @@ enum {
 
 #define ALLOW 0x7fff0000U
 #define TRAP 0x00030000U
+#define TRACE 0x7ff00000U
 #define ERROR(number) (0x00050000U | (uint32_t)(number))
 
 #endif

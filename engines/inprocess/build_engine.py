@@ -17,6 +17,7 @@ _TRAPPED = re.compile(r"^(?:ONE|TWO|DESCRIPTOR|OWN)\((\w+)", re.MULTILINE)
 _RARE = ("ioctl",)
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE = os.path.join(os.path.dirname(_HERE), "core")
+_TRACER = os.path.join(os.path.dirname(_HERE), "ptrace")
 # No libc, so nothing that calls into one: no stack protector, no memcpy made of a loop. Only
 # general registers, since the handler runs in the middle of the guest's own computation.
 _FLAGS = (
@@ -73,7 +74,7 @@ def build(destination: str, compiler: str = "cc", machine: str | None = None) ->
     its = _MACHINES[machine]
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     words = shlex.split(compiler)
-    compile_ = [*words, *_FLAGS, *its.flags, f"-I{_CORE}", f"-I{_HERE}", "-c"]
+    compile_ = [*words, *_FLAGS, *its.flags, f"-I{_CORE}", f"-I{_HERE}", f"-I{_TRACER}", "-c"]
     with tempfile.TemporaryDirectory() as directory:
         objects = []
         for source in sources(machine):
@@ -109,7 +110,7 @@ def sources(machine: str | None = None) -> list[str]:
     """Every C file of the engine that is meant for ``machine``."""
     others = tuple(f"_{other}.c" for other in _MACHINES if other != (machine or platform.machine()))
     found = []
-    for folder in (_CORE, _HERE):
+    for folder in (_CORE, _HERE, _TRACER):
         names = sorted(n for n in os.listdir(folder) if n.endswith(".c") and not n.endswith(others))
         found += [os.path.join(folder, name) for name in names]
     return found

@@ -24,11 +24,19 @@ extern const char enter_program[];
 /* The one of this process: neither a signal handler nor a patched place is given it. */
 extern struct engine *the_engine;
 
-/* Install the filter: from then on, and in every descendant, calls of the guest are trapped. */
+/* Install the filter: from then on, and in every descendant, calls of the guest stop. */
 long filter_install(const struct guest *guest);
 
+/* Its program. NULL: it is too long. */
+const struct program *filter_make(const struct guest *guest);
+
+/* What it says of a call that stops in a tracer: with a word that guests' own filters do not say.
+ */
+enum { TRACED = 0x7564 };
+#define STOP_TRACED (TRACE | TRACED)
+
 /* Take SIGSYS. To be done after every exec: the filter stays, the handler does not. */
-long trap_install(struct engine *engine);
+long trap_install(void);
 
 /* execve(2) and execveat(2) of the guest. Comes back with -errno only. */
 long execute(struct process *process, long dirfd, const char *path, char *const *arguments,

@@ -122,8 +122,45 @@ static bool lists(long number) {
     return number == NR_getdents64;
 }
 
+/* What the engine sees only because SIGSYS is its own, and debuggers must not see its traps. */
+static bool is_about_traps(long number) {
+    static const long numbers[] = {
+        NR_rt_sigaction, NR_rt_sigprocmask, NR_rt_sigsuspend, NR_rt_sigpending, NR_rt_sigtimedwait,
+        NR_ppoll,        NR_pselect6,       NR_epoll_pwait,   NR_epoll_pwait2,  NR_wait4,
+    };
+    for (size_t index = 0; index < sizeof numbers / sizeof numbers[0]; index++) {
+        if (numbers[index] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where a tracer stops calls; CONDITIONAL: as elsewhere. */
+static uint64_t traced_answer(const struct guest *guest, long number) {
+    if (is_about_traps(number)) {
+        return ALLOW;
+    }
+    if (number == NR_sigaltstack) {
+        return STOP_TRACED; /* the tracer must know that stack */
+    }
+    if (number == NR_ptrace) {
+        return ERROR(EPERM); /* who is traced already */
+    }
+    bool has_filters = guest->tracing == TRACING_SOME;
+    return number == NR_seccomp && !has_filters ? ERROR(ENOSYS) : CONDITIONAL;
+}
+
+static uint32_t stop_of(const struct guest *guest) {
+    return guest->tracing == TRACING_NONE ? TRAP : STOP_TRACED;
+}
+
 /* What the filter says to a number; CONDITIONAL and the number when its arguments count. */
 static uint64_t answer(const struct guest *guest, long number) {
+    uint64_t traced = guest->tracing == TRACING_NONE ? CONDITIONAL : traced_answer(guest, number);
+    if (traced != CONDITIONAL) {
+        return traced;
+    }
     for (size_t index = 0; index < CONDITIONS; index++) {
         if (conditions[index].number == number) {
             return (uint64_t)number << 32 | CONDITIONAL;
@@ -142,7 +179,7 @@ static uint64_t answer(const struct guest *guest, long number) {
     case REFUSED:
         return ERROR(row->error);
     default:
-        return TRAP;
+        return stop_of(guest);
     }
 }
 
@@ -162,12 +199,22 @@ static void put_apart(struct writer *writer, uint32_t place) {
     put(writer, JUMP_IF_SET, 0, 1, CLONE_FS);
 }
 
+static uint32_t answer_of(const struct guest *guest, const struct condition *condition) {
+    bool is_seccomp = condition->number == NR_prctl &&
+                      (condition->value == PR_GET_SECCOMP || condition->value == PR_SET_SECCOMP);
+    if (is_seccomp && guest->tracing == TRACING_ALL) {
+        return ERROR(EINVAL); /* there is none: a call that is carried out here would pass it by */
+    }
+    return condition->answer == TRAP ? stop_of(guest) : condition->answer;
+}
+
 static void put_condition(struct writer *writer, const struct condition *condition) {
+    uint32_t answered = answer_of(writer->guest, condition);
     uint32_t place = OF_ARGUMENTS + 8 * (uint32_t)condition->argument;
     put(writer, LOAD, 0, 0, place);
     if (condition->test == IF_NOT_NULL) {
         put(writer, JUMP_EQUAL, 1, 0, 0);
-        put(writer, RETURN, 0, 0, condition->answer);
+        put(writer, RETURN, 0, 0, answered);
         put(writer, LOAD, 0, 0, place + 4);
         put(writer, JUMP_EQUAL, 1, 0, 0);
     } else if (condition->test == IF_APART) {
@@ -176,7 +223,7 @@ static void put_condition(struct writer *writer, const struct condition *conditi
         uint16_t test = condition->test == IF_SET ? JUMP_IF_SET : JUMP_EQUAL;
         put(writer, test, 0, 1, condition->value);
     }
-    put(writer, RETURN, 0, 0, condition->answer);
+    put(writer, RETURN, 0, 0, answered);
 }
 
 static void put_answer(struct writer *writer, long number) {
@@ -233,8 +280,9 @@ static void put_own(struct writer *writer) {
     put(writer, RETURN, 0, 0, ERROR(PROBE_ALLOWED));
 }
 
-long filter_install(const struct guest *guest) {
+const struct program *filter_make(const struct guest *guest) {
     static struct writer writer;
+    static struct program program;
     writer.guest = guest;
     put(&writer, LOAD, 0, 0, OF_ARCHITECTURE);
     put(&writer, JUMP_EQUAL, 1, 0, (uint32_t)ARCH_AUDIT);
@@ -243,13 +291,18 @@ long filter_install(const struct guest *guest) {
     put(&writer, LOAD, 0, 0, OF_NUMBER);
     find_ranges(&writer);
     put_ranges(&writer, 0, writer.range_count);
-    if (writer.size > MOST) {
+    program = (struct program){(uint16_t)writer.size, writer.out};
+    return writer.size > MOST ? NULL : &program;
+}
+
+long filter_install(const struct guest *guest) {
+    const struct program *program = filter_make(guest);
+    if (program == NULL) {
         return -E2BIG;
     }
-    struct program program = {(uint16_t)writer.size, writer.out};
     long result = kernel(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
     if (result == 0) {
-        result = kernel(NR_seccomp, SET_MODE_FILTER, 0, (long)&program, 0, 0, 0);
+        result = kernel(NR_seccomp, SET_MODE_FILTER, 0, (long)program, 0, 0, 0);
     }
     return result;
 }

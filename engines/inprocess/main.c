@@ -13,6 +13,7 @@
 #include "own.h"
 #include "pin.h"
 #include "quick.h"
+#include "trace.h"
 #include "union.h"
 #include "union_native.h"
 #include "union_shared.h"
@@ -347,13 +348,15 @@ static void prepare_union(void) {
 static _Noreturn void enter_guest(char **words, size_t count) {
     struct process *process = &the_process;
     persona_begin(process);
-    uint64_t blocked = (uint64_t)1 << (SIGSYS - 1); /* and then it is never again */
-    kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&blocked, 0, sizeof blocked, 0, 0);
+    if (process->guest.tracing == TRACING_NONE) {
+        uint64_t blocked = (uint64_t)1 << (SIGSYS - 1); /* and then it is never again */
+        kernel(NR_rt_sigprocmask, SIG_UNBLOCK, (long)&blocked, 0, sizeof blocked, 0, 0);
+    }
     close_outside(&process->guest);
     if (process->guest.has_union) {
         prepare_union();
     }
-    long result = filter_install(&process->guest);
+    long result = process->guest.tracing == TRACING_ALL ? 0 : filter_install(&process->guest);
     if (result < 0) {
         give_up(FAILED, "install", "the seccomp filter", result);
     }
@@ -400,9 +403,14 @@ unsigned long *engine_begin(unsigned long *stack, uintptr_t *entry) {
     the_process.leave = (uintptr_t)enter_program;
     the_process.restrict_calls = guest_filter_install;
     read_description(words[2], is_start);
-    long result = trap_install(&engine);
+    the_engine = &engine;
+    bool is_traced = the_process.guest.tracing != TRACING_NONE;
+    long result = is_traced ? 0 : trap_install();
     if (result < 0) {
         give_up(FAILED, "take", "SIGSYS", result);
+    }
+    if (is_start && is_traced) {
+        trace_begin(&the_process.guest);
     }
     if (is_start) {
         enter_guest(words, stack[0]);

@@ -126,8 +126,7 @@ static void on_trap(int signal, struct info *info, struct context *context) {
     context_answer(context, result);
 }
 
-long trap_install(struct engine *engine) {
-    the_engine = engine;
+long trap_install(void) {
     struct action action = {
         .handler = (uintptr_t)on_trap,
         .flags = SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_NODEFER,

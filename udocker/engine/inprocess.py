@@ -1,4 +1,4 @@
-"""F2 to F4: the command's system calls are stopped by a seccomp filter in the process itself.
+"""F2 to F4, and what P1 and P2 have of them: the command's system calls are stopped by a seccomp filter in the process itself.
 
 No namespaces, no tracer, no mounts: the engine (``engines/inprocess``) is loaded into every
 process of the container and gives the kernel host paths in place of the container's. In F3 and F4
@@ -37,6 +37,7 @@ FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, FOREIGN_T
 _MOST_GROUPS = 64  # of guest.h
 _MOST_MOUNTS = 256
 _SYSTEM = ("/dev", "/proc", "/sys")
+_TRACED = {"P1": "some", "P2": "all"}  # which calls a tracer stops
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -64,7 +65,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     if spec.root.is_union:
         union, points = _in_union(spec, points, host)
         steps.append(ShareUnion(spec.root.upper, spec.root.tree, spec.root.work, union[5]))
-    description = _description(spec, union)
+    description = _description(spec, union, mode)
     place = f"{spec.directory}/files/guest-{zlib.crc32(description):08x}-{len(description)}"
     steps += points
     steps.append(WriteFile(place, description))
@@ -114,10 +115,12 @@ def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
     return mounts
 
 
-def _description(spec: RunSpec, union: tuple[str, ...]) -> bytes:
+def _description(spec: RunSpec, union: tuple[str, ...], mode: str) -> bytes:
     """What ``guest_read`` of engines/core/guest.h takes."""
     root = spec.root.upper if spec.root.is_union else spec.root.path
     words = ["root", root, *union, "directory", spec.cwd]
+    if mode in _TRACED:
+        words += ["traced", _TRACED[mode]]
     words += ["uid", str(spec.user.uid), "gid", str(spec.user.gid)]
     for group in spec.user.groups[:_MOST_GROUPS]:
         words += ["group", str(group)]

@@ -5,7 +5,7 @@ R2 lets a seccomp filter pass the calls that name no path; R3 stops at every cal
 
 from __future__ import annotations
 
-from udocker.engine import ptrace, runc
+from udocker.engine import proot, runc
 from udocker.errors import EngineUnavailable
 from udocker.model.host import Support
 from udocker.model.run import MakeDirectory, Mount
@@ -29,7 +29,7 @@ def probe(host: Host, mode: str) -> Support:
         return support
     if mode == "R2" and not host.seccomp:
         return Support("this kernel has no seccomp filters", "use R3")
-    return ptrace.probe(host, "P2")
+    return proot.probe(host, "P2")
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:

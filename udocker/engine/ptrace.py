@@ -1,87 +1,37 @@
-"""P1 and P2: system calls that name a path are rewritten by a tracer, PRoot found on the host.
+"""P1 and P2: the calls of the command are stopped by a tracer, and carried out as in the F modes.
 
-P1 lets a seccomp filter pass the calls that name no path; P2 stops at every call, for hosts
-whose kernel or PRoot gets that wrong.
+The engine is in every process here, too (``inprocess``); but a thread gets into it by ptrace(2), and
+not by a signal, so SIGSYS is the command's own. P1 stops only the calls that matter, by a seccomp
+filter; P2 stops all of them, for kernels without such filters. Where the user names a PRoot, or
+there is no engine for the machine, they are run by PRoot (``proot``).
 """
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file, working_directory
-from udocker.errors import UnsupportedFeature
-from udocker.model.host import Support
-from udocker.model.run import (
-    FILE_MOUNTS,
-    MOVED_MOUNTS,
-    USER,
-    Launch,
-    MakeDirectory,
-    RefuseCalls,
-    WriteFile,
-)
+from udocker.engine import inprocess, proot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.host import Host, Support
+    from udocker.model.run import Launch, RunSpec
 
 MODES = ("P1", "P2")
-FEATURES = frozenset((FILE_MOUNTS, USER, MOVED_MOUNTS))
-_SYSTEM = ("/dev", "/proc", "/sys")
-_NOBODY_TRACES = 3  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
+FEATURES = inprocess.FEATURES
 
 
 def probe(host: Host, mode: str) -> Support:
-    """PRoot must be there, and the kernel must let a process trace its children."""
-    if host.program("proot") is None:
-        return Support(
-            "the proot program is not in PATH",
-            "install proot, or name it: UDOCKER_USE_PROOT_EXECUTABLE",
-        )
-    if host.ptrace_scope >= _NOBODY_TRACES:
-        return Support(
-            "ptrace is switched off here (kernel.yama.ptrace_scope is 3)",
-            "use a mode that does not trace",
-        )
-    if mode == "P1" and not host.seccomp:
-        return Support("this kernel has no seccomp filters", "use P2")
-    return Support()
+    """The kernel must let a process trace its children."""
+    if _is_by_proot(host):
+        return proot.probe(host, mode)
+    return proot.can_trace(host, mode)
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
-    """PRoot with the container's own environment. Raises UnsupportedFeature."""
-    steps: list[Step] = [
-        WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
-    ]
-    steps.append(working_directory(spec, _SYSTEM))
-    steps.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path, is_point=True))
-    if host.seccomp:
-        steps.append(RefuseCalls())
-    env = spec.env
-    if mode == "P2":
-        env = (*env, ("PROOT_NO_SECCOMP", "1"))
-    return Launch(
-        argv=(host.program("proot") or "proot", *_options(spec), *spec.argv),
-        env=env,
-        cwd="/",
-        steps=tuple(steps),
-        go_betweens=1,  # PRoot ignores signals
-    )
+    """The tracer takes udocker's place, its child becomes the command. Raises UnsupportedFeature."""
+    if _is_by_proot(host):
+        return proot.launch(spec, host, mode)
+    return inprocess.launch(spec, host, mode)
 
 
-def _options(spec: RunSpec) -> list[str]:
-    options = ["-v", "-1", "-r", spec.root.path, "-w", spec.cwd]
-    options += ["-0"] if spec.user.uid == 0 else ["-i", f"{spec.user.uid}:{spec.user.gid}"]
-    for path in _SYSTEM:
-        options += ["-b", path]
-    for file in spec.files:
-        options += _bind(guest_file(spec, file), file.target)
-    for mount in spec.mounts:
-        options += _bind(mount.source, mount.target)
-    return options
-
-
-def _bind(source: str, target: str) -> list[str]:
-    for path in (source, target):
-        if ":" in path:
-            raise UnsupportedFeature(f"PRoot cannot bind a path with a colon: {path}")
-    return ["-b", f"{source}:{target}"]
+def _is_by_proot(host: Host) -> bool:
+    return "proot" in host.chosen or not host.inprocess

@@ -46,8 +46,10 @@ MODES = (
         preloads=True,
         is_automatic=False,
     ),
-    Mode("P1", ptrace, "PRoot of the host, with seccomp"),
-    Mode("P2", ptrace, "PRoot of the host, every system call traced"),
+    Mode(
+        "P1", ptrace, "a tracer, for the calls that matter; patched libraries", owners=True, patches=True
+    ),
+    Mode("P2", ptrace, "a tracer, for every system call", owners=True),
     Mode("R2", nested, "R1 with PRoot of the host inside", nests=True, is_automatic=False),
     Mode(
         "R3",

@@ -39,6 +39,7 @@ class Host:
     cgroup: str  # v1, v2, hybrid or none
     shared: tuple[str, ...] = ()  # of /dev/shm and /dev/mqueue, those that are here
     inprocess: str = ""  # the in-process engine of this installation, if it has one
+    chosen: tuple[str, ...] = ()  # those of the programs that the user has named
     programs: tuple[tuple[str, str], ...] = ()  # name -> absolute path; also libfakechroot
 
     def program(self, name: str) -> str | None:
