@@ -129,7 +129,7 @@ class Inside:
     @property
     def is_traced(self) -> bool:
         """Whether PRoot stands between, whose statuses are its own."""
-        return self.engine in (ptrace, nested)
+        return self.engine is nested
 
     @property
     def is_replaced(self) -> bool:
