@@ -200,10 +200,9 @@ static void put_apart(struct writer *writer, uint32_t place) {
 }
 
 static uint32_t answer_of(const struct guest *guest, const struct condition *condition) {
-    bool is_seccomp = condition->number == NR_prctl &&
-                      (condition->value == PR_GET_SECCOMP || condition->value == PR_SET_SECCOMP);
-    if (is_seccomp && guest->tracing == TRACING_ALL) {
-        return ERROR(EINVAL); /* there is none: a call that is carried out here would pass it by */
+    bool restricts = condition->number == NR_prctl && condition->value == PR_SET_SECCOMP;
+    if (restricts && guest->tracing == TRACING_ALL) {
+        return ERROR(EINVAL); /* a call that is carried out here would pass it by */
     }
     return condition->answer == TRAP ? stop_of(guest) : condition->answer;
 }

@@ -119,11 +119,21 @@ static void on_filtered(const struct tracer *tracer, struct thread *thread) {
     }
 }
 
-/* Calls of 32-bit programs have other numbers. */
+/*
+ * Calls of 32-bit programs have other numbers. Where the kernel does not tell, the instruction
+ * does, but not in a process that may not be read (prctl(2), PR_SET_DUMPABLE).
+ */
 static bool is_native(const struct thread *thread, const struct registers *now) {
+    struct {
+        unsigned kind, architecture;
+        long rest[10];
+    } info = {.architecture = 0};
     long word = 0;
     long place = (long)(now->rip - SYSCALL_SIZE);
-    return trace(PTRACE_PEEKTEXT, thread->id, place, (long)&word) == 0 &&
+    if (trace(PTRACE_GET_SYSCALL_INFO, thread->id, sizeof info, (long)&info) > 0) {
+        return info.architecture == (unsigned)ARCH_AUDIT;
+    }
+    return trace(PTRACE_PEEKTEXT, thread->id, place, (long)&word) < 0 ||
            (word & 0xffff) == SYSCALL_CODE;
 }
 

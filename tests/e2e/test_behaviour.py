@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from e2e.engines import BUSYBOX, Inside, Shared
-from e2e.inprocess import COMPILE, IN_NEW, PROGRAMS, Container
+from e2e.inprocess import COMPILE, IN_NEW, MODES, PROGRAMS, Container
 
 pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines", "e2e.inprocess"]
@@ -24,6 +24,8 @@ pytest_plugins = ["e2e.engines", "e2e.inprocess"]
 # Those of the first row say the same with each libc, and with none beside them.
 _WITH_ANY_LIBC = ("paths", "execute", "signals", "sockets", "proc")
 _OTHERS = ("sigsys", "filters", "self", "stacks", "waiting", "trace")
+# What a tracer takes from programs: tests/e2e/test_tracer.py has what they see instead.
+_TAKEN = {("P1", "trace"), ("P2", "trace"), ("P2", "filters")}
 
 
 def _sections(program: str) -> list[str]:
@@ -62,7 +64,11 @@ def test_programs_of_another_libc_behave_as_under_the_kernel(
     _compare(container, mode, native, program, script)
 
 
-@pytest.mark.parametrize("program", _OTHERS)
+@pytest.mark.parametrize(
+    ("mode", "program"),
+    [(mode, program) for mode in MODES for program in _OTHERS if (mode, program) not in _TAKEN],
+    indirect=["mode"],
+)
 def test_processes_are_what_they_are_under_the_kernel(
     mode: str, native: str, program: str, container: Container
 ) -> None:

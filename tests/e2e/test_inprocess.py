@@ -191,6 +191,7 @@ for request in (0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x50
     assert shown == ["Inappropriate ioctl for device"] * 6 + ["Bad file descriptor"]
 
 
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "P2"], indirect=True)
 def test_a_program_with_a_filter_of_its_own_runs(compiled: Callable[..., Result]) -> None:
     source = """
         #include <errno.h>
@@ -263,14 +264,13 @@ def test_nothing_runs_out_in_a_long_life(compiled: Callable[..., Result]) -> Non
 # Patched places
 
 
-def test_goroutines_have_hardly_any_stack(container: Container, works: tuple[str, ...]) -> None:
-    if "F3" not in works:
-        pytest.skip("host: mode F3 does not work here")
-    container("F3", COMPILE.format(options="-static", name="small_stack") + "true")
+@pytest.mark.parametrize("mode", ["F3", "P1", "P2"], indirect=True)
+def test_goroutines_have_hardly_any_stack(mode: str, container: Container) -> None:
+    container(mode, COMPILE.format(options="-static", name="small_stack") + "true")
     # Copies are made before a program begins: of the one that is run, too.
-    once = container.direct("F3", "/tmp/small_stack", "once")
+    once = container.direct(mode, "/tmp/small_stack", "once")
     assert once.out == "right\n"
-    assert container.direct("F3", "/tmp/small_stack").out == "right\n"
+    assert container.direct(mode, "/tmp/small_stack").out == "right\n"
 
 
 def test_a_library_that_is_replaced_works_at_once(mode: str, container: Container) -> None:

@@ -100,7 +100,12 @@ _REAL_PROGRAMS = {
 }
 
 
+# The audit is a tracer itself, and a process has one only.
+_untraced = pytest.mark.parametrize("mode", ["F2", "F3"], indirect=True)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="host: no ptrace")
+@_untraced
 @pytest.mark.parametrize("script", _REAL_PROGRAMS.values(), ids=list(_REAL_PROGRAMS))
 def test_the_kernel_sees_no_path_outside(
     mode: str, script: str, container: Container, tmp_path: Path
@@ -120,6 +125,7 @@ def test_the_kernel_sees_no_path_outside(
     assert output.read_text() == ""
 
 
+@_untraced
 def test_the_audit_sees_what_is_outside(mode: str, container: Container, outside: Path) -> None:
     """It looks through the eyes of the kernel: a link that the host changes meanwhile."""
     pytest.importorskip("ptrace", reason="host: no python-ptrace")

@@ -15,7 +15,7 @@ import pytest
 from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import UNION_ROOT as UNION
 from builders.specs import spec
-from udocker.engine import singularity, table
+from udocker.engine import ptrace, singularity, table
 from udocker.errors import EngineUnavailable, UnsupportedFeature
 from udocker.model.run import (
     FILE_MOUNTS,
@@ -97,6 +97,9 @@ SCRIPT = spec(
     preload=Preload("/lib/ld.so", "/bin/sh", "/bin/sh", ("-e", "/bin/prog"), ("/lib",), False),
     env=(("LD_PRELOAD", "/lib/a.so b.so"), ("LD_LIBRARY_PATH", "/own:relative:/proc")),
 )
+# Where the user names a PRoot.
+BY_PROOT = replace(HOST, chosen=("proot",))
+VOLUME = spec(mounts=(Mount("/data", "/mnt"),))
 # For modes with PRoot inside: one that needs nothing but itself.
 STATIC = spec(tracer=Tracer("proot", files=(("proot", "/opt/proot"),)))
 # A name of bytes that are not UTF-8, and a mode that cannot pass it on.
@@ -126,6 +129,8 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
         if mode.preloads:
             found[f"{mode.name}-script"] = (mode.name, SCRIPT, HOST)
+        if mode.engine is ptrace:
+            found[f"{mode.name}-proot"] = (mode.name, VOLUME, BY_PROOT)
         if mode.nests:
             found[f"{mode.name}-static"] = (mode.name, STATIC, HOST)
         for case, other in HOSTS.items():
@@ -235,7 +240,23 @@ def test_variables_that_no_shell_has_are_refused(
 def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any]) -> None:
     """It would take what follows for the target, and bind something else."""
     with pytest.raises(UnsupportedFeature, match="PRoot cannot bind a path with a colon: /"):
-        table.find(mode).engine.launch(spec(**changes), HOST, mode)
+        table.find(mode).engine.launch(spec(**changes), BY_PROOT, mode)
+
+
+@pytest.mark.parametrize("mode", ["P1", "P2"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"root": UNION}, "a directory of its own"),
+        ({"mounts": (Mount("/a", "/a", readonly=True),)}, "PRoot cannot make read-only volumes"),
+    ],
+)
+def test_what_only_the_tracer_of_udocker_can(
+    mode: str, changes: dict[str, Any], message: str
+) -> None:
+    assert table.find(mode).engine.launch(spec(**changes), HOST, mode).argv
+    with pytest.raises(UnsupportedFeature, match=message):
+        table.find(mode).engine.launch(spec(**changes), BY_PROOT, mode)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NONE: frozenset[str] = frozenset()
 EVERYTHING = host(programs=ALL_PROGRAMS)
-NOTHING = host(max_user_namespaces=0)
+NOTHING = host(max_user_namespaces=0, ptrace_scope=3)
 needs_embedded = pytest.mark.skipif(
     embedded.chain_id() is None, reason="the embedded image is not built: setup.py build_ext"
 )
@@ -69,11 +69,13 @@ def test_auto_over_the_tree_of_another_user(session: TestSession) -> None:
     found = choose(session, "auto", NONE, foreign=True)
     assert (found.mode, found.union) == ("F3", True)
     trust(session, "F3", union=False)
+    assert choose(session, "auto", NONE, foreign=True).mode == "P1"
+    trust(session, "P1", "P2", union=False)
     found = choose(session, "auto", NONE, foreign=True)
     assert (found.mode, found.union) == ("N1", False)
-    trust(session, "N1", "R1", "F3", reason="it failed")
-    assert choose(session, "auto", NONE, foreign=True).mode == "P1"
-    trust(session, "P1", "P2", "S1", reason="it failed")
+    trust(session, "N1", "R1", "F3", "P1", "P2", reason="it failed")
+    assert choose(session, "auto", NONE, foreign=True).mode == "S1"
+    trust(session, "S1", reason="it failed")
     with pytest.raises(EngineUnavailable, match=r"N1: it failed.*P1: it failed"):
         choose(session, "auto", NONE, foreign=True)
 
@@ -103,8 +105,8 @@ def test_every_reason_is_told(store_path: Path) -> None:
     message = caught.value.message
     assert "N1: user namespaces are switched off here" in message
     assert "R1: runc and crun need user namespaces" in message
-    assert "P1: it lacks read-only volumes" in message
-    assert "P2: it lacks read-only volumes" in message
+    assert "P1: ptrace is switched off here" in message
+    assert "S1: neither apptainer nor singularity is in PATH" in message
 
 
 @pytest.mark.parametrize("mode", table.names())
@@ -122,8 +124,10 @@ def test_a_mode_that_does_not_work(store_path: Path) -> None:
     session = make_session(store_path, NOTHING)
     with pytest.raises(EngineUnavailable) as caught:
         choose(session, "P1", NONE)
-    assert caught.value.message == "mode P1 does not work here: the proot program is not in PATH"
-    assert caught.value.hint == "install proot, or name it: UDOCKER_USE_PROOT_EXECUTABLE"
+    assert caught.value.message == (
+        "mode P1 does not work here: ptrace is switched off here (kernel.yama.ptrace_scope is 3)"
+    )
+    assert caught.value.hint == "use a mode that does not trace"
 
 
 def test_a_mode_that_failed_at_first(session: TestSession) -> None:
@@ -136,9 +140,9 @@ def test_a_mode_that_failed_at_first(session: TestSession) -> None:
 
 def test_what_an_asked_mode_lacks(session: TestSession) -> None:
     with pytest.raises(UnsupportedFeature) as caught:
-        choose(session, "P1", frozenset((READ_ONLY_MOUNTS, USER)))
-    assert caught.value.message == "mode P1 lacks read-only volumes"
-    able = [m.name for m in table.MODES if READ_ONLY_MOUNTS in m.engine.FEATURES]
+        choose(session, "F1", frozenset((READ_ONLY_MOUNTS, USER)))
+    assert caught.value.message == "mode F1 lacks another user than root, read-only volumes"
+    able = [m.name for m in table.MODES if {READ_ONLY_MOUNTS, USER} <= m.engine.FEATURES]
     assert caught.value.hint == f"--execmode={' or '.join(able)}"
 
 
@@ -197,7 +201,7 @@ def test_success_does_not_age(session: TestSession) -> None:
     assert examine(session, table.find("N1")).support.ok
 
 
-_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "programs"]
+_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "chosen", "programs"]
 
 
 @pytest.mark.parametrize("name", _OF_THE_HOST)
@@ -212,13 +216,13 @@ def test_a_program_that_was_replaced_is_tried_anew(store_path: Path, tmp_path: P
     proot.write_text("#!/bin/sh\nexit 1\n")
     proot.chmod(0o755)
     given = {"PATH": str(tmp_path)}
-    session = make_session(store_path, None, given)
+    chosen = {"proot": str(proot)}
+    session = make_session(store_path, None, given, **chosen)
     trust(session, "P1", reason=REMEMBERED)
     assert examine(session, table.find("P1")).support.reason == REMEMBERED
     os.utime(proot, ns=(1, 1))
-    assert examine(make_session(store_path, None, given), table.find("P1")).support.reason != (
-        REMEMBERED
-    )
+    again = make_session(store_path, None, given, **chosen)
+    assert examine(again, table.find("P1")).support.reason != REMEMBERED
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"key": 1}'])
@@ -279,7 +283,8 @@ def test_an_engine_that_fails_says_how(
     proot = tmp_path / "proot"
     proot.write_text(f"#!/bin/sh\n{script}\n")
     proot.chmod(0o755)
-    session = make_session(store_path, host(programs=(("proot", str(proot)),)))
+    on = host(programs=(("proot", str(proot)),), chosen=("proot",))
+    session = make_session(store_path, on)
     verdict = examine(session, table.find("P1"))
     assert verdict.support.reason == reason
     assert verdict.support.hint == "udocker --debug doctor"
@@ -288,7 +293,8 @@ def test_an_engine_that_fails_says_how(
 
 @needs_embedded
 def test_an_engine_that_is_no_program(store_path: Path, tmp_path: Path) -> None:
-    session = make_session(store_path, host(programs=(("proot", f"{tmp_path}/none"),)))
+    on = host(programs=(("proot", f"{tmp_path}/none"),), chosen=("proot",))
+    session = make_session(store_path, on)
     verdict = examine(session, table.find("P1"))
     assert f"cannot execute {tmp_path}/none" in verdict.support.reason
 

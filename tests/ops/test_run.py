@@ -56,10 +56,11 @@ RUN: dict[str, Any] = {"Cmd": ["prog"], "Env": ["PATH=/bin"]}
 
 
 class Runs:
-    """Runs of an image, planned on a host where every mode works."""
+    """Runs of an image, planned on a host where every mode works; P1 and P2 by PRoot."""
 
     def __init__(self, store_path: Path) -> None:
-        self.session = make_session(store_path, host(programs=ALL_PROGRAMS))
+        on = host(programs=ALL_PROGRAMS, chosen=("proot",))
+        self.session = make_session(store_path, on)
         trust(self.session, "N1")
         trust(self.session, "R1", "P1", "P2", union=False)
         add_image(self.session.store, "test", IMAGE, RUN)
@@ -217,7 +218,8 @@ def test_a_run_that_cannot_be_leaves_an_old_container_alone(runs: Runs) -> None:
 
 def test_the_mode_is_that_of_the_run_the_container_or_the_settings(store_path: Path) -> None:
     runs = Runs(store_path)
-    settings = make_session(store_path, host(programs=ALL_PROGRAMS), execution_mode="R1")
+    on = host(programs=ALL_PROGRAMS, chosen=("proot",))
+    settings = make_session(store_path, on, execution_mode="R1")
     runs.launch(name="box")
     assert runs.launch("box").argv == ("prog",)  # N1, by auto
     runs.session = settings

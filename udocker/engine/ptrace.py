@@ -21,17 +21,18 @@ FEATURES = inprocess.FEATURES
 
 def probe(host: Host, mode: str) -> Support:
     """The kernel must let a process trace its children."""
-    if _is_by_proot(host):
+    if is_by_proot(host):
         return proot.probe(host, mode)
     return proot.can_trace(host, mode)
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """The tracer takes udocker's place, its child becomes the command. Raises UnsupportedFeature."""
-    if _is_by_proot(host):
+    if is_by_proot(host):
         return proot.launch(spec, host, mode)
     return inprocess.launch(spec, host, mode)
 
 
-def _is_by_proot(host: Host) -> bool:
+def is_by_proot(host: Host) -> bool:
+    """Whether another program than ours traces here."""
     return "proot" in host.chosen or not host.inprocess

@@ -133,19 +133,19 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
 
 def _try(session: Session, mode: Mode) -> Verdict:
     forms = (UNION, PLAIN) if UNION_ROOT in mode.engine.FEATURES else (PLAIN,)
-    failed = ""
+    failed = ""  # of the last form: it asks least
     for form in forms:
         try:
             code, output = run_embedded(session, mode, form)
         except (UsageError, StoreError):
             raise
         except UdockerError as error:
-            failed = failed or error.message
+            failed = error.message
             continue
         if code == 0:
             return Verdict(mode.name, Support(), form == UNION, output)
         lines = output.strip().splitlines() or ["no output"]
-        failed = failed or f"a first run ended with status {code}: {lines[-1][:200]}"
+        failed = f"a first run ended with status {code}: {lines[-1][:200]}"
     return Verdict(mode.name, Support(failed, "udocker --debug doctor"))
 
 
@@ -199,6 +199,7 @@ def _key(session: Session) -> dict[str, object]:
         "uid": host.uid,
         "confinement": host.confinement,
         "device": device,
+        "chosen": list(host.chosen),
         "programs": [[name, path, _changed(path)] for name, path in programs],
     }
 

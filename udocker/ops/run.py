@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from udocker.engine import table
+from udocker.engine import ptrace, table
 from udocker.errors import ContainerNotFound, StoreError, UdockerError, UsageError
 from udocker.model.container import UNION
 from udocker.model.place import Place
@@ -118,7 +118,8 @@ def _prepare(
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
     mode = table.find(verdict.mode)
-    if mode.patches and not dry:
+    by_proot = mode.engine is ptrace and ptrace.is_by_proot(session.host)
+    if mode.patches and not dry and not by_proot:
         from udocker.ops.patched import copies
 
         places = layers(container)
