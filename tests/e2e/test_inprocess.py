@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.inprocess import COMPILE, Container
+from e2e.inprocess import COMPILE, MODES, Container
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""F2 to F4, and what P1 and P2 have of them: the command's system calls are stopped by a seccomp filter in the process itself.
+"""F2 to F4: the command's system calls are stopped by a seccomp filter in the process itself.
 
-No namespaces, no tracer, no mounts: the engine (``engines/inprocess``) is loaded into every
+P1 and P2 have the same engine, and a tracer before it (``ptrace``). No namespaces, no mounts: the engine (``engines/inprocess``) is loaded into every
 process of the container and gives the kernel host paths in place of the container's. In F3 and F4
 the code of the C library and the like comes from patched copies (``patch``), which do not stop.
 """

@@ -1,9 +1,9 @@
 """P1 and P2: the calls of the command are stopped by a tracer, and carried out as in the F modes.
 
-The engine is in every process here, too (``inprocess``); but a thread gets into it by ptrace(2), and
-not by a signal, so SIGSYS is the command's own. P1 stops only the calls that matter, by a seccomp
-filter; P2 stops all of them, for kernels without such filters. Where the user names a PRoot, or
-there is no engine for the machine, they are run by PRoot (``proot``).
+The engine is in every process here, too (``inprocess``); but a thread gets into it by ptrace(2),
+and not by a signal, so SIGSYS is the command's own. P1 stops only the calls that matter, by a
+seccomp filter; P2 stops all of them, for kernels without such filters. Where the user names a
+PRoot, or there is no engine for the machine, they are run by PRoot (``proot``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def probe(host: Host, mode: str) -> Support:
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
-    """The tracer takes udocker's place, its child becomes the command. Raises UnsupportedFeature."""
+    """The tracer takes udocker's place, the command is its child. Raises UnsupportedFeature."""
     if is_by_proot(host):
         return proot.launch(spec, host, mode)
     return inprocess.launch(spec, host, mode)

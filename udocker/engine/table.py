@@ -47,7 +47,11 @@ MODES = (
         is_automatic=False,
     ),
     Mode(
-        "P1", ptrace, "a tracer, for the calls that matter; patched libraries", owners=True, patches=True
+        "P1",
+        ptrace,
+        "a tracer, for the calls that matter; patched libraries",
+        owners=True,
+        patches=True,
     ),
     Mode("P2", ptrace, "a tracer, for every system call", owners=True),
     Mode("R2", nested, "R1 with PRoot of the host inside", nests=True, is_automatic=False),
