@@ -264,7 +264,7 @@ def test_nothing_runs_out_in_a_long_life(compiled: Callable[..., Result]) -> Non
 # Patched places
 
 
-@pytest.mark.parametrize("mode", ["F3", "P1", "P2"], indirect=True)
+@pytest.mark.parametrize("mode", ["F3", "P1"], indirect=True)
 def test_goroutines_have_hardly_any_stack(mode: str, container: Container) -> None:
     container(mode, COMPILE.format(options="-static", name="small_stack") + "true")
     # Copies are made before a program begins: of the one that is run, too.

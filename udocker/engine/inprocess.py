@@ -1,8 +1,9 @@
 """F2 to F4: the command's system calls are stopped by a seccomp filter in the process itself.
 
-P1 and P2 have the same engine, and a tracer before it (``ptrace``). No namespaces, no mounts: the engine (``engines/inprocess``) is loaded into every
-process of the container and gives the kernel host paths in place of the container's. In F3 and F4
-the code of the C library and the like comes from patched copies (``patch``), which do not stop.
+P1 and P2 have the same engine, and a tracer before it (``ptrace``). No namespaces, no mounts:
+the engine (``engines/inprocess``) is loaded into every process of the container and gives the
+kernel host paths in place of the container's. In F3, F4 and P1 the code of the C library and the
+like comes from patched copies (``patch``), which do not stop.
 """
 
 from __future__ import annotations
