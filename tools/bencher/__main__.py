@@ -12,8 +12,9 @@ containers, a thousand of them, and twenty pulls of one image.
   --scratch=DIR    where stores are made: a tmpfs or a loop filesystem (default: /dev/shm)
   --out=DIR        where text, JSON and a chart go (default: build/bench)
   --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
-  --modes=M,...    of engines: the first is what the others are divided by (default: N1,F3,F2,P1);
-                   bwrap is bubblewrap, and +v behind a mode adds volumes
+  --modes=M,...    of engines: the first is what the others are divided by (default:
+                   N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
+                   bubblewrap, and +v behind a mode adds volumes
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
                    gzip, zstd, small, fetch, slow, layers
 

@@ -36,9 +36,11 @@ WORKLOADS = {
     "static busybox tar": _times(3, "busybox tar cf - /usr/include /usr/lib/python3 >/dev/null"),
     "static Go walk": _times(6, "/bench/walk /usr"),
 }
-MODES = "N1,F3,F2,P1"
+MODES = "N1,F3,F2,P1,proot"
 # A mode with this behind its name runs with these volumes as well.
 _WITH_VOLUMES = "+v"
+# P1 by a PRoot of the host in place of udocker's own tracer: in PATH, or of this place.
+_PROOT = "proot"
 _CLIP = 4.0  # where bars of the chart end
 
 
@@ -90,8 +92,12 @@ def measure(ground: Ground, modes: list[str], workloads: list[str], rounds: int)
 def _prepare(ground: Ground, environment: dict[str, str], programs: Path, mode: str) -> list[str]:
     """Make a container for ``mode``; the beginning of a command line that runs in it."""
     base = mode[: -len(_WITH_VOLUMES)] if mode.endswith(_WITH_VOLUMES) else mode
-    container = f"bench-{mode.replace('+', '-')}"
-    run = [ground.udocker, "run", "-q", f"--execmode={'P1' if base == 'bwrap' else base}"]
+    container = f"bench-{mode.replace('+', '-').replace('/', '-').replace('=', '-')}"
+    name, _, place = base.partition("=")
+    run = [ground.udocker, "run", "-q", f"--execmode={base}"]
+    if name in ("bwrap", _PROOT):
+        proot = place or shutil.which("proot") or "/usr/bin/proot"
+        run = ["env", f"UDOCKER_USE_PROOT_EXECUTABLE={proot}", *run[:-1], "--execmode=P1"]
     must(
         [ground.udocker, "create", "-q", f"--name={container}", f"{ground.registry}/{NAME}"],
         environment,
