@@ -22,9 +22,11 @@ from udocker.engine import union
 _TOP = Path(__file__).resolve().parents[2]
 _CORE = _TOP / "engines" / "core"
 _FRONT = _TOP / "engines" / "inprocess"
+_TRACER = _TOP / "engines" / "ptrace"
 _TESTS = _TOP / "tests" / "c"
 _ENGINE = runpy.run_path(str(_TOP / "engines" / "inprocess" / "build_engine.py"))
 _SHARED = ("harness.c", "guests.c", "unions.c")
+_OF_THE_TRACER = ("threads.c", "judge.c")
 _PROGRAMS = sorted(p.stem for p in _TESTS.glob("*.c") if p.name.startswith(("test_", "fuzz_")))
 _FLAGS = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wshadow")
 _SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
@@ -90,6 +92,7 @@ def _compile(machine: _Machine, sources: list[Path], target: Path, *more: str) -
         *machine.options,
         f"-I{_CORE}",
         f"-I{_FRONT}",
+        f"-I{_TRACER}",
         f"-I{_TESTS}",
     ]
     done = subprocess.run(
@@ -126,6 +129,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("core")
     sources = [Path(p) for p in _ENGINE["sources"](request.param) if Path(p).parent == _CORE]
     objects = []
+    sources += [_TRACER / name for name in _OF_THE_TRACER]
     for source in [*sources, *(_TESTS / name for name in _SHARED)]:
         target = folder / f"{source.stem}.o"
         _compile(machine, [source], target, "-c")
