@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds after which a program counts as stuck
 BUSYBOX = "busybox:latest"
 SCI = "sci:latest"
-# The answer of PRoot and Apptainer to whatever signal ends the command.
+# The answer of Apptainer to whatever signal ends the command.
 _SAYS_SIGNALED = 255
 
 
@@ -124,12 +124,7 @@ class Inside:
 
     def signaled(self, number: int) -> int:
         """The exit code when a signal ended the command that udocker had not passed on."""
-        return _SAYS_SIGNALED if self.is_traced or self.engine is singularity else 128 + number
-
-    @property
-    def is_traced(self) -> bool:
-        """Whether PRoot stands between, whose statuses are its own."""
-        return self.engine is nested
+        return _SAYS_SIGNALED if self.engine is singularity else 128 + number
 
     @property
     def is_replaced(self) -> bool:

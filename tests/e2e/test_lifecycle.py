@@ -200,7 +200,7 @@ def test_background_processes_do_not_keep_a_killed_run(
     marker = unique(inside)
     with running(inside, kept, kind, many(marker, "wait"), marker) as child:
         child.send_signal(signal.SIGTERM)
-        assert code(child) == 128 + signal.SIGTERM or inside.is_traced
+        assert code(child) == 128 + signal.SIGTERM
         assert is_replaced(inside, kind) or is_gone(marker)
 
 
@@ -263,29 +263,16 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def test_a_crash_is_no_success_because_another_program_was_one(
-    inside: Inside, request: pytest.FixtureRequest
-) -> None:
-    known_of_proot(inside, request)
+def test_a_crash_is_no_success_because_another_program_was_one(inside: Inside) -> None:
     result = inside("sh", "-c", "/bin/busybox true; kill -SEGV $$", check=False)
     assert result.code == inside.signaled(signal.SIGSEGV)
 
 
-def test_the_status_is_the_command_s_and_not_that_of_the_last_to_end(
-    inside: Inside, request: pytest.FixtureRequest
-) -> None:
-    known_of_proot(inside, request)
+def test_the_status_is_the_command_s_and_not_that_of_the_last_to_end(inside: Inside) -> None:
     # The other one goes on until the command has ended; where it stays a zombie, for a moment.
     wait = "n=0; while [ $n -lt 20000 ] && kill -0 $$ 2>/dev/null; do n=$((n + 1)); done"
     result = inside("sh", "-c", f"({wait}; exit 5) & exit 3", check=False)
     assert result.code == 3
-
-
-def known_of_proot(inside: Inside, request: pytest.FixtureRequest) -> None:
-    """PRoot 5.1.0 ends with the status of whichever program was the last to exit by itself."""
-    if inside.is_traced:
-        reason = "PRoot 5.1.0 has the status of the last program that exited by itself"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
 
 def test_no_run_leaves_anything_in_the_store_or_in_tmp(
@@ -375,9 +362,7 @@ def test_two_runs_write_into_one_directory(inside: Inside, shared: Shared) -> No
     """Each sees what the other has written, as programs of one system do."""
     name = f"two-{inside.mode.lower()}"
     shared("create", f"--name={name}", shared.image(BUSYBOX))
-    script = (
-        "ls /tmp | grep -v ^prooted; echo ready; read line; echo 1 >/tmp/1 && cat /tmp/1 /tmp/2"
-    )
+    script = "ls /tmp; echo ready; read line; echo 1 >/tmp/1 && cat /tmp/1 /tmp/2"
     try:
         with running(inside, name, "kept", script) as child:
             shared("run", "-q", f"--execmode={inside.mode}", name, "sh", "-c", "echo 2 >/tmp/2")

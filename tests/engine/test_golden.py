@@ -102,6 +102,7 @@ BY_PROOT = replace(HOST, chosen=("proot",))
 VOLUME = spec(mounts=(Mount("/data", "/mnt"),))
 # For modes with PRoot inside: one that needs nothing but itself.
 STATIC = spec(tracer=Tracer("proot", files=(("proot", "/opt/proot"),)))
+DYNAMIC = spec()
 # A name of bytes that are not UTF-8, and a mode that cannot pass it on.
 BYTES = spec(argv=("/bin/\udcff", "\udcfe"), mounts=(Mount("/\udcfd", "/\udcfc"),))
 UTF8_ONLY = ("R1", "R2", "R3", "S1")
@@ -132,7 +133,8 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
         if mode.engine is ptrace:
             found[f"{mode.name}-proot"] = (mode.name, VOLUME, BY_PROOT)
         if mode.nests:
-            found[f"{mode.name}-static"] = (mode.name, STATIC, HOST)
+            found[f"{mode.name}-proot"] = (mode.name, DYNAMIC, BY_PROOT)
+            found[f"{mode.name}-static"] = (mode.name, STATIC, BY_PROOT)
         for case, other in HOSTS.items():
             if case in ("singularity", "no-namespaces") and mode.engine is not singularity:
                 continue
@@ -282,7 +284,7 @@ def test_more_volumes_than_libfakechroot_has_room_for() -> None:
 @pytest.mark.parametrize("mode", ["R2", "R3"])
 def test_without_a_proot_for_the_inside(mode: str) -> None:
     with pytest.raises(EngineUnavailable, match="there is no PRoot for the inside"):
-        table.find(mode).engine.launch(spec(tracer=None), HOST, mode)
+        table.find(mode).engine.launch(spec(tracer=None), BY_PROOT, mode)
 
 
 @pytest.mark.parametrize("mode", ["F2", "F3"])

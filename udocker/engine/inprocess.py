@@ -67,7 +67,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         union, points = _in_union(spec, points, host)
         steps.append(ShareUnion(spec.root.upper, spec.root.tree, spec.root.work, union[5]))
     description = _description(spec, union, mode)
-    place = f"{spec.directory}/files/guest-{zlib.crc32(description):08x}-{len(description)}"
+    place = description_file(spec, description)
     steps += points
     steps.append(WriteFile(place, description))
     program = spec.program or spec.argv[0]
@@ -77,6 +77,11 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         cwd="/",
         steps=tuple(steps),
     )
+
+
+def description_file(spec: RunSpec, description: bytes) -> str:
+    """Where on the host it is put: as ``guest_file`` does it."""
+    return f"{spec.directory}/files/guest-{zlib.crc32(description):08x}-{len(description)}"
 
 
 def _in_union(
@@ -119,18 +124,27 @@ def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
 def _description(spec: RunSpec, union: tuple[str, ...], mode: str) -> bytes:
     """What ``guest_read`` of engines/core/guest.h takes."""
     root = spec.root.upper if spec.root.is_union else spec.root.path
-    words = ["root", root, *union, "directory", spec.cwd]
+    words = ["root", root, *union]
     if mode in _TRACED:
         words += ["traced", _TRACED[mode]]
-    words += ["uid", str(spec.user.uid), "gid", str(spec.user.gid)]
-    for group in spec.user.groups[:_MOST_GROUPS]:
-        words += ["group", str(group)]
-    if spec.owners:
-        words += ["owners", spec.owners]
-    if spec.image_owners:
-        words += ["image-owners", spec.image_owners]
+    words += process_words(spec)
     for target, source, readonly in _mounts(spec):
         words += ["ro" if readonly else "rw", target, source]
-    if spec.copies:
-        words += ["copies", spec.copies]
+    return encoded(words)
+
+
+def process_words(spec: RunSpec) -> list[str]:
+    """What a description says of the first process, and of the files that go with it."""
+    words = ["directory", spec.cwd, "uid", str(spec.user.uid), "gid", str(spec.user.gid)]
+    for group in spec.user.groups[:_MOST_GROUPS]:
+        words += ["group", str(group)]
+    places = {"owners": spec.owners, "image-owners": spec.image_owners, "copies": spec.copies}
+    for name, place in places.items():
+        if place:
+            words += [name, place]
+    return words
+
+
+def encoded(words: list[str]) -> bytes:
+    """A description as the engine reads it."""
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)

@@ -1,14 +1,15 @@
-"""R2 and R3: PRoot, pretending to be root, inside a container of runc or crun.
+"""R2 and R3: a tracer inside a container of runc or crun.
 
-R2 lets a seccomp filter pass the calls that name no path; R3 stops at every call.
+It is udocker's own (``ptrace``), which shows every user and owner there, where the kernel knows one
+only; or PRoot, where the user names one. R2 stops only the calls that matter, R3 stops all.
 """
 
 from __future__ import annotations
 
-from udocker.engine import proot, runc
+from udocker.engine import inprocess, ptrace, runc
 from udocker.errors import EngineUnavailable
 from udocker.model.host import Support
-from udocker.model.run import MakeDirectory, Mount
+from udocker.model.run import USER, MakeDirectory, Mount, WriteFile
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from udocker.model.run import Launch, RunSpec, Tracer
 
 MODES = ("R2", "R3")
-FEATURES = runc.FEATURES
+FEATURES = runc.FEATURES | {USER}
 # In the file system that the runtime makes for /dev: nothing of it comes to lie in the container.
 _PLACE = "/dev/.udocker"
+_TRACED = {"R2": "some", "R3": "all"}  # which calls the tracer stops
+_WITHOUT = "udocker's own tracer shows others: leave UDOCKER_USE_PROOT_EXECUTABLE empty"
+_OUTSIDE = {"R2": "P1", "R3": "P2"}
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -29,13 +33,41 @@ def probe(host: Host, mode: str) -> Support:
         return support
     if mode == "R2" and not host.seccomp:
         return Support("this kernel has no seccomp filters", "use R3")
-    return proot.probe(host, "P2")
+    return ptrace.probe(host, _OUTSIDE[mode])
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
-    """R1 whose command is PRoot. Raises EngineUnavailable where no PRoot can be had inside."""
+    """R1 whose command is the tracer. Raises EngineUnavailable without a PRoot that is wanted."""
+    if ptrace.is_by_proot(host):
+        return _by_proot(spec, host, mode)
+    places = {"owners": spec.owners, "image_owners": spec.image_owners, "copies": spec.copies}
+    given = {name: path for name, path in places.items() if path}
+    inside = replace(spec, **{name: f"{_PLACE}/{name}" for name in given})
+    words = ["root", "/", "traced", _TRACED[mode], *inprocess.process_words(inside)]
+    description = inprocess.encoded(words)
+    place = inprocess.description_file(spec, description)
+    mounts = [Mount(path, f"{_PLACE}/{name}", name != "owners") for name, path in given.items()]
+    mounts += [
+        Mount(place, f"{_PLACE}/guest", True),
+        Mount(host.inprocess, f"{_PLACE}/engine", True),
+    ]
+    program = spec.program or spec.argv[0]
+    inner = replace(
+        spec,
+        argv=(f"{_PLACE}/engine", "start", f"{_PLACE}/guest", program, *spec.argv),
+        user=replace(spec.user, uid=0, gid=0, groups=()),
+        cwd="/",
+        mounts=(*spec.mounts, *(replace(m, is_dir=m.source == spec.copies) for m in mounts)),
+    )
+    made = runc.launch(inner, host, mode)
+    return replace(made, steps=(WriteFile(place, description), *made.steps))
+
+
+def _by_proot(spec: RunSpec, host: Host, mode: str) -> Launch:
     if spec.tracer is None:
         raise EngineUnavailable("there is no PRoot for the inside of the container")
+    if spec.user.uid != 0:
+        raise EngineUnavailable("PRoot inside of the container shows root only", hint=_WITHOUT)
     env = (*spec.env, ("PROOT_TMP_DIR", _PLACE))
     if mode == "R3":
         env = (*env, ("PROOT_NO_SECCOMP", "1"))

@@ -22,9 +22,14 @@ class Mode:
     summary: str
     owners: bool = False  # shows owners that the host does not know
     patches: bool = False  # runs patched copies of libraries
-    nests: bool = False  # needs PRoot inside the container
+    nests: bool = False  # may need PRoot inside the container
     preloads: bool = False  # runs dynamic programs only, which a library of the host's must fit
     is_automatic: bool = True  # ``auto`` may take it
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether PRoot may stand in for udocker's own tracer."""
+        return self.engine in (ptrace, nested)
 
 
 MODES = (
@@ -54,11 +59,20 @@ MODES = (
         patches=True,
     ),
     Mode("P2", ptrace, "a tracer, for every system call", owners=True),
-    Mode("R2", nested, "R1 with PRoot of the host inside", nests=True, is_automatic=False),
+    Mode(
+        "R2",
+        nested,
+        "R1 with the tracer of P1 inside",
+        owners=True,
+        patches=True,
+        nests=True,
+        is_automatic=False,
+    ),
     Mode(
         "R3",
         nested,
-        "R1 with PRoot of the host inside, every system call traced",
+        "R1 with the tracer of P2 inside",
+        owners=True,
         nests=True,
         is_automatic=False,
     ),

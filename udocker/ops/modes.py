@@ -8,7 +8,7 @@ import os
 import time
 
 from udocker import __version__, files
-from udocker.engine import table
+from udocker.engine import ptrace, table
 from udocker.errors import (
     EngineUnavailable,
     StoreError,
@@ -174,7 +174,7 @@ def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
             copy_container(container, session.store.temporary)
             container = replace(container, form=PLAIN)
         spec = make_spec(session, RunRequest(target=NAME), container, mode.name)
-        if mode.nests:
+        if mode.nests and ptrace.is_by_proot(session.host):
             from udocker.ops.tracer import with_tracer
 
             spec = with_tracer(session, spec)

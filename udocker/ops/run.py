@@ -118,7 +118,7 @@ def _prepare(
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
     mode = table.find(verdict.mode)
-    by_proot = mode.engine is ptrace and ptrace.is_by_proot(session.host)
+    by_proot = mode.is_traced and ptrace.is_by_proot(session.host)
     if mode.patches and not dry and not by_proot:
         from udocker.ops.patched import copies
 
@@ -127,7 +127,7 @@ def _prepare(
     if mode.preloads:
         spec = replace(spec, preload=_preload(session, spec, container))
         spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
-    if mode.nests:
+    if mode.nests and by_proot:
         from udocker.ops.tracer import with_tracer
 
         spec = with_tracer(session, spec)
