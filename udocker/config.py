@@ -202,7 +202,7 @@ SETTINGS = (
     ),
     Setting(
         "proot", ("use_proot_executable",), ("UDOCKER_USE_PROOT_EXECUTABLE",), _program,
-        "the PRoot program; empty: found in PATH",
+        "the PRoot program to trace with; empty: udocker traces itself",
     ),
     Setting(
         "runc", ("use_runc_executable",), ("UDOCKER_USE_RUNC_EXECUTABLE",), _program,
