@@ -119,6 +119,10 @@ def _small_images(layout: Layout, scratch: Path) -> None:
         mark = layout.layer(scratch / architecture)
         images.append(layout.image([busybox, mark], architecture, _SHELL))
     layout.tag("multi:latest", layout.index(images))
+    packages = debian.unpacked("bookworm", ["busybox-static", "dash"], scratch, _OTHER)
+    small.foreign(scratch / "foreign", packages)
+    foreign = layout.layer(scratch / "foreign")
+    layout.tag("foreign:latest", layout.image([foreign], _OTHER, _SHELL))
 
 
 def _debian(layout: Layout, name: str, tars: list[Path], scratch: Path) -> dict[str, Any]:

@@ -69,14 +69,16 @@ def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]
     return tars
 
 
-def unpacked(suite: str, packages: list[str], directory: Path) -> Path:
+def unpacked(suite: str, packages: list[str], directory: Path, architecture: str = "") -> Path:
     """A tar of the files of ``packages`` and all that they depend on, of which none is set up.
 
+    ``architecture`` is that of the packages, as Debian calls it; "": this machine's.
     The list of packages may be older than its makers want, as a mirror that stands still has it.
     ``directory`` is for the work in between. Raises SystemExit when a package cannot be had.
     """
-    tar = directory / f"{suite}.tar"
+    tar = directory / f"{suite}-{architecture}.tar"
     options = ["--variant=extract", *(f"--include={name}" for name in packages)]
+    options += [f"--architectures={architecture}"] if architecture else []
     options.append('--aptopt=Acquire::Check-Valid-Until "false"')
     _mmdebstrap(options, suite, tar, directory)
     return tar

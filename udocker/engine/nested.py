@@ -8,7 +8,7 @@ from __future__ import annotations
 from udocker.engine import ptrace, runc
 from udocker.errors import EngineUnavailable
 from udocker.model.host import Support
-from udocker.model.run import MakeDirectory, Mount
+from udocker.model.run import BY_KERNEL, OTHER_MACHINES, MakeDirectory, Mount
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from udocker.model.run import Launch, RunSpec, Tracer
 
 MODES = ("R2", "R3")
-FEATURES = runc.FEATURES
+FEATURES = runc.FEATURES - {OTHER_MACHINES, BY_KERNEL}  # PRoot starts programs itself
 # In the file system that the runtime makes for /dev: nothing of it comes to lie in the container.
 _PLACE = "/dev/.udocker"
 

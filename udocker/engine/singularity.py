@@ -9,9 +9,11 @@ from udocker.engine.base import guest_file, mount_points, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
+    BY_KERNEL,
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    OTHER_MACHINES,
     READ_ONLY_MOUNTS,
     Launch,
     MakeDirectory,
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 MODES = ("S1",)
 # No other user than root, of whom --fakeroot makes one with the only id that it may map.
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
+FEATURES = frozenset(
+    (HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS, OTHER_MACHINES, BY_KERNEL)
+)
 _SYSTEM = ("/dev", "/proc", "/sys")
 # What the administrator has shown in every container is not shown here, as in no other mode.
 _NOT_MOUNTED = "home,tmp,cwd,bind-paths"
