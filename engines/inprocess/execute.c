@@ -69,6 +69,11 @@ struct exec {
 
 static struct exec spaces[SPACES];
 
+bool is_emulator(const char *program) {
+    size_t size = sizeof EMULATOR - 1;
+    return length_of(program) > size && same_bytes(program, EMULATOR, size);
+}
+
 /* Whether the thread that has worked there does so no more: it has ended, or is another program. */
 static bool is_left(int owner, int self) {
     long result = kernel(NR_kcmp, self, owner, KCMP_VM, 0, 0, 0);
