@@ -58,18 +58,21 @@ long elf_read(const struct elf_file *file, struct elf_header *header,
     return result == 0 && !elf_measure(header, *segments, file->page, &extent) ? -ENOEXEC : result;
 }
 
+static unsigned half(const char *bytes, bool is_little) {
+    unsigned first = (unsigned char)bytes[0];
+    unsigned second = (unsigned char)bytes[1];
+    return is_little ? second << 8 | first : first << 8 | second;
+}
+
 unsigned elf_foreign_machine(const char *head, size_t size) {
     static const unsigned char magic[] = {0x7f, 'E', 'L', 'F'};
     enum { CLASS = 4, DATA, TYPE = 16, MACHINE = 18, END = 20 };
     if (size < END || !same_bytes(head, (const char *)magic, sizeof magic)) {
         return 0;
     }
-    const unsigned char *bytes = (const unsigned char *)head;
-    bool is_little = bytes[DATA] == LITTLE_ENDIAN;
-    unsigned type = bytes[is_little ? TYPE : TYPE + 1];
-    unsigned machine = bytes[MACHINE] << (is_little ? 0 : 8) | bytes[MACHINE + 1]
-                                                                   << (is_little ? 8 : 0);
-    bool is_here = machine == ARCH_ELF_MACHINE && bytes[CLASS] == BITS_64;
+    unsigned type = half(head + TYPE, head[DATA] == LITTLE_ENDIAN);
+    unsigned machine = half(head + MACHINE, head[DATA] == LITTLE_ENDIAN);
+    bool is_here = machine == ARCH_ELF_MACHINE && head[CLASS] == BITS_64;
     return is_here || (type != ELF_TYPE_EXEC && type != ELF_TYPE_DYN) ? 0 : machine;
 }
 
