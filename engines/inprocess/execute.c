@@ -301,6 +301,23 @@ static long open_emulator(struct exec *exec, unsigned machine) {
     return descriptor == -ENOENT || descriptor == -ENOTDIR ? -ENOEXEC : descriptor;
 }
 
+/* As take_name; -ENOEXEC where the name does not lead to the file: qemu would end without a word.
+ */
+static long take_name_that_leads(struct exec *exec, long descriptor) {
+    struct status status = exec->status;
+    long result = take_name(exec, descriptor);
+    long found = result < 0 ? result
+                            : path_resolve_within(&exec->process->guest, AT_FDCWD, exec->kept,
+                                                  FOLLOW, FROM_TOP, &exec->space);
+    found = found < 0 ? found : open_executable(exec);
+    if (found < 0) {
+        return -ENOEXEC;
+    }
+    kernel(NR_close, found, 0, 0, 0, 0, 0);
+    bool is_same = status.device == exec->status.device && status.inode == exec->status.inode;
+    return is_same ? 0 : -ENOEXEC;
+}
+
 /* It must be a static program: the interpreter of another one would be one of the guest's. */
 static long check_emulator(struct exec *exec, long descriptor) {
     long size = read_head(descriptor, exec->head);
@@ -327,7 +344,7 @@ static const char *first_word(const struct exec *exec) {
  * script does. It opens the program by the path that the caller has for it. Closes descriptor.
  */
 static long take_emulator(struct exec *exec, long descriptor, unsigned machine) {
-    long result = exec->space.is_magic ? take_name(exec, descriptor) : 0;
+    long result = exec->space.is_magic ? take_name_that_leads(exec, descriptor) : 0;
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     size_t size = length_of(exec->program);
     copy_bytes(exec->foreign, exec->program, size + 1);

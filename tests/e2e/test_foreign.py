@@ -84,6 +84,18 @@ def test_the_name_that_a_program_is_given(shared: Shared, mode: str) -> None:
     assert shared(*run, image, "dash", "-c", "echo $0").out == "dash\n"
 
 
+def test_a_program_that_is_open(shared: Shared, mode: str) -> None:
+    """qemu wants a path. Where there is none, shells take the program for a script: 2."""
+    assert lines(
+        shared,
+        mode,
+        "cp /bin/dash /tmp/one; exec 5</tmp/one",
+        "/proc/self/fd/5 -c 'echo it runs'",
+        "rm /tmp/one; /proc/self/fd/5 -c true; echo $?",
+        "cp /bin/dash /tmp/one; /proc/self/fd/5 -c true; echo $?",
+    ) == ["it runs", "2", "2"]
+
+
 def test_roots_of_its_own(shared: Shared, mode: str) -> None:
     assert lines(
         shared,
