@@ -37,7 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
         ours = name.startswith(_KEPT)
         if not ours and (name.startswith(_PREFIXES) or name in _NAMES or _is_proxy(name)):
             del os.environ[name]
+    os.environ["PATH"] = _with_apptainer(os.environ["PATH"])
     config.stash[_HOME] = os.environ["HOME"] = tempfile.mkdtemp(prefix="udocker-test-home-")
+
+
+def _with_apptainer(path: str) -> str:
+    """``path`` and the place of what ``tools/images --apptainer`` made."""
+    images = os.environ.get("UDOCKER_TEST_IMAGES")
+    place = os.path.join(os.path.abspath(images or ""), "apptainer", "bin")
+    return path if images is None or place in path.split(":") else f"{path}:{place}"
 
 
 def _is_proxy(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The layers of the test images say what changed between two trees."""
+"""What the images of the tests are made with: layers of what changed, and what is kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from image_maker.kept import Kept
 from image_maker.layers import Tree, write_difference
 
 if TYPE_CHECKING:
@@ -92,3 +93,55 @@ def test_the_listing_tells_what_a_tree_holds(tmp_path: Path) -> None:
         "y": ("file", 0o644, digest),
         "l": ("link", 0o644, "a"),
     }
+
+
+class Work:
+    """Makes something that is kept, and counts how often."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.fails = False
+
+    def __call__(self, making: Path, final: Path) -> None:
+        self.times += 1
+        (making / "made").write_text(str(final))
+        if self.fails:
+            raise SystemExit("images: no mirror")
+
+
+def test_what_is_kept_is_made_once(tmp_path: Path) -> None:
+    work = Work()
+    kept = Kept("thing", "now", (), work)
+    link = kept.keep(tmp_path / "all", again=False)
+    assert kept.keep(tmp_path / "all", again=False) == link == tmp_path / "all" / "now"
+    assert work.times == 1
+    assert (link / "made").read_text() == str(link.resolve())
+    assert link.resolve().stat().st_mode & 0o777 == 0o755
+    kept.keep(tmp_path / "all", again=True)
+    assert work.times == 2
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    work = Work()
+    work.fails = True
+    with pytest.raises(SystemExit, match="no mirror"):
+        Kept("thing", "now", (), work).keep(tmp_path, again=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_of_what_is_kept_the_newest_stays(tmp_path: Path) -> None:
+    for name in ("thing-old", ".making-killed", "other-old"):
+        (tmp_path / name).mkdir()
+    Kept("thing", "now", (), Work()).keep(tmp_path, again=False)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".lock", "now", "other-old", (tmp_path / "now").resolve().name}
+
+
+def test_a_link_that_leads_elsewhere_is_put_right(tmp_path: Path) -> None:
+    work = Work()
+    kept = Kept("thing", "now", (), work)
+    final = kept.keep(tmp_path, again=False).resolve()
+    (tmp_path / "now").unlink()
+    (tmp_path / "now").symlink_to("nowhere")
+    assert kept.keep(tmp_path, again=False).resolve() == final
+    assert work.times == 1

@@ -17,6 +17,8 @@ _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Where distributions put libraries, and libfakechroot in a directory of its own.
 _LIBRARIES = ("/usr/lib/{}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 _PROCESSORS = "/proc/cpuinfo"
+_FORMATS = "/proc/sys/fs/binfmt_misc"
+_QEMU_NAMES = {"armv7l": "arm", "i686": "i386"}  # where they are not those of uname -m
 # x86-64 psABI, "Micro-architecture levels", by the names in /proc/cpuinfo.
 _LEVELS = (
     "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
@@ -79,6 +81,49 @@ def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
         if arrow and os.path.realpath(place) != os.path.realpath(loader):
             found.append((os.path.basename(name), place))
     return tuple(found) if done.returncode == 0 else None
+
+
+def is_started_by_kernel(head: bytes) -> bool:
+    """Whether programs that begin with ``head`` run in any root: by a binfmt_misc entry with F.
+
+    https://docs.kernel.org/admin-guide/binfmt-misc.html
+    """
+    if _line(f"{_FORMATS}/status") != "enabled":
+        return False
+    with contextlib.suppress(OSError):
+        return any(_has_format(name, head) for name in os.listdir(_FORMATS))
+    return False
+
+
+def _has_format(name: str, head: bytes) -> bool:
+    """Whether that entry takes such programs, by an interpreter that the kernel holds open (F)."""
+    try:
+        with open(f"{_FORMATS}/{name}", encoding="ascii", errors="replace") as stream:
+            state, *lines = stream.read().split("\n")
+        words = dict(line.split(" ", 1) for line in lines if " " in line)
+        magic = bytes.fromhex(words.get("magic", ""))
+        mask = bytes.fromhex(words.get("mask", "ff" * len(magic)))
+        start = int(words.get("offset", "0"))
+    except (OSError, ValueError):
+        return False
+    part = head[start : start + len(magic)]
+    is_like = len(part) == len(magic) and all(
+        (byte ^ wanted) & bits == 0 for byte, wanted, bits in zip(part, magic, mask)
+    )
+    return bool(magic) and is_like and state == "enabled" and "F" in words.get("flags:", "")
+
+
+def qemu_name(machine: str) -> str:
+    """What qemu calls a machine."""
+    return _QEMU_NAMES.get(machine, machine)
+
+
+def emulators(machine: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Programs in PATH that by their names run those of ``machine`` (uname -m): qemu-user's."""
+    name = qemu_name(machine)
+    path = f"{environ.get('PATH', os.defpath)}:{_MORE_PATH}"
+    found = (_which(f"qemu-{name}{ending}", path) for ending in ("-static", ""))
+    return tuple(place for place in found if place is not None)
 
 
 def processor_level() -> int:

@@ -58,6 +58,7 @@ struct process {
     struct persona persona;
     int pid;                /* whose persona the first one is; 0: not known yet */
     uintptr_t entry, leave; /* the engine's first instruction, and its last before a program */
+    uintptr_t restorer;     /* what ends the guest's handlers in place of its own; 0: its own */
     bool has_filter;        /* whether the guest has installed a seccomp filter */
     bool no_new_privs;      /* and that it gains no privileges */
     struct sigsys sigsys;   /* that is blocked, or pending */

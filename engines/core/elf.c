@@ -23,8 +23,10 @@ static long read_at(const struct elf_file *file, void *target, size_t size, uint
     return (size_t)result == size ? 0 : -ENOEXEC;
 }
 
+enum { BITS_64 = 2, LITTLE_ENDIAN = 1 };
+
 static bool is_program(const struct elf_header *header) {
-    static const unsigned char magic[] = {0x7f, 'E', 'L', 'F', 2 /* of 64 bits */};
+    static const unsigned char magic[] = {0x7f, 'E', 'L', 'F', BITS_64};
     return same_bytes((const char *)header->identity, (const char *)magic, sizeof magic) &&
            header->machine == ARCH_ELF_MACHINE &&
            (header->type == ELF_TYPE_EXEC || header->type == ELF_TYPE_DYN) &&
@@ -54,6 +56,24 @@ long elf_read(const struct elf_file *file, struct elf_header *header,
     }
     struct elf_extent extent;
     return result == 0 && !elf_measure(header, *segments, file->page, &extent) ? -ENOEXEC : result;
+}
+
+static unsigned half(const char *bytes, bool is_little) {
+    unsigned first = (unsigned char)bytes[0];
+    unsigned second = (unsigned char)bytes[1];
+    return is_little ? second << 8 | first : first << 8 | second;
+}
+
+unsigned elf_foreign_machine(const char *head, size_t size) {
+    static const unsigned char magic[] = {0x7f, 'E', 'L', 'F'};
+    enum { CLASS = 4, DATA, TYPE = 16, MACHINE = 18, END = 20 };
+    if (size < END || !same_bytes(head, (const char *)magic, sizeof magic)) {
+        return 0;
+    }
+    unsigned type = half(head + TYPE, head[DATA] == LITTLE_ENDIAN);
+    unsigned machine = half(head + MACHINE, head[DATA] == LITTLE_ENDIAN);
+    bool is_here = machine == ARCH_ELF_MACHINE && head[CLASS] == BITS_64;
+    return is_here || (type != ELF_TYPE_EXEC && type != ELF_TYPE_DYN) ? 0 : machine;
 }
 
 bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,

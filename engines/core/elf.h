@@ -59,6 +59,9 @@ struct elf_file {
 long elf_read(const struct elf_file *file, struct elf_header *header,
               const struct elf_segment **segments, struct elf_segment *room, size_t most);
 
+/* The machine, of elf(5), that a program is for, by its first bytes; 0: this one, or no program. */
+unsigned elf_foreign_machine(const char *head, size_t size);
+
 /* Whether a file of that size has all that is to be loaded: to touch the rest is a SIGBUS. */
 bool elf_is_whole(const struct elf_header *header, const struct elf_segment *segments,
                   uint64_t size, size_t page);

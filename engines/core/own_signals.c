@@ -27,6 +27,18 @@ static long remember_action(struct process *process, const struct action *given,
     return 0;
 }
 
+/*
+ * An emulator has its handlers change the mask that is in force after them, to all signals. It
+ * would die of its next call.
+ */
+static void end_by(uintptr_t restorer, struct action *given) {
+    enum { SA_RESTORER = 0x04000000 };
+    if (restorer != 0) {
+        given->restorer = restorer;
+        given->flags |= SA_RESTORER;
+    }
+}
+
 /* That a handler's mask has SIGSYS in it: who asks for the action is to see it. */
 static void remember_masking(struct process *process, int signal, bool changes, bool masks,
                              struct action *old) {
@@ -52,6 +64,7 @@ static long call_sigaction(struct process *process, const struct call *call) {
             return -EFAULT;
         }
         copy_bytes((char *)&changed, (const char *)given, sizeof changed);
+        end_by(process->restorer, &changed);
         given = &changed;
     }
     if ((int)a[0] == SIGSYS) {

@@ -42,6 +42,12 @@ long trap_install(void);
 long execute(struct process *process, long dirfd, const char *path, char *const *arguments,
              char *const *environment, long flags);
 
+/* Whether the guest path is that of an emulator for programs of another machine. */
+bool is_emulator(const char *program);
+
+/* Of restore_*.c: how its handlers end, whatever they have done to the mask. */
+extern const char restore_unblocked[];
+
 /*
  * The words of its own that the engine is executed with, before the arguments of the guest: itself,
  * what is passed on, the description, the program, its interpreter or "", and the path that was

@@ -11,7 +11,8 @@ enum {
     SCRIPT_HEAD = 256, /* and of a script: BINPRM_BUF_SIZE of <linux/binfmts.h> */
     MAX_SCRIPTS = 5,
     AT_HAND = 1024, /* arguments; more go to memory of their own */
-    SCRIPT_WORDS = 2 * MAX_SCRIPTS + 1,
+    EMULATOR_WORDS = 3,
+    WORDS = 2 * MAX_SCRIPTS + 1 + EMULATOR_WORDS, /* in place of argv[0] */
     SPACES = 4,
     PROT_READ_WRITE = 3,
     MAP_PRIVATE_ANONYMOUS = 0x22,
@@ -25,18 +26,25 @@ enum {
 };
 
 /*
+ * Where a guest has the emulators of other machines, each with the number of its machine behind
+ * this: udocker/engine/inprocess.py. They are static programs of this machine.
+ */
+static const char EMULATOR[] = "/.udocker-qemu-";
+
+/*
  * Room for the work: the stack may be small. A child of vfork(2) leaves it behind in its parent's
  * memory when it succeeds.
  */
 struct exec {
     /* The words to execute, at the end of this room: then most programs touch one page from here to
      * the beginning of what is passed on. */
-    const char *room[AT_HAND + OWN_WORDS + SCRIPT_WORDS + 2];
+    const char *room[AT_HAND + OWN_WORDS + WORDS + 2];
     int owner;  /* the thread that works here, 0: none */
     long extra; /* memory for many arguments */
     size_t extra_size;
     struct process *process;
     const char *given; /* the path that was executed */
+    char *const *arguments;
     size_t word_count;
     long descriptor;     /* open on the ELF file, that no path leads to; or NO_DESCRIPTOR */
     bool closes;         /* the descriptor that was given: no script's interpreter could open it */
@@ -45,7 +53,7 @@ struct exec {
     struct status status;    /* of the file that was opened last */
     struct elf_header header;
     const struct elf_segment *segments;
-    const char *words[SCRIPT_WORDS]; /* what stands in place of argv[0] */
+    const char *words[WORDS]; /* what stands in place of argv[0] */
     _Alignas(struct elf_segment) char head[HEAD];
     char passed[PASSED_ON_SIZE];
     struct workspace space;
@@ -54,10 +62,17 @@ struct exec {
     char scripts[MAX_SCRIPTS + 1][SCRIPT_HEAD + 1];
     char other_head[HEAD]; /* of the interpreter */
     char interpreter_room[PATH_SIZE];
+    char foreign[PATH_SIZE];            /* the program that the emulator is to run */
+    char emulator[sizeof EMULATOR + 8]; /* its guest path */
     struct elf_segment segments_room[ELF_MOST_SEGMENTS];
 };
 
 static struct exec spaces[SPACES];
+
+bool is_emulator(const char *program) {
+    size_t size = sizeof EMULATOR - 1;
+    return length_of(program) > size && same_bytes(program, EMULATOR, size);
+}
 
 /* Whether the thread that has worked there does so no more: it has ended, or is another program. */
 static bool is_left(int owner, int self) {
@@ -243,13 +258,18 @@ static long check_program(struct exec *exec, const struct elf_file *file, bool i
     return result;
 }
 
-/* Put words in front of those that are there. */
-static void put_first(struct exec *exec, const char *word) {
-    for (size_t index = exec->word_count; index > 0; index--) {
+/* Put a word between those that are there. */
+static void put_at(struct exec *exec, size_t place, const char *word) {
+    for (size_t index = exec->word_count; index > place; index--) {
         exec->words[index] = exec->words[index - 1];
     }
-    exec->words[0] = word;
+    exec->words[place] = word;
     exec->word_count++;
+}
+
+/* Put words in front of those that are there. */
+static void put_first(struct exec *exec, const char *word) {
+    put_at(exec, 0, word);
 }
 
 /* What a script's interpreter is given for its path. */
@@ -269,6 +289,82 @@ static long resolve_and_open(struct exec *exec, long dirfd, const char *path, en
         return result;
     }
     return last == KEEP && is_link(exec->space.host) ? -ELOOP : open_executable(exec);
+}
+
+/* Open the emulator: no chroot(2) of the guest hides it. Its descriptor, or -ENOEXEC: none. */
+static long open_emulator(struct exec *exec, unsigned machine) {
+    copy_bytes(exec->emulator, EMULATOR, sizeof EMULATOR - 1);
+    write_number(exec->emulator + sizeof EMULATOR - 1, machine);
+    long result = path_resolve_within(&exec->process->guest, AT_FDCWD, exec->emulator, FOLLOW,
+                                      FROM_TOP, &exec->space);
+    long descriptor = result == 0 ? open_executable(exec) : result;
+    return descriptor == -ENOENT || descriptor == -ENOTDIR ? -ENOEXEC : descriptor;
+}
+
+/* As take_name; -ENOEXEC where the name does not lead to the file: qemu would end without a word.
+ */
+static long take_name_that_leads(struct exec *exec, long descriptor) {
+    struct status status = exec->status;
+    long result = take_name(exec, descriptor);
+    long found = result < 0 ? result
+                            : path_resolve_within(&exec->process->guest, AT_FDCWD, exec->kept,
+                                                  FOLLOW, FROM_TOP, &exec->space);
+    found = found < 0 ? found : open_executable(exec);
+    if (found < 0) {
+        return -ENOEXEC;
+    }
+    kernel(NR_close, found, 0, 0, 0, 0, 0);
+    bool is_same = status.device == exec->status.device && status.inode == exec->status.inode;
+    return is_same ? 0 : -ENOEXEC;
+}
+
+/* It must be a static program: the interpreter of another one would be one of the guest's. */
+static long check_emulator(struct exec *exec, long descriptor) {
+    long size = read_head(descriptor, exec->head);
+    if (size < 0) {
+        return size;
+    }
+    const struct elf_file file = {descriptor, exec->head, (size_t)size, the_engine->page};
+    long result = check_headers(exec, &file);
+    if (result == 0) {
+        result = elf_interpreter(&file, &exec->header, exec->segments, &exec->interpreter,
+                                 exec->interpreter_room);
+    }
+    return result == 0 && exec->interpreter[0] != '\0' ? -ENOEXEC : result;
+}
+
+/* The name that the program was given, which qemu is told by -0. */
+static const char *first_word(const struct exec *exec) {
+    bool has_one = exec->arguments != NULL && memory_is_there(exec->arguments, WORD);
+    return has_one && exec->arguments[0] != NULL ? exec->arguments[0] : "";
+}
+
+/*
+ * The program is for another machine: qemu-user of the host goes in front, as the interpreter of a
+ * script does. It opens the program by the path that the caller has for it. Closes descriptor.
+ */
+static long take_emulator(struct exec *exec, long descriptor, unsigned machine) {
+    long result = exec->space.is_magic ? take_name_that_leads(exec, descriptor) : 0;
+    kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
+    size_t size = length_of(exec->program);
+    copy_bytes(exec->foreign, exec->program, size + 1);
+    if (result == 0) {
+        result = guest_from_root(&exec->process->guest, exec->foreign, size);
+    }
+    long emulator = result < 0 ? result : open_emulator(exec, machine);
+    if (emulator < 0) {
+        return emulator;
+    }
+    result = check_emulator(exec, emulator);
+    kernel(NR_close, emulator, 0, 0, 0, 0, 0);
+    exec->program = exec->emulator;
+    if (exec->word_count == 0) {
+        put_first(exec, first_word(exec));
+    }
+    put_at(exec, 1, exec->foreign);
+    put_first(exec, "-0");
+    put_first(exec, exec->emulator);
+    return result;
 }
 
 /* A file of the chain: 1 and *path goes on to the interpreter of a script, 0 at its end. */
@@ -294,7 +390,9 @@ static long next_program(struct exec *exec, long dirfd, const char **path, enum 
             kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
             return size;
         }
-        return check_program(exec, &file, is_magic);
+        unsigned machine = elf_foreign_machine(exec->head, (size_t)size);
+        return machine == 0 ? check_program(exec, &file, is_magic)
+                            : take_emulator(exec, descriptor, machine);
     }
     kernel(NR_close, descriptor, 0, 0, 0, 0, 0);
     size = size < SCRIPT_HEAD ? size : SCRIPT_HEAD;
@@ -381,7 +479,7 @@ static long start_with_room(struct exec *exec, char *const *arguments, char *con
         size_t needed = (size_t)count + OWN_WORDS + exec->word_count + 2;
         return start(exec, arguments, (size_t)count, environment, exec->room + most - needed);
     }
-    size_t size = ((size_t)count + OWN_WORDS + SCRIPT_WORDS + 2) * WORD;
+    size_t size = ((size_t)count + OWN_WORDS + WORDS + 2) * WORD;
     long address = kernel(NR_mmap, 0, (long)size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
     if (failed(address)) {
         return address;
@@ -425,6 +523,7 @@ long execute(struct process *process, long dirfd, const char *path, char *const 
     if (exec == NULL) {
         return -ENOMEM;
     }
+    exec->arguments = arguments;
     long result = take_path(exec, &dirfd, &path, flags);
     bool keeps = flags & AT_SYMLINK_NOFOLLOW && path != exec->name;
     enum last last = keeps ? KEEP : FOLLOW;

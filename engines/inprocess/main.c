@@ -376,6 +376,7 @@ static void take_over(const char *text) {
     struct process *process = &the_process;
     struct persona *persona = &process->persona;
     passed_on_read(process, &program_descriptor, text);
+    process->restorer = is_emulator(process->guest.executable) ? (uintptr_t)restore_unblocked : 0;
     process->is_changed = persona->user.filesystem != process->guest.uid ||
                           persona->group.filesystem != process->guest.gid;
     tell_peer(process);

@@ -243,6 +243,32 @@ static void test_scripts(void) {
                "/234567890123456789012345678901234567890123456789012345678901|");
 }
 
+static unsigned foreign(unsigned char class, unsigned char data, unsigned type, unsigned machine,
+                        size_t size) {
+    unsigned char head[20] = {0x7f, 'E', 'L', 'F', class, data, 1};
+    unsigned high = data == 2 ? 0 : 1;
+    head[16 + high] = (unsigned char)(type >> 8);
+    head[17 - high] = (unsigned char)type;
+    head[18 + high] = (unsigned char)(machine >> 8);
+    head[19 - high] = (unsigned char)machine;
+    return elf_foreign_machine((const char *)head, size);
+}
+
+static void test_foreign_machines(void) {
+    CHECK_NUMBER(foreign(2, 1, ELF_TYPE_EXEC, OTHER_MACHINE, 20), OTHER_MACHINE);
+    CHECK_NUMBER(foreign(2, 1, ELF_TYPE_DYN, OTHER_MACHINE, 20), OTHER_MACHINE);
+    CHECK_NUMBER(foreign(2, 2, ELF_TYPE_DYN, 22, 20), 22);
+    CHECK_NUMBER(foreign(1, 1, ELF_TYPE_DYN, 40, 20), 40);
+    CHECK_NUMBER(foreign(2, 1, ELF_TYPE_DYN, 0x1234, 20), 0x1234);
+    CHECK_NUMBER(foreign(1, 1, ELF_TYPE_DYN, ARCH_ELF_MACHINE, 20), ARCH_ELF_MACHINE);
+    CHECK_NUMBER(foreign(2, 1, ELF_TYPE_DYN, ARCH_ELF_MACHINE, 20), 0);
+    CHECK_NUMBER(foreign(2, 1, ELF_TYPE_DYN, OTHER_MACHINE, 19), 0);
+    CHECK_NUMBER(foreign(2, 1, ELF_TYPE_DYN, OTHER_MACHINE, 0), 0);
+    CHECK_NUMBER(foreign(2, 1, 1 /* an object */, OTHER_MACHINE, 20), 0);
+    CHECK_NUMBER(foreign(2, 1, 0x302, OTHER_MACHINE, 20), 0);
+    CHECK_NUMBER(elf_foreign_machine("#!/bin/sh -xxxxxxxxxxxxx", 24), 0);
+}
+
 int main(void) {
     scratch();
     test_headers();
@@ -252,5 +278,6 @@ int main(void) {
     test_pages();
     test_interpreters();
     test_scripts();
+    test_foreign_machines();
     return harness_end();
 }

@@ -1,6 +1,6 @@
-"""S1: what Apptainer is asked for. Where it is installed, the tests of all modes run it as well.
+"""S1: what Apptainer is asked for; the tests of all modes run it as well.
 
-The program here stands in for it: it tells how it was called, and runs nothing.
+Most have a program here that stands in for it: it tells how it was called, and runs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from e2e.checks import is_told
+from e2e.engines import need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,12 @@ def program(tmp_path: Path) -> Path:
     path.write_text(_PROGRAM.format(python=sys.executable, status=0))
     path.chmod(0o755)
     return path
+
+
+def test_the_real_one_works_where_it_can(refusals: dict[str, str]) -> None:
+    """Else the tests of all modes would leave S1 out without a word."""
+    need(refusals, "N1")
+    assert not refusals["S1"], "tools/images --apptainer makes one"
 
 
 def chosen(program: Path) -> dict[str, str]:

@@ -18,6 +18,7 @@ from builders.specs import spec
 from udocker.engine import ptrace, singularity, table
 from udocker.errors import EngineUnavailable, UnsupportedFeature
 from udocker.model.run import (
+    BY_EMULATOR,
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
@@ -82,6 +83,10 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
         frozenset((MOVED_MOUNTS,)),
     ),
     "system-cwd": (spec(cwd="/proc/self"), frozenset()),
+    "emulator": (
+        spec(emulators=((183, "/usr/bin/qemu-aarch64-static"),)),
+        frozenset((BY_EMULATOR,)),
+    ),
     "odd-names": (
         spec(
             argv=("/bin/odd prog", "a=b", "--", "'", "ü"),

@@ -87,6 +87,24 @@ def test_another_machine_s_image_is_not_looked_into(session: TestSession) -> Non
     assert "this host is linux/amd64" in need.found
 
 
+def test_another_machine_s_programs(store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    session = make_session(store_path, host(), {"PATH": str(tmp_path / "bin")})
+    image = {"table": {"bin/sh": File(elf(183), 0o755)}, "architecture": "arm64"}
+    [need] = found(session, **image).values()
+    assert not need.ok
+    assert need.hint.startswith("install the package qemu-user-static, or pull")
+    emulator = tmp_path / "bin" / "qemu-aarch64-static"
+    emulator.write_bytes(elf(interpreter=None))
+    emulator.chmod(0o755)
+    shown = found(session, **image)
+    assert list(shown) == ["platform linux/arm64", "command /bin/sh"]
+    assert all(need.ok and not need.hint for need in shown.values())
+    assert shown["platform linux/arm64"].found == (
+        f"this host is linux/amd64, and such programs are started by {emulator} (F modes)"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [

@@ -10,7 +10,7 @@ import pytest
 from builders.specs import config
 from builders.trees import Directory, File, Link, grow, program
 from udocker.errors import CommandNotFound, NotExecutable, UsageError
-from udocker.spec.command import build, check
+from udocker.spec.command import build, check, foreign, machine
 from udocker.store.view import View
 
 if TYPE_CHECKING:
@@ -265,6 +265,30 @@ def test_an_interpreter_of_another_machine(image: Image) -> None:
     table: dict[str, Node] = {"p": program("#!/bin/sh\n"), "bin/sh": elf(183)}
     with pytest.raises(NotExecutable, match="/bin/sh: it is made for aarch64"):
         image.check(table, "/p")
+
+
+def test_an_emulated_machine_will_do(image: Image) -> None:
+    table: dict[str, Node] = {"p": program("#!/bin/sh\n"), "bin/sh": elf(183), "q": elf(22)}
+    tree = View([str(grow(image.top / "tree", table))])
+    assert check("/p", "", "/", tree, "x86_64", emulated="aarch64") == "/p"
+    with pytest.raises(NotExecutable, match="it is made for s390x"):
+        check("/q", "", "/", tree, "x86_64", emulated="aarch64")
+
+
+def test_which_program_is_foreign(image: Image) -> None:
+    table: dict[str, Node] = {
+        "p": program("#!/bin/sh\n"),
+        "bin/sh": elf(183),
+        "own": elf(62),
+        "text": File(b"echo", 0o755),
+    }
+    tree = View([str(grow(image.top / "tree", table))])
+    place, head = foreign("/p", "", "/", tree, "x86_64")
+    assert (place, machine(head)) == ("/bin/sh", (183, "aarch64"))
+    for name in ("/own", "/text"):
+        assert foreign(name, "", "/", tree, "x86_64") == (name, b"")
+    with pytest.raises(CommandNotFound):
+        foreign("/none", "", "/", tree, "x86_64")
 
 
 def test_a_program_that_may_not_be_read_is_left_to_the_kernel(image: Image) -> None:

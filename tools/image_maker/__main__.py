@@ -2,17 +2,18 @@
 
 DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
+With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
+runs from there only.
 What is there is made anew when this program changes, or by ``--again``.
 
-Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd.
+Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
+for Apptainer mmdebstrap and patchelf.
 UDOCKER_TEST_MIRROR names a Debian mirror where apt's own is not wanted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -25,7 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from image_maker import debian, layers, registry, small
+from image_maker import apptainer, debian, layers, registry, small
+from image_maker.kept import Kept
 from image_maker.layout import Layer, Layout
 
 _PROGRAMS = (
@@ -41,68 +43,22 @@ _SCRATCH = 3 << 30  # bytes that the work in between may take
 
 
 def main(arguments: list[str]) -> int:
-    again = "--again" in arguments
-    words = [word for word in arguments if word != "--again"]
+    options = {word for word in arguments if word in ("--again", "--apptainer")}
+    words = [word for word in arguments if word not in options]
     if len(words) != 1 or words[0].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)
         return 0 if "--help" in words else 2
-    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    kept = _APPTAINER if "--apptainer" in options else _IMAGES
+    missing = [name for name in kept.programs if shutil.which(name) is None]
     if missing:
         print(f"images: missing: {' '.join(missing)}", file=sys.stderr)
         return 1
     os.umask(0o022)  # the tests' user reads what this one makes
-    directory = Path(words[0]).absolute()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if directory.stat().st_uid not in (0, os.getuid()):
-            raise SystemExit(f"images: {directory} belongs to another user")
-        if again or not _is_current(directory):
-            with _alone(directory):
-                _keep_current(directory, again)
+        print(kept.keep(Path(words[0]).absolute(), again="--again" in options))
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"images: {error}") from error
-    print(directory / "current")
     return 0
-
-
-def _is_current(directory: Path) -> bool:
-    link = directory / "current"
-    return link.is_dir() and link.resolve().name == _key()
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _keep_current(directory: Path, again: bool) -> None:
-    """Let ``current`` lead to images made by this very program; made aside, then renamed."""
-    name = _key()
-    if again or not (directory / name).is_dir():
-        for old in directory.iterdir():
-            if old.name.startswith("images-") or old.name.startswith(".making-"):
-                shutil.rmtree(old)
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory))
-        try:
-            _make(making)
-            making.rename(directory / name)
-        except BaseException:
-            shutil.rmtree(making)
-            raise
-    link = directory / ".current"
-    link.unlink(missing_ok=True)
-    link.symlink_to(name)
-    link.rename(directory / "current")
-
-
-def _key() -> str:
-    digest = hashlib.sha256(platform.machine().encode())
-    for path in sorted(Path(__file__).parent.glob("*.[pc]*")):
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return f"images-{digest.hexdigest()[:16]}"
 
 
 @contextlib.contextmanager
@@ -122,8 +78,12 @@ def _scratch() -> Iterator[Path]:
         yield scratch
 
 
-def _make(making: Path) -> None:
-    making.chmod(0o755)
+def _make_apptainer(making: Path, final: Path) -> None:
+    with _scratch() as scratch:
+        apptainer.make(making, final, scratch)
+
+
+def _make_images(making: Path, final: Path) -> None:
     layout = Layout(making / "oci")
     with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
         bookworm = pool.submit(debian.snapshots, "bookworm", _STEPS, scratch)
@@ -159,6 +119,10 @@ def _small_images(layout: Layout, scratch: Path) -> None:
         mark = layout.layer(scratch / architecture)
         images.append(layout.image([busybox, mark], architecture, _SHELL))
     layout.tag("multi:latest", layout.index(images))
+    packages = debian.unpacked("bookworm", ["busybox-static", "dash"], scratch, _OTHER)
+    small.foreign(scratch / "foreign", packages)
+    foreign = layout.layer(scratch / "foreign")
+    layout.tag("foreign:latest", layout.image([foreign], _OTHER, _SHELL))
 
 
 def _debian(layout: Layout, name: str, tars: list[Path], scratch: Path) -> dict[str, Any]:
@@ -208,6 +172,9 @@ def _push(source: str, target: str, option: str) -> None:
         check=True,
     )
 
+
+_IMAGES = Kept("images", "current", _PROGRAMS, _make_images)
+_APPTAINER = Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -55,18 +55,41 @@ def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]
     hooks = [_stage(0), _tar(tars[0])]
     for number, packages in enumerate(steps, 1):
         hooks += [_install(packages), _stage(number), _tar(tars[number])]
-    address = mirror()
     merged = () if suite in _NOT_MERGED else (f"--hook-dir={_MERGED_USR}",)
     included = ["usr-is-merged"] if merged else []
-    included += ["ca-certificates"] if address.startswith("https") else []
-    command = [
-        *("mmdebstrap", "--quiet", "--variant=apt", f"--mode={_mode()}", f"--keyring={_KEYRING}"),
+    included += ["ca-certificates"] if mirror().startswith("https") else []
+    options = [
+        "--variant=apt",
         *merged,
         *(f"--include={name}" for name in included),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
-        *(f"--aptopt={line}" for line in _proxies()),
         *(f"--customize-hook={hook}" for hook in hooks),
-        *(suite, "/dev/null", address),
+    ]
+    _mmdebstrap(options, suite, Path("/dev/null"), directory)
+    return tars
+
+
+def unpacked(suite: str, packages: list[str], directory: Path, architecture: str = "") -> Path:
+    """A tar of the files of ``packages`` and all that they depend on, of which none is set up.
+
+    ``architecture`` is that of the packages, as Debian calls it; "": this machine's.
+    The list of packages may be older than its makers want, as a mirror that stands still has it.
+    ``directory`` is for the work in between. Raises SystemExit when a package cannot be had.
+    """
+    tar = directory / f"{suite}-{architecture}.tar"
+    options = ["--variant=extract", *(f"--include={name}" for name in packages)]
+    options += [f"--architectures={architecture}"] if architecture else []
+    options.append('--aptopt=Acquire::Check-Valid-Until "false"')
+    _mmdebstrap(options, suite, tar, directory)
+    return tar
+
+
+def _mmdebstrap(options: list[str], suite: str, target: Path, directory: Path) -> None:
+    address = mirror()
+    command = [
+        *("mmdebstrap", "--quiet", f"--mode={_mode()}", f"--keyring={_KEYRING}"),
+        *(f"--aptopt={line}" for line in _proxies()),
+        *(*options, suite, str(target), address),
     ]
     environment = {**os.environ, "TMPDIR": str(directory), "DEBIAN_FRONTEND": "noninteractive"}
     log = directory / f"{suite}.log"
@@ -77,7 +100,6 @@ def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]
     if result.returncode != 0:
         last = "".join(f"\n  {line}" for line in log.read_text().split("\n")[-12:] if line)
         raise SystemExit(f"images: mmdebstrap could not make {suite} from {address}:{last}")
-    return tars
 
 
 def _mode() -> str:

@@ -64,6 +64,25 @@ def busybox(tar: Path) -> None:
                 tree.link(f"bin/{applet}", "bin/busybox", hard=True)
 
 
+def foreign(tar: Path, packages: Path) -> None:
+    """Busybox as above, and dash that a loader must start: of another machine.
+
+    ``packages`` is a tar of Debian's busybox-static and dash with what they need.
+    """
+    applets = subprocess.run([_BUSYBOX, "--list"], capture_output=True, text=True, check=True)
+    with tarfile.open(packages) as source, tarfile.open(tar, "w") as archive:
+        tree = _Tar(archive)
+        tree.system("foreign")
+        for member in source:
+            name = member.name.removeprefix("./")
+            if name.startswith("lib") or name in ("bin/busybox", "bin/dash"):
+                member.name = name
+                archive.addfile(member, source.extractfile(member) if member.isreg() else None)
+        for applet in applets.stdout.split():
+            if applet != "busybox":
+                tree.link(f"bin/{applet}", "bin/busybox", hard=True)
+
+
 def musl(tar: Path) -> None:
     """A program that musl's loader must start, and the loader."""
     source = Path(__file__).parent / "musl_probe.c"

@@ -15,9 +15,11 @@ from udocker.engine.union import FOLDER
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
+    BY_EMULATOR,
     FILE_MOUNTS,
     FOREIGN_TREE,
     MOVED_MOUNTS,
+    OTHER_MACHINES,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
@@ -34,11 +36,23 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("F2", "F3", "F4")
-FEATURES = frozenset((READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, FOREIGN_TREE, MOVED_MOUNTS))
+FEATURES = frozenset(
+    (
+        READ_ONLY_MOUNTS,
+        FILE_MOUNTS,
+        USER,
+        UNION_ROOT,
+        FOREIGN_TREE,
+        MOVED_MOUNTS,
+        OTHER_MACHINES,
+        BY_EMULATOR,
+    )
+)
 _MOST_GROUPS = 64  # of guest.h
 _MOST_MOUNTS = 256
 _SYSTEM = ("/dev", "/proc", "/sys")
 _TRACED = {"P1": "some", "P2": "all"}  # which calls a tracer stops
+_EMULATOR = "/.udocker-qemu-"  # and the number of the machine: engines/inprocess/execute.c
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -111,6 +125,7 @@ def _word(point: MakeDirectory | MakeFile) -> str:
 def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
     mounts = [(path, path, False) for path in _SYSTEM]
     mounts += [(file.target, guest_file(spec, file), False) for file in spec.files]
+    mounts += [(f"{_EMULATOR}{number}", path, True) for number, path in spec.emulators]
     mounts += [(mount.target, mount.source, mount.readonly) for mount in spec.mounts]
     if len(mounts) > _MOST_MOUNTS:
         raise UnsupportedFeature(

@@ -11,9 +11,11 @@ from __future__ import annotations
 from udocker.engine.base import guest_file
 from udocker.model.host import Support
 from udocker.model.run import (
+    BY_KERNEL,
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    OTHER_MACHINES,
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
@@ -33,7 +35,18 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Step
 
 MODES = ("N1",)
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, USER, UNION_ROOT, MOVED_MOUNTS))
+FEATURES = frozenset(
+    (
+        HOSTNAME,
+        READ_ONLY_MOUNTS,
+        FILE_MOUNTS,
+        USER,
+        UNION_ROOT,
+        MOVED_MOUNTS,
+        OTHER_MACHINES,
+        BY_KERNEL,
+    )
+)
 
 # Kernel files that obey whoever is root on the host, capabilities or not (proc(5)).
 _GUARDED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")

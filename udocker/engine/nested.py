@@ -9,7 +9,14 @@ from __future__ import annotations
 from udocker.engine import inprocess, ptrace, runc
 from udocker.errors import EngineUnavailable
 from udocker.model.host import Support
-from udocker.model.run import USER, MakeDirectory, Mount, WriteFile
+from udocker.model.run import (
+    BY_KERNEL,
+    OTHER_MACHINES,
+    USER,
+    MakeDirectory,
+    Mount,
+    WriteFile,
+)
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from udocker.model.run import Launch, RunSpec, Tracer
 
 MODES = ("R2", "R3")
-FEATURES = runc.FEATURES | {USER}
+FEATURES = (runc.FEATURES | {USER}) - {OTHER_MACHINES, BY_KERNEL}  # what traces starts programs
 # In the file system that the runtime makes for /dev: nothing of it comes to lie in the container.
 _PLACE = "/dev/.udocker"
 _TRACED = {"R2": "some", "R3": "all"}  # which calls the tracer stops

@@ -70,6 +70,8 @@ def _check(spec: RunSpec) -> None:
     """Refuse what udocker's own tracer can do and PRoot cannot."""
     if spec.root.is_union:
         raise UnsupportedFeature("PRoot needs a directory of its own for the container")
+    if spec.emulators:
+        raise UnsupportedFeature("PRoot starts no programs of other machines here", hint=_WITHOUT)
     if any(mount.readonly for mount in spec.mounts):
         raise UnsupportedFeature("PRoot cannot make read-only volumes", hint=_WITHOUT)
 

@@ -11,9 +11,11 @@ from udocker.engine.base import guest_file, mount_points
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
+    BY_KERNEL,
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    OTHER_MACHINES,
     READ_ONLY_MOUNTS,
     Launch,
     RemoveTree,
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 MODES = ("R1",)
 # No other user than root: of the one id that an ordinary user can map, runc makes root's.
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
+FEATURES = frozenset(
+    (HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS, OTHER_MACHINES, BY_KERNEL)
+)
 
 # Docker's default set: what root in a container may do to what belongs to the user.
 _CAPABILITIES = [

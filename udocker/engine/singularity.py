@@ -9,9 +9,11 @@ from udocker.engine.base import guest_file, mount_points, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
+    BY_KERNEL,
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    OTHER_MACHINES,
     READ_ONLY_MOUNTS,
     Launch,
     MakeDirectory,
@@ -25,12 +27,17 @@ if TYPE_CHECKING:
 
 MODES = ("S1",)
 # No other user than root, of whom --fakeroot makes one with the only id that it may map.
-FEATURES = frozenset((HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS))
+FEATURES = frozenset(
+    (HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS, OTHER_MACHINES, BY_KERNEL)
+)
 _SYSTEM = ("/dev", "/proc", "/sys")
 # What the administrator has shown in every container is not shown here, as in no other mode.
 _NOT_MOUNTED = "home,tmp,cwd,bind-paths"
 _SHELL_S = ("PWD", "OLDPWD", "HOME")
-_BETWEEN = 2  # the program, and what it calls the runtime parent
+# With ids of /etc/subuid files of the container would belong to ids that udocker cannot remove;
+# the host's `fakeroot` would have its library loaded into programs of another C library. As
+# variables, because an Apptainer that knows them not takes no offence.
+_ONE_ID = (("APPTAINER_IGNORE_SUBUID", "1"), ("APPTAINER_IGNORE_FAKEROOT_COMMAND", "1"))
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -58,7 +65,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         env=_env(spec, host, name),
         cwd="/",
         steps=tuple(steps),
-        go_betweens=_BETWEEN,
+        go_betweens=_go_betweens(host, name),
     )
     return _checked(launch)
 
@@ -71,11 +78,24 @@ def _runtime(host: Host) -> tuple[str, str] | None:
     return None
 
 
+def _is_fake_root(host: Host, name: str) -> bool:
+    """Whether the command is root by --fakeroot: Singularity's needs /etc/subuid."""
+    return name == "apptainer" and _has_namespaces(host)
+
+
+def _has_namespaces(host: Host) -> bool:
+    return host.max_user_namespaces not in (None, 0)
+
+
+def _go_betweens(host: Host, name: str) -> int:
+    """What it calls the runtime parent; for --fakeroot Apptainer stays before that, too."""
+    return 2 if _is_fake_root(host, name) else 1
+
+
 def _options(spec: RunSpec, host: Host, name: str) -> list[str]:
     options = ["--cleanenv", "--writable", "--no-mount", _NOT_MOUNTED]
-    if host.max_user_namespaces not in (None, 0):
-        # Singularity's needs /etc/subuid, Apptainer's does not.
-        options.append("--fakeroot" if name == "apptainer" else "--userns")
+    if _has_namespaces(host):
+        options.append("--fakeroot" if _is_fake_root(host, name) else "--userns")
     if name == "apptainer":
         options.append("--no-eval")
     options += ["--home", dict(spec.env).get("HOME") or "/", "--pwd", spec.cwd]
@@ -117,7 +137,8 @@ def _env(spec: RunSpec, host: Host, name: str) -> tuple[tuple[str, str], ...]:
             )
         if variable not in _SHELL_S:
             given.append((f"{prefix}{variable}", text))
-    return (*own, ("HOME", host.home), *given)
+    one_id = _ONE_ID if _is_fake_root(host, name) else ()
+    return (*own, ("HOME", host.home), *one_id, *given)
 
 
 def _checked(launch: Launch) -> Launch:

@@ -19,6 +19,10 @@ USER = "user"
 MOVED_MOUNTS = "moved-mounts"
 UNION_ROOT = "union-root"  # runs a container without a directory of its own
 FOREIGN_TREE = "foreign-tree"  # also over an image's tree that belongs to another user
+# Programs of other machines: where the kernel or an emulator may start them; only one of these.
+OTHER_MACHINES = "other-machines"
+BY_KERNEL = "by-kernel"
+BY_EMULATOR = "by-emulator"
 FEATURE_TEXT = {
     HOSTNAME: "a hostname of its own",
     READ_ONLY_MOUNTS: "read-only volumes",
@@ -27,6 +31,9 @@ FEATURE_TEXT = {
     MOVED_MOUNTS: "volumes at other paths than on the host",
     UNION_ROOT: "shared image trees",
     FOREIGN_TREE: "image trees of other users",
+    OTHER_MACHINES: "programs of other machines",
+    BY_KERNEL: "a kernel that starts programs of other machines by itself (binfmt_misc)",
+    BY_EMULATOR: "an emulator of its own for programs of other machines",
 }
 
 
@@ -152,6 +159,8 @@ class RunSpec:
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
+    # The number of a machine, of elf(5), and a static qemu-user of the host for its programs.
+    emulators: tuple[tuple[int, str], ...] = ()
 
 
 # Set-up steps of a Launch, carried out in order by engine/execute.py.

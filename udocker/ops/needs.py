@@ -6,7 +6,7 @@ import os
 
 from udocker import host
 from udocker.engine import elf, notes
-from udocker.errors import UdockerError
+from udocker.errors import NotExecutable, UdockerError
 from udocker.model.oci import ImageConfig, Platform
 from udocker.model.value import value
 from udocker.ops.preload import library_directories
@@ -43,6 +43,8 @@ def examine_image(session: Session, record: ImageRecord) -> tuple[Need, ...]:
     found = [platform]
     if platform.ok:
         found += _programs(session, config, view)
+    else:
+        found = _emulated(session, config, view) or found
     return (*found, *_gpu(dict(_variables(config))))
 
 
@@ -53,6 +55,35 @@ def _platform(session: Session, wanted: Platform) -> Need:
     return Need(f"platform {wanted}", f"this host is {here}", ok, hint)
 
 
+def _emulated(session: Session, config: ImageConfig, view: View) -> list[Need]:
+    """The same of an image for another machine: by its command, or its shell. Empty: unknown."""
+    from udocker.ops.foreign import emulation
+    from udocker.spec import command
+
+    argv = config.entrypoint + config.cmd or ("/bin/sh",)
+    here = Platform.of("linux", session.host.architecture)
+    what = f"platform {config.platform}"
+    try:
+        place = argv[0], *_search(config), view
+        program, head = command.foreign(*place, session.host.architecture)
+        if not head:
+            return []
+        how = emulation(session, program, head)
+    except NotExecutable as error:
+        return [Need(what, error.message, False, error.hint or "")]
+    except UdockerError:
+        return []
+    ways = [f"{path} (F modes)" for _, path in how.emulators]
+    ways += ["its kernel (N1, R1, S1)"] if how.by_kernel else []
+    found = Need(what, f"this host is {here}, and such programs are started by {', '.join(ways)}")
+    return [found, Need(f"command {argv[0]}", f"it is {program}")]
+
+
+def _search(config: ImageConfig) -> tuple[str, str]:
+    """Where commands are looked for: PATH and the working directory."""
+    return dict(_variables(config)).get("PATH") or _PATH, config.working_dir or "/"
+
+
 def _programs(session: Session, config: ImageConfig, view: View) -> Iterator[Need]:
     from udocker.spec import command
 
@@ -61,10 +92,9 @@ def _programs(session: Session, config: ImageConfig, view: View) -> Iterator[Nee
     if not argv:
         yield Need("no command of its own", "give one: udocker run IMAGE COMMAND")
     else:
-        search = dict(_variables(config)).get("PATH") or _PATH
         try:
-            cwd = config.working_dir or "/"
-            program = command.check(argv[0], search, cwd, view, session.host.architecture)
+            place = argv[0], *_search(config), view
+            program = command.check(*place, session.host.architecture)
             own = view.read(program) or b""
             yield Need(f"command {argv[0]}", f"it is {program}")
         except UdockerError as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.model.oci import Platform
     from udocker.model.run import Launch, Mount, Preload, RunRequest, RunSpec
+    from udocker.ops.foreign import Emulation
     from udocker.ops.session import Session
 
 # Digits of a container id: with fewer, image names such as "cafe" would mean containers.
@@ -101,7 +102,9 @@ def _prepare(
     if not dry:
         session.store.containers.make_ready(container)
     wanted = request.mode or container.mode or session.config.execution_mode
-    features = make_spec(session, request, container, wanted).features
+    spec = make_spec(session, request, container, wanted)
+    emulation = _emulation(session, spec, container)
+    features = spec.features | (emulation.features if emulation else frozenset())
     verdict = choose(session, wanted, features, is_foreign(container))
     if verdict.union and container.form == UNION and not dry and os.listdir(container.root):
         from udocker.ops.create import settled
@@ -114,12 +117,15 @@ def _prepare(
         container = private_copy(session, container, verdict.mode)
     spec = make_spec(session, request, container, verdict.mode)
     _check_mounts(spec, container)
-    spec = _settled(spec, container, _check_command(session, spec, container))
+    program = _check_command(session, spec, container, emulation.machine if emulation else "")
+    spec = _settled(spec, container, program)
+    if emulation is not None:
+        spec = replace(spec, emulators=emulation.emulators)
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
     mode = table.find(verdict.mode)
     by_proot = mode.is_traced and ptrace.is_by_proot(session.host)
-    if mode.patches and not dry and not by_proot:
+    if mode.patches and not dry and emulation is None and not by_proot:
         from udocker.ops.patched import copies
 
         places = layers(container)
@@ -187,7 +193,29 @@ def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
     return replace(spec, mounts=mounts.ordered(led), files=files, program=program)
 
 
-def _check_command(session: Session, spec: RunSpec, container: Container) -> str:
+def _emulation(session: Session, spec: RunSpec, container: Container) -> Emulation | None:
+    """How the command runs, where it and its image are for another machine.
+
+    Raises NotExecutable.
+    """
+    from udocker.model.oci import Platform
+
+    here = Platform.of("linux", session.host.architecture)
+    if container.config.platform.architecture == here.architecture:
+        return None
+    words = spec.argv[0], dict(spec.env).get("PATH", ""), spec.cwd
+    view = _view(container, spec.mounts)
+    program, head = command.foreign(*words, view, session.host.architecture)
+    if not head:
+        return None
+    from udocker.ops.foreign import emulation
+
+    return emulation(session, program, head)
+
+
+def _check_command(
+    session: Session, spec: RunSpec, container: Container, emulated: str = ""
+) -> str:
     """The guest path of the command; the same answer in every engine when there is none."""
     view = _view(container, spec.mounts)
     there = _is_directory(view, spec.cwd)
@@ -200,7 +228,8 @@ def _check_command(session: Session, spec: RunSpec, container: Container) -> str
             f"the working directory {spec.cwd} is not a directory", hint="--workdir=/"
         )
     path = dict(spec.env).get("PATH", "")
-    return command.check(spec.argv[0], path, spec.cwd, view, session.host.architecture)
+    here = session.host.architecture
+    return command.check(spec.argv[0], path, spec.cwd, view, here, emulated=emulated)
 
 
 def _check_mounts(spec: RunSpec, container: Container) -> None:

@@ -57,14 +57,45 @@ def build(config: ImageConfig, entrypoint: str | None, command: tuple[str, ...])
     return argv
 
 
-def check(argv0: str, path: str, cwd: str, files: Files, architecture: str) -> str:
-    """The guest path of the program that ``argv0`` names.
+def check(
+    argv0: str, path: str, cwd: str, files: Files, architecture: str, *, emulated: str = ""
+) -> str:
+    """The guest path of the program that ``argv0`` names; one for a machine ``emulated`` will do.
 
     Raises CommandNotFound or NotExecutable as a shell would, with the cause.
     """
     program = _find(argv0, path, cwd, files)
-    _check_format(program, cwd, files, architecture)
+    place, head = _end_of_scripts(program, cwd, files)
+    found = machine(head)
+    if found is not None and found[1] not in (*_run_by(architecture), emulated):
+        raise NotExecutable(
+            f"cannot execute {place}: it is made for {found[1]}, this host is {architecture}",
+            hint=f"pull the image for this host: --platform=linux/{_go_name(architecture)}",
+        )
     return program
+
+
+def foreign(argv0: str, path: str, cwd: str, files: Files, architecture: str) -> tuple[str, bytes]:
+    """Guest path and head of the program that runs in the end, if it is not for ``architecture``.
+
+    Otherwise the head is empty. Raises CommandNotFound or NotExecutable.
+    """
+    place, head = _end_of_scripts(_find(argv0, path, cwd, files), cwd, files)
+    found = machine(head)
+    is_foreign = found is not None and found[1] not in _run_by(architecture)
+    return place, head if is_foreign else b""
+
+
+def machine(head: bytes) -> tuple[int, str] | None:
+    """The machine of an ELF file: its number of elf(5), and how ``uname -m`` calls it."""
+    if head[:4] != b"\x7fELF" or len(head) < 20:
+        return None
+    number = int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+    return number, _MACHINES.get(number, f"machine {number}")
+
+
+def _run_by(architecture: str) -> tuple[str, ...]:
+    return (architecture, {"x86_64": "i686", "aarch64": "armv7l"}.get(architecture, ""))
 
 
 def _find(argv0: str, path: str, cwd: str, files: Files) -> str:
@@ -100,18 +131,18 @@ def _check_mode(candidate: str, files: Files) -> None:
         )
 
 
-def _check_format(program: str, cwd: str, files: Files, architecture: str) -> None:
+def _end_of_scripts(program: str, cwd: str, files: Files) -> tuple[str, bytes]:
+    """The program that is started for ``program``, and its first bytes."""
     place = program
     for _ in range(_MAX_SCRIPTS + 1):
         head = _head(files.locate(place))
         if not head.startswith(b"#!"):
-            _check_machine(place, head, architecture)
-            return
+            return place, head
         # Blanks and tabs end the name, nothing else: a carriage return is a part of it.
         words = head[2:].split(b"\n")[0].replace(b"\t", b" ").split(b" ")
         interpreter = next((os.fsdecode(word) for word in words if word), "")
         if not interpreter:
-            return
+            return place, head
         following = interpreter if interpreter.startswith("/") else f"{cwd}/{interpreter}"
         try:
             files.locate(following)
@@ -130,20 +161,6 @@ def _head(place: str) -> bytes:
             return stream.read(256)
     except OSError:
         return b""
-
-
-def _check_machine(program: str, head: bytes, architecture: str) -> None:
-    if head[:4] != b"\x7fELF" or len(head) < 20:
-        return
-    order = "little" if head[5] == 1 else "big"
-    number = int.from_bytes(head[18:20], "little" if order == "little" else "big")
-    machine = _MACHINES.get(number, f"machine {number}")
-    runs = {architecture, {"x86_64": "i686", "aarch64": "armv7l"}.get(architecture)}
-    if machine not in runs:
-        raise NotExecutable(
-            f"cannot execute {program}: it is made for {machine}, this host is {architecture}",
-            hint=f"pull the image for this host: --platform=linux/{_go_name(architecture)}",
-        )
 
 
 def _go_name(architecture: str) -> str:
