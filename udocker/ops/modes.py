@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+from types import MappingProxyType
 
 from udocker import __version__, files
 from udocker.engine import table
@@ -23,6 +24,8 @@ from udocker.model.value import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from udocker.engine.table import Mode
     from udocker.ops.session import Session
 
@@ -43,24 +46,33 @@ class Verdict:
 
 
 def choose(
-    session: Session, wanted: str, features: frozenset[str], foreign: bool = False
+    session: Session,
+    wanted: str,
+    features: frozenset[str],
+    foreign: bool = False,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The mode to run in; of ``auto``, the first of the table that works and has ``features``.
 
     ``foreign``: the image's tree is another user's. ``auto`` then takes a mode that can show it
-    as it lies before one for which it must be copied. Raises UsageError, UnsupportedFeature,
-    EngineUnavailable with every reason.
+    as it lies before one for which it must be copied. ``failed``: why modes could not start this
+    very run; what is remembered of the others is not believed then. Raises UsageError,
+    UnsupportedFeature, EngineUnavailable with every reason.
     """
     if wanted != table.AUTO:
         return _over(_explicit(session, table.find(wanted), features), foreign)
     refusals = []
     copying: Verdict | None = None
     for mode in table.automatic():
+        if mode.name in failed:
+            refusals.append(f"{mode.name}: {failed[mode.name]}")
+            continue
         missing = features - mode.engine.FEATURES - _DISPENSABLE
         if missing:
             refusals.append(f"{mode.name}: it lacks {_texts(missing)}")
             continue
-        verdict = _over(examine(session, mode), foreign)
+        found = _tried(session, mode) if failed else examine(session, mode)
+        verdict = _over(found, foreign)
         if not verdict.support.ok:
             refusals.append(f"{mode.name}: {verdict.support.reason}")
         elif verdict.union or not foreign:
@@ -112,12 +124,10 @@ def _texts(features: frozenset[str]) -> str:
 
 def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
     """What a mode can do here: remembered for this boot and store, or (``fresh``) tried anew."""
-    support = mode.engine.probe(session.host, mode.name)
-    if not support.ok:
-        return Verdict(mode.name, support)
-    if mode.preloads:  # the embedded image is of static programs
-        return Verdict(mode.name, support)
-    memory = f"{session.store.topdir}/cache/modes/{mode.name}.json"
+    refused = _by_facts(session, mode)
+    if refused is not None:
+        return refused
+    memory = _memory(session, mode.name)
     key = _key(session)
     if not fresh:
         known = _recall(memory, key, mode.name)
@@ -129,6 +139,35 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
         return Verdict(mode.name, Support(error.message, error.hint or ""))
     _remember(memory, key, verdict)
     return verdict
+
+
+def forget(session: Session, mode: str) -> None:
+    """The next run tries ``mode`` anew: what is remembered of it has not come true."""
+    with contextlib.suppress(OSError):
+        os.unlink(_memory(session, mode))
+
+
+def _tried(session: Session, mode: Mode) -> Verdict:
+    """As ``examine``, but nothing is read from memory, and nothing written: where a run has failed
+    this process may be confined in a way that no other is."""
+    refused = _by_facts(session, mode)
+    if refused is not None:
+        return refused
+    try:
+        return _try(session, mode)
+    except StoreError as error:
+        return Verdict(mode.name, Support(error.message, error.hint or ""))
+
+
+def _by_facts(session: Session, mode: Mode) -> Verdict | None:
+    """None: only a run can tell."""
+    support = mode.engine.probe(session.host, mode.name)
+    # The embedded image is of static programs, which cannot try a mode that preloads a library.
+    return Verdict(mode.name, support) if mode.preloads or not support.ok else None
+
+
+def _memory(session: Session, mode: str) -> str:
+    return f"{session.store.topdir}/cache/modes/{mode}.json"
 
 
 def _try(session: Session, mode: Mode) -> Verdict:
