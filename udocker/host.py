@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from udocker.model.host import Host
@@ -16,6 +17,8 @@ _PROGRAMS = ("runc", "crun", "proot", "apptainer", "singularity")
 _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Where distributions put libraries, and libfakechroot in a directory of its own.
 _LIBRARIES = ("/usr/lib/{}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+# What gVisor has for uname -v; since 2025 its release has its name.
+_GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 _PROCESSORS = "/proc/cpuinfo"
 # x86-64 psABI, "Micro-architecture levels", by the names in /proc/cpuinfo.
 _LEVELS = (
@@ -32,6 +35,8 @@ def probe(
     usual places are asked."""
     system = os.uname()
     uid = os.getuid()
+    refusal = _filter_refusal()
+    confinement = _confinement()
     username, home = _account(uid, environ)
     return Host(
         architecture=system.machine,
@@ -43,18 +48,27 @@ def probe(
         groups=tuple(sorted(set(os.getgroups()))),
         username=username,
         home=home,
-        max_user_namespaces=_number("/proc/sys/user/max_user_namespaces", None),
+        max_user_namespaces=_user_namespaces(),
         apparmor_restricts_userns=_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
         == "1",
         ptrace_scope=_number("/proc/sys/kernel/yama/ptrace_scope", 0) or 0,
-        seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
-        confinement=_confinement(),
+        seccomp=refusal == 0,
+        confinement=confinement,
         cgroup=_cgroup(),
         shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
         inprocess=_inprocess(),
         programs=_programs(environ.get("PATH", os.defpath), dict(chosen or {}), runc)
         + _fakechroot(system.machine, dict(chosen or {}).get("libfakechroot", "")),
+        userns_for_root_only=_line("/proc/sys/kernel/unprivileged_userns_clone") == "0",
+        forbids_filters=refusal in (errno.EPERM, errno.EACCES),
+        no_new_privileges="NoNewPrivs: 1" in confinement,
+        sandbox=sandbox(system.release, system.version),
     )
+
+
+def sandbox(release: str, version: str) -> str:
+    """The program that stands for a kernel here, by what uname(2) says; "": it is Linux."""
+    return "gVisor" if "gvisor" in release or version == _GVISOR else ""
 
 
 def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
@@ -99,14 +113,32 @@ def processor_level() -> int:
     return level
 
 
+def _user_namespaces() -> int | None:
+    if not os.path.exists("/proc/self/ns/user"):
+        return None
+    return _number("/proc/sys/user/max_user_namespaces", -1)  # since Linux 4.9
+
+
+def _filter_refusal() -> int:
+    """An errno; 0: a filter can be installed."""
+    from udocker._native import lib
+
+    refusal: int = lib.udocker_filter_refusal()
+    return refusal
+
+
 def _confinement() -> str:
-    """Filters, privileges and the user namespace: they differ between containers of one host."""
+    """Filters, privileges, the user namespace and what a security module calls this process:
+    they differ between containers of one host."""
     found = []
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as stream:
         fields = ("CapBnd:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:")
         found = [" ".join(line.split()) for line in stream if line.startswith(fields)]
     with contextlib.suppress(OSError):
         found.append(os.readlink("/proc/self/ns/user"))
+    label = _line("/proc/self/attr/current").rstrip("\0")
+    if label:
+        found.append(label)
     return ", ".join(found)
 
 

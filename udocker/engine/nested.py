@@ -6,14 +6,14 @@ R2 lets a seccomp filter pass the calls that name no path; R3 stops at every cal
 from __future__ import annotations
 
 from udocker.engine import ptrace, runc
+from udocker.engine.base import need_filters
 from udocker.errors import EngineUnavailable
-from udocker.model.host import Support
 from udocker.model.run import MakeDirectory, Mount
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from udocker.model.host import Host
+    from udocker.model.host import Host, Support
     from udocker.model.run import Launch, RunSpec, Tracer
 
 MODES = ("R2", "R3")
@@ -27,9 +27,9 @@ def probe(host: Host, mode: str) -> Support:
     support = runc.probe(host, "R1")
     if not support.ok:
         return support
-    if mode == "R2" and not host.seccomp:
-        return Support("this kernel has no seccomp filters", "use R3")
-    return ptrace.probe(host, "P2")
+    if mode == "R2":
+        support = need_filters(host, "R3")
+    return support if not support.ok else ptrace.probe(host, "P2")
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:

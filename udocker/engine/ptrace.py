@@ -6,7 +6,7 @@ whose kernel or PRoot gets that wrong.
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file, working_directory
+from udocker.engine.base import guest_file, need_filters, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODES = ("P1", "P2")
 FEATURES = frozenset((FILE_MOUNTS, USER, MOVED_MOUNTS))
 _SYSTEM = ("/dev", "/proc", "/sys")
-_NOBODY_TRACES = 3  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
+_ROOT_TRACES, _NOBODY_TRACES = 2, 3  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -37,14 +37,12 @@ def probe(host: Host, mode: str) -> Support:
             "the proot program is not in PATH",
             "install proot, or name it: UDOCKER_USE_PROOT_EXECUTABLE",
         )
-    if host.ptrace_scope >= _NOBODY_TRACES:
+    if host.ptrace_scope >= (_NOBODY_TRACES if host.uid == 0 else _ROOT_TRACES):
         return Support(
-            "ptrace is switched off here (kernel.yama.ptrace_scope is 3)",
-            "use a mode that does not trace",
+            f"ptrace is switched off here (kernel.yama.ptrace_scope is {host.ptrace_scope})",
+            "use a mode that does not trace, or ask the administrator for a scope of 1",
         )
-    if mode == "P1" and not host.seccomp:
-        return Support("this kernel has no seccomp filters", "use P2")
-    return Support()
+    return need_filters(host, "P2") if mode == "P1" else Support()
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:

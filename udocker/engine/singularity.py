@@ -5,7 +5,7 @@ https://apptainer.org/docs/user/latest/cli/apptainer_exec.html
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file, mount_points, working_directory
+from udocker.engine.base import guest_file, mount_points, need_namespaces, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -30,6 +30,8 @@ _SYSTEM = ("/dev", "/proc", "/sys")
 # What the administrator has shown in every container is not shown here, as in no other mode.
 _NOT_MOUNTED = "home,tmp,cwd,bind-paths"
 _SHELL_S = ("PWD", "OLDPWD", "HOME")
+_NO_RIGHTS = "no_new_privs is set, and they have no effect"
+_LEAVE = "run it outside of this container or sandbox, or use a mode that needs neither"
 _BETWEEN = 2  # the program, and what it calls the runtime parent
 
 
@@ -40,6 +42,10 @@ def probe(host: Host, mode: str) -> Support:
             "neither apptainer nor singularity is in PATH",
             "install one, or name it: UDOCKER_USE_SINGULARITY_EXECUTABLE",
         )
+    namespaces = need_namespaces(host, "apptainer and singularity need")
+    if host.no_new_privileges and host.uid != 0 and not namespaces.ok:
+        # Else its setuid part may do without.
+        return Support(f"{namespaces.reason}, or set-user-ID rights ({_NO_RIGHTS})", _LEAVE)
     return Support()
 
 
@@ -73,7 +79,7 @@ def _runtime(host: Host) -> tuple[str, str] | None:
 
 def _options(spec: RunSpec, host: Host, name: str) -> list[str]:
     options = ["--cleanenv", "--writable", "--no-mount", _NOT_MOUNTED]
-    if host.max_user_namespaces not in (None, 0):
+    if need_namespaces(host).ok:
         # Singularity's needs /etc/subuid, Apptainer's does not.
         options.append("--fakeroot" if name == "apptainer" else "--userns")
     if name == "apptainer":

@@ -49,9 +49,10 @@ _MS_RELATIME = 1 << 21
 # A remount in a user namespace must keep these (mount_namespaces(7)); ST_ and MS_ agree in value.
 _MS_KEPT = 2 | 4 | 8 | 1024 | 2048
 _ST_RELATIME = 4096
-# What another engine may do where this one cannot; the rest would fail in all of them.
-_ENGINES_OWN = (Bind, EnterRoot, MountUnion, RefuseCalls, SetHostname, Unshare)
-_STORES = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+# What another engine may do where this one cannot.
+_ENGINES_OWN = (EnterRoot, MountUnion, RefuseCalls, SetHostname, Unshare)
+_SYSTEM = ("/dev", "/proc", "/sys")
+_STORES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
 
 
 class Steps:
@@ -308,11 +309,19 @@ def _told(step: Step) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         in_store = isinstance(step, (MountUnion, ShareUnion, WriteFile))
-        is_engines = isinstance(step, _ENGINES_OWN) and not (in_store and error.errno in _STORES)
-        raise (EngineFailed if is_engines else EngineError)(
+        raise (EngineFailed if _is_engines(step, error) else EngineError)(
             f"cannot {_brief(step)}: {error.strerror or error}{where}",
             hint=files.translate(error, "").hint if in_store else None,
         ) from error
+
+
+def _is_engines(step: Step, error: OSError) -> bool:
+    """Whether it is the engine that failed: volumes and what the container holds are the same in
+    all of them, and so is a store that is full."""
+    if isinstance(step, MountUnion):
+        return error.errno not in _STORES_OWN
+    is_system = isinstance(step, Bind) and step.source == step.target and step.target in _SYSTEM
+    return is_system or isinstance(step, _ENGINES_OWN)
 
 
 def _brief(step: Step) -> str:

@@ -9,12 +9,13 @@ from udocker.engine import table
 from udocker.model.host import Support
 from udocker.model.run import FOREIGN_TREE
 from udocker.model.value import value
-from udocker.ops.modes import Verdict, examine
+from udocker.ops.trials import examine_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from udocker.ops.modes import Verdict
     from udocker.ops.needs import Need
     from udocker.ops.session import Session
 
@@ -66,18 +67,13 @@ class Findings:
         }
 
 
-def examine_all(session: Session) -> list[Verdict]:
-    """Every mode of the table, tried now."""
-    return [examine(session, mode, fresh=True) for mode in table.MODES]
-
-
 def examine_host(session: Session, image: str = "") -> Findings:
     """Facts, then a verdict on every mode, and what ``image`` of the store needs.
 
     Raises ImageNotFound, before anything is tried, or another UdockerError.
     """
     needs = _needs(session, image) if image else ()
-    rows = tuple(_row(verdict) for verdict in examine_all(session))
+    rows = tuple(_row(verdict) for verdict in examine_all(session, table.MODES))
     automatic = {mode.name for mode in table.automatic()}
     working = [row.name for row in rows if row.ok and row.name in automatic]
     store = (*_store(session), *_stores_of_others(session, rows))
@@ -93,7 +89,7 @@ def _needs(session: Session, image: str) -> tuple[Need, ...]:
 
 def try_modes(session: Session) -> list[Row]:
     """Every mode, with what the embedded program said."""
-    return [_row(verdict) for verdict in examine_all(session)]
+    return [_row(verdict) for verdict in examine_all(session, table.MODES)]
 
 
 def _row(verdict: Verdict) -> Row:
