@@ -55,7 +55,9 @@ def _all(error: int, names: str) -> dict[str, Forbid]:
     return {name: Forbid(error) for name in names.split()}
 
 
-_MOUNTS = "mount umount2 pivot_root open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr"
+_MOUNTS = (
+    "mount umount2 pivot_root open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr"
+)
 _TRACING = "ptrace process_vm_readv process_vm_writev kcmp"
 # clone3(2) has its flags in memory, where no filter sees them.
 _NO_USERNS = {

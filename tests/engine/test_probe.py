@@ -32,7 +32,7 @@ NO_PTRACE = "ptrace is switched off here (kernel.yama.ptrace_scope is 3)"
 ROOTS_PTRACE = "ptrace is switched off here (kernel.yama.ptrace_scope is 2)"
 FORBIDDEN = "seccomp filters are forbidden here"
 SINGULARITY = "apptainer and singularity"
-NO_RIGHTS = "set-user-ID rights (no_new_privs is set, and they have no effect)"
+NO_RIGHTS = ", or set-user-ID rights (no_new_privs is set, and they have no effect)"
 NO_ENGINE = "there is no in-process engine for x86_64 in this installation"
 FILTERLESS = {"seccomp": False, "forbids_filters": True}
 CONFINED = {"no_new_privileges": True, "max_user_namespaces": 0}
@@ -95,7 +95,7 @@ RUNC, CRUN, PROOT, LIBRARY, APPTAINER = ((entry,) for entry in ALL_PROGRAMS)
         ("P1", {"ptrace_scope": 2, "uid": 0}, ""),
         ("R2", {"ptrace_scope": 2}, ROOTS_PTRACE),
         ("P2", {"ptrace_scope": 3, "uid": 0}, NO_PTRACE),
-        ("S1", CONFINED, f"{RUNTIME_OFF.replace('runc and crun', SINGULARITY)}, or {NO_RIGHTS}"),
+        ("S1", CONFINED, RUNTIME_OFF.replace("runc and crun", SINGULARITY) + NO_RIGHTS),
         ("S1", {**CONFINED, "uid": 0}, ""),
         ("S1", {"no_new_privileges": True}, ""),
         ("P1", {"ptrace_scope": 3}, NO_PTRACE),

@@ -110,7 +110,9 @@ def test_where_nothing_was_changed(top: Path) -> None:
 
 
 def test_it_can_be_done_once_more(top: Path) -> None:
-    code = f"told(BEGIN, ENTER, {NO_SOURCE})\ntold(BEGIN, ENTER, {NO_SOURCE}, steps=Steps())\nlook()"
+    code = (
+        f"told(BEGIN, ENTER, {NO_SOURCE})\ntold(BEGIN, ENTER, {NO_SOURCE}, steps=Steps())\nlook()"
+    )
     assert child(top, code)[-5:] == AS_IT_WAS
 
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 MODES = ("P1", "P2")
 FEATURES = frozenset((FILE_MOUNTS, USER, MOVED_MOUNTS))
 _SYSTEM = ("/dev", "/proc", "/sys")
-_ROOT_TRACES, _NOBODY_TRACES = 2, 3  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
+_ROOT_TRACES, _NOBODY_TRACES = (
+    2,
+    3,
+)  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst
 
 
 def probe(host: Host, mode: str) -> Support:

@@ -21,6 +21,7 @@ from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.host import Support
 from udocker.model.run import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT, RunRequest
 from udocker.model.value import replace, value
+from udocker.ops.advice import advice, executable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from udocker.ops.session import Session
 
 _PATIENCE = 20.0  # seconds for a run that takes hundredths
+_NOT_IN_TIME = 124  # of ``capture``
 _REFUSAL_AGE = 3600.0  # seconds: what did not work may be repaired
 # What a run can do without, with a warning; a read-only volume that is not is another matter.
 _DISPENSABLE = frozenset((HOSTNAME,))
@@ -162,8 +164,10 @@ def _tried(session: Session, mode: Mode) -> Verdict:
 def _by_facts(session: Session, mode: Mode) -> Verdict | None:
     """None: only a run can tell."""
     support = mode.engine.probe(session.host, mode.name)
-    # The embedded image is of static programs, which cannot try a mode that preloads a library.
-    return Verdict(mode.name, support) if mode.preloads or not support.ok else None
+    if support.ok and mode.preloads:
+        # The embedded image is of static programs, which cannot try it.
+        return Verdict(mode.name, executable(session.store.topdir))
+    return None if support.ok else Verdict(mode.name, support)
 
 
 def _memory(session: Session, mode: str) -> str:
@@ -183,9 +187,15 @@ def _try(session: Session, mode: Mode) -> Verdict:
             continue
         if code == 0:
             return Verdict(mode.name, Support(), form == UNION, output)
-        lines = output.strip().splitlines() or ["no output"]
-        failed = failed or f"a first run ended with status {code}: {lines[-1][:200]}"
-    return Verdict(mode.name, Support(failed, "udocker --debug doctor"))
+        failed = failed or _failure(code, output)
+    return Verdict(mode.name, Support(failed, advice(session.host, mode, session.store.topdir)))
+
+
+def _failure(code: int, output: str) -> str:
+    if code == _NOT_IN_TIME:
+        return f"a first run did not end within {_PATIENCE:.0f} seconds"
+    lines = output.strip().splitlines() or ["no output"]
+    return f"a first run ended with status {code}: {lines[-1][:200]}"
 
 
 def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:

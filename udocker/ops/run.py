@@ -84,7 +84,8 @@ def _carry_out(
         _remove(session, container)
 
     launch, host = planned.launch, session.host
-    is_engine = launch.argv[0] in (host.inprocess, *(path for _, path in host.programs))
+    programs = (host.inprocess, *(path for _, path in host.programs))
+    is_engine = launch.argv[0] in programs or table.find(planned.mode).preloads
     try:
         code = execute(launch, clean if request.remove else None, session.report.warn, is_engine)
     except EngineFailed:
