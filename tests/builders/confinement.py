@@ -80,7 +80,7 @@ FILTERS: Mapping[str, Mapping[str, Forbid]] = {
     "old-kernel": _all(
         errno.ENOSYS,
         "openat2 clone3 statx faccessat2 close_range mount_setattr open_tree move_mount fsopen"
-        " fsconfig fsmount fspick pidfd_open pidfd_getfd fchmodat2 epoll_pwait2 landlock_create_ruleset",
+        " fsconfig fsmount fspick pidfd_open pidfd_getfd fchmodat2 landlock_create_ruleset",
     ),
     # Docker's own before Linux 4.8, without what nobody here calls.
     "docker": {

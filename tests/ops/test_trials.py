@@ -61,9 +61,7 @@ def test_verdicts_come_in_order_and_so_many_at_once(
     assert most == at_once
 
 
-def test_a_trial_that_dies_is_one_refusal(
-    given: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_dies_is_one_refusal(given: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
         if mode.name == "R1":
             os.kill(os.getpid(), 9)

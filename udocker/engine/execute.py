@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from udocker.model.run import Launch
 
+_UNDO_LIMIT = 30.0  # seconds for a program that ends what is left
+_MOMENT = 0.002  # seconds
+
 
 def execute(
     launch: Launch,
@@ -81,8 +84,8 @@ def _become(launch: Launch, steps: Steps, is_engine: bool) -> NoReturn:
         raise _exec_error(launch.argv[0], error, is_engine) from error
 
 
-def undo(launch: Launch) -> None:
-    """Take away what the steps put on the host. Never fails."""
+def undo(launch: Launch, seconds: float = _UNDO_LIMIT) -> None:
+    """Take away what the steps put on the host; a program gets ``seconds``. Never fails."""
     from udocker import files
 
     for step in launch.undo:
@@ -94,12 +97,21 @@ def undo(launch: Launch) -> None:
 
                 make_relative(step.root, step.outside)
             else:
-                _run_quietly(step.argv, dict(launch.env))
+                _run_quietly(step.argv, dict(launch.env), seconds)
 
 
-def _run_quietly(argv: tuple[str, ...], env: dict[str, str]) -> None:
+def _run_quietly(argv: tuple[str, ...], env: dict[str, str], seconds: float) -> None:
+    import time
+
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-    os.waitpid(os.posix_spawn(argv[0], argv, env, file_actions=null, setsigmask=()), 0)
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=null, setsigmask=(), setpgroup=0)
+    end = time.monotonic() + seconds
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > end:
+            os.killpg(pid, 9)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(_MOMENT)
 
 
 def _supervise(
@@ -169,7 +181,7 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
         code = exit_code(os.waitpid(child, 0)[1])
     finally:
         os.close(output)
-        undo(launch)
+        undo(launch, seconds)
     if failure is not None:
         raise failure
     return (code if in_time else 124), text

@@ -9,13 +9,14 @@ from udocker.model.host import Support
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from udocker.engine.base import Engine
     from udocker.engine.table import Mode
     from udocker.model.host import Host
 
 _NAMESPACES = "user namespaces and mounts"
 _FILTERS = "seccomp filters and executable memory"
 _TRACING = "ptrace(2)"
-_NEEDS = {
+_NEEDS: dict[Engine, str] = {
     namespace: _NAMESPACES,
     runc: _NAMESPACES,
     nested: f"{_NAMESPACES}, and {_TRACING}",
