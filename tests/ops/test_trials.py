@@ -80,7 +80,7 @@ def test_a_trial_that_dies_is_one_refusal(given: Session, monkeypatch: pytest.Mo
 def test_an_engine_that_hangs(
     store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither ``doctor`` nor a first run waits longer than the limit; nothing stays in the store."""
+    """Neither doctor nor a first run waits longer than the limit; nothing stays in the store."""
     runc = tmp_path / "runc"
     runc.write_text("#!/bin/sh\ntrap '' TERM\nsleep 1000 & wait\nwait\n")
     runc.chmod(0o755)
