@@ -10,7 +10,7 @@ import pytest
 
 from builders.hosts import ALL_PROGRAMS, host
 from builders.sessions import session as make_session
-from udocker.engine import table
+from udocker.engine import apart, table
 from udocker.model.host import Support
 from udocker.ops import embedded, modes, trials
 from udocker.ops.modes import Verdict
@@ -112,7 +112,7 @@ def test_an_interrupt_ends_all(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(trials, "examine", examine)
-    monkeypatch.setattr(trials.select, "select", interrupted)
+    monkeypatch.setattr(apart.select, "select", interrupted)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         examine_all(given, table.MODES, 2)

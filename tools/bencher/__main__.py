@@ -1,7 +1,8 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, engines, unpack and containers.
+The parts are start, pull and memory, which are the default, modes, engines, unpack and containers.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
+`modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
@@ -33,7 +34,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bencher import again, cases, containers, engines, image, layered, unpacking
+from bencher import again, cases, containers, engines, image, layered, starts, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -48,6 +49,7 @@ _TITLES = {
 _ENGINES = "engines"
 _UNPACK = "unpack"
 _CONTAINERS = "containers"
+_MODES = "modes"
 _FIRST = "udocker's time divided by the row's"
 _BIG = (16, 512)
 
@@ -67,7 +69,7 @@ def main(arguments: list[str]) -> int:
         name, equals, text = argument.lstrip("-").partition("=")
         if argument.startswith("--") and equals and name in options:
             options[name] = text
-        elif argument in (*_NAMES, _ENGINES, _UNPACK, _CONTAINERS):
+        elif argument in (*_NAMES, _MODES, _ENGINES, _UNPACK, _CONTAINERS):
             wanted.append(argument)
         else:
             print((__doc__ or "").strip(), file=sys.stderr)
@@ -75,6 +77,12 @@ def main(arguments: list[str]) -> int:
     if os.getuid() == 0:
         print("bench: run it as an ordinary user", file=sys.stderr)
         return 1
+    if _MODES in wanted:
+        wanted.remove(_MODES)
+        panels, figures = _measure_modes(options)
+        _write(panels, Path(options["out"]), _MODES, figures, starts.FIGURES)
+        if not wanted:
+            return 0
     if _ENGINES in wanted:
         wanted.remove(_ENGINES)
         _write_costs(_measure_engines(options), Path(options["out"]))
@@ -94,6 +102,20 @@ def main(arguments: list[str]) -> int:
     panels, figures = _measure(wanted, options)
     _write(panels, Path(options["out"]), figures=figures)
     return 0
+
+
+def _measure_modes(
+    options: dict[str, str],
+) -> tuple[list[tuple[str, list[Row]]], list[again.Figure]]:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(Path(options["images"]) / "registry", readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            contenders = starts.contenders(ground)
+            interleave(Stopwatch(scratch), contenders, int(options["rounds"] or 15))
+            return [(starts.TITLE, rows(contenders, of_first=True))], starts.figures(contenders)
+    finally:
+        _remove(scratch)
 
 
 def _measure_engines(options: dict[str, str]) -> list[engines.Cost]:
@@ -214,6 +236,7 @@ def _write(
     out: Path,
     name: str = "bench",
     figures: Sequence[again.Figure] = (),
+    of_figures: str = again.TITLE,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     ratio = "the row's time divided by the first row's" if name != "bench" else _FIRST
@@ -221,14 +244,14 @@ def _write(
         [
             f"Medians of interleaved runs; x: {ratio}. {_system()}.",
             *(table(title, found) for title, found in panels),
-            *([again.text(figures)] if figures else []),
+            *([again.text(figures, of_figures)] if figures else []),
         ]
     )
     print(text)
     (out / f"{name}.txt").write_text(text + "\n")
     data = {title: [dataclasses.asdict(row) for row in found] for title, found in panels}
     if figures:
-        data["Pull once more"] = [dataclasses.asdict(figure) for figure in figures]
+        data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
     (out / f"{name}.svg").write_text(chart(panels) + "\n")
 
