@@ -31,7 +31,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bencher import again, cases, containers, engines, image, layered, starts, unpacking
@@ -46,10 +46,6 @@ _TITLES = {
     "pull": "Pull and unpack of an image of several layers, empty store",
     "memory": "Peak memory of a pull by layer size",
 }
-_ENGINES = "engines"
-_UNPACK = "unpack"
-_CONTAINERS = "containers"
-_MODES = "modes"
 _FIRST = "udocker's time divided by the row's"
 _BIG = (16, 512)
 
@@ -69,7 +65,7 @@ def main(arguments: list[str]) -> int:
         name, equals, text = argument.lstrip("-").partition("=")
         if argument.startswith("--") and equals and name in options:
             options[name] = text
-        elif argument in (*_NAMES, _MODES, _ENGINES, _UNPACK, _CONTAINERS):
+        elif argument in (*_NAMES, *_APART):
             wanted.append(argument)
         else:
             print((__doc__ or "").strip(), file=sys.stderr)
@@ -77,43 +73,27 @@ def main(arguments: list[str]) -> int:
     if os.getuid() == 0:
         print("bench: run it as an ordinary user", file=sys.stderr)
         return 1
-    if _MODES in wanted:
-        wanted.remove(_MODES)
-        panels, figures = _measure_modes(options)
-        _write(panels, Path(options["out"]), _MODES, figures, starts.FIGURES)
-        if not wanted:
-            return 0
-    if _ENGINES in wanted:
-        wanted.remove(_ENGINES)
-        _write_costs(_measure_engines(options), Path(options["out"]))
-        if not wanted:
-            return 0
-    if _UNPACK in wanted:
-        wanted.remove(_UNPACK)
-        _write(_measure_unpacking(options), Path(options["out"]), _UNPACK)
-        if not wanted:
-            return 0
-    if _CONTAINERS in wanted:
-        wanted.remove(_CONTAINERS)
-        _write(_measure_containers(options), Path(options["out"]), _CONTAINERS)
-        if not wanted:
-            return 0
+    for name, part in _APART.items():
+        if name in wanted:
+            wanted.remove(name)
+            part(options, Path(options["out"]))
+            if not wanted:
+                return 0
     wanted = wanted or list(_NAMES)
     panels, figures = _measure(wanted, options)
     _write(panels, Path(options["out"]), figures=figures)
     return 0
 
 
-def _measure_modes(
-    options: dict[str, str],
-) -> tuple[list[tuple[str, list[Row]]], list[again.Figure]]:
+def _measure_modes(options: dict[str, str], out: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     try:
         with serving(Path(options["images"]) / "registry", readonly=True) as address:
             ground = cases.Ground(scratch, address, options["udocker"], "")
             contenders = starts.contenders(ground)
             interleave(Stopwatch(scratch), contenders, int(options["rounds"] or 15))
-            return [(starts.TITLE, rows(contenders, of_first=True))], starts.figures(contenders)
+            panels = [(starts.TITLE, rows(contenders, of_first=True))]
+            _write(panels, out, "modes", starts.figures(contenders), starts.FIGURES)
     finally:
         _remove(scratch)
 
@@ -254,6 +234,15 @@ def _write(
         data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
     (out / f"{name}.svg").write_text(chart(panels) + "\n")
+
+
+# Parts that are written to files of their own.
+_APART: dict[str, Callable[[dict[str, str], Path], None]] = {
+    "modes": _measure_modes,
+    "engines": lambda options, out: _write_costs(_measure_engines(options), out),
+    "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
+    "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
+}
 
 
 if __name__ == "__main__":
