@@ -208,3 +208,50 @@ def test_a_limit_of_none_is_seen() -> None:
         "STATES['none-left'](''); print(host.probe({}).max_user_namespaces)"
     )
     assert python(code, env=environment()).stdout == "0\n"
+
+
+def test_calls_of_newer_kernels_are_missed() -> None:
+    code = (
+        "from builders.confinement import FILTERS, _filter; from udocker import host\n"
+        "before = host.missing_calls(); _filter(FILTERS['old-kernel'])\n"
+        "print(*before); print(*host.missing_calls())"
+    )
+    before, after = python(code, env=environment()).stdout.split("\n")[:2]
+    assert after.split() == [
+        *("statx", "open_tree", "clone3", "close_range", "openat2", "faccessat2", "mount_setattr")
+    ]
+    assert set(before.split()) < set(after.split())
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo tool 1.2", "tool 1.2\n"),
+        ("echo tool 1.2 >&2", "tool 1.2\n"),
+        ("echo odd; exit 3", ""),
+        ("exec sleep 3", ""),
+        ("exec sleep 1000", ""),
+    ],
+)
+def test_versions_that_programs_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    monkeypatch.setattr(host, "_VERSION_LIMIT", 1.0)
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!/bin/sh\n[ $1 = --version ] || exit 9\n{script}\n")
+    tool.chmod(0o755)
+    assert host.version_of(str(tool)) == said
+    assert host.version_of(str(tmp_path / "none")) == ""
+
+
+@pytest.mark.parametrize(
+    ("label", "is_restricted"),
+    [
+        ("", True),
+        ("unconfined", True),
+        ("udocker (unconfined)", False),
+        ("docker-default (enforce)", False),
+    ],
+)
+def test_a_profile_may_allow_what_apparmor_restricts(label: str, is_restricted: bool) -> None:
+    assert host.restricts(label) == is_restricted
