@@ -15,11 +15,13 @@ from builders.sessions import session as make_session
 from builders.sessions import trust
 from udocker.engine import table
 from udocker.errors import EngineUnavailable, UnsupportedFeature, UsageError
+from udocker.model.host import Support
 from udocker.model.run import FILE_MOUNTS, HOSTNAME, READ_ONLY_MOUNTS, USER
 from udocker.ops import advice as advice_module
 from udocker.ops import doctor, embedded
 from udocker.ops.advice import advice
-from udocker.ops.modes import Verdict, choose, examine
+from udocker.ops import modes as modes_module
+from udocker.ops.modes import Verdict, choose, examine, forget
 
 if TYPE_CHECKING:
     from typing import Any
@@ -410,3 +412,30 @@ def test_a_store_that_may_not_be_executed(monkeypatch: pytest.MonkeyPatch) -> No
     text = advice(host(), table.find("F3"), "/scratch")
     assert text == "a store elsewhere: UDOCKER_DIR=DIR: the store is mounted noexec (/scratch)"
     assert not advice_module.executable("/scratch").ok
+
+
+def test_after_a_failure_memory_is_not_believed(
+    session: TestSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What made one mode fail may be true of others; what is found then is not remembered."""
+    tried = []
+
+    def _try(session: TestSession, mode: table.Mode) -> Verdict:
+        tried.append(mode.name)
+        reason = "not here either" if mode.name == "R1" else ""
+        return Verdict(mode.name, Support(reason, "a hint" if reason else ""), union=True)
+
+    monkeypatch.setattr(modes_module, "_try", _try)
+    found = choose(session, "auto", NONE, failed={"N1": "it failed"})
+    assert (found.mode, tried) == ("F3", ["R1", "F3"])
+    assert examine(session, table.find("R1")).support.ok  # as it was remembered
+    with pytest.raises(EngineUnavailable, match=r"\(N1: it failed; R1: not here either; F3: so"):
+        choose(session, "auto", NONE, failed=dict.fromkeys(["N1", "F3", "P1", "P2", "S1"], "so"))
+    assert tried == ["R1", "F3", "R1"]
+
+
+def test_what_was_remembered_is_forgotten(session: TestSession) -> None:
+    forget(session, "N1")
+    assert not memory(session, "N1").exists()
+    assert memory(session, "R1").exists()
+    forget(session, "N1")
