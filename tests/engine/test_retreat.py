@@ -44,9 +44,11 @@ def look():
     print(ids == sys.argv[2:4], os.getcwd() == here)
     print(os.path.exists("/only-in-the-root"), os.path.exists(root + "/only-in-the-root"))
     print(sum(" %s " % root in line for line in open("/proc/self/mountinfo")))
-    os.execv("/bin/sh", ["sh", "-c", "grep CapEff /proc/self/status; id -u"])
+    rights = "" if os.getuid() == 0 else "grep CapEff /proc/self/status; "
+    os.execv("/bin/sh", ["sh", "-c", rights + "id -u"])
 """
-AS_IT_WAS = ["True True", "False True", "0", "CapEff:\t0000000000000000", str(os.getuid())]
+NO_RIGHTS = ["CapEff:\t0000000000000000"] if os.getuid() != 0 else []
+AS_IT_WAS = ["True True", "False True", "0", *NO_RIGHTS, str(os.getuid())]
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_it_can_be_done_once_more(top: Path) -> None:
     code = (
         f"told(BEGIN, ENTER, {NO_SOURCE})\ntold(BEGIN, ENTER, {NO_SOURCE}, steps=Steps())\nlook()"
     )
-    assert child(top, code)[-5:] == AS_IT_WAS
+    assert child(top, code)[4:] == AS_IT_WAS
 
 
 def test_a_filter_stays(top: Path) -> None:
