@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from xml.etree import ElementTree
 
-from bencher import engines
+from bencher import engines, starts
 from bencher.again import Figure, counting, text
 from bencher.engines import START, Cost, costs_of
 from bencher.measure import Contender, Run
@@ -70,3 +70,12 @@ def test_a_figure_beyond_its_bar_is_told() -> None:
     assert title == "Pull once more"
     assert good.split() == ["good", "2.00", "(at", "most", "2)"]
     assert bad.split()[-1] == "MISSED"
+
+
+def test_what_auto_adds_is_the_median_within_rounds() -> None:
+    """A slow round is slow for both."""
+    measured = [contender("N1", 0.010, 0.050, 0.011), contender("auto", 0.011, 0.051, 0.030)]
+    wall, cpu = starts.figures(measured)
+    assert (round(wall.value, 3), round(cpu.value, 3), wall.unit) == (2.0, 1.0, "ms")
+    assert "beside N1" in wall.name
+    assert "MISSED" not in text([cpu], starts.FIGURES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders.hosts import host as make_host
-from builders.processes import environment, python
+from builders.processes import environment, needs_namespaces, python
 from udocker import host
 
 if TYPE_CHECKING:
@@ -157,3 +157,101 @@ def test_facts_can_be_asked_by_name() -> None:
     made = make_host(programs=(("runc", "/r"), ("proot", "/p")))
     assert made.program("proot") == "/p"
     assert made.program("crun") is None
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "name"),
+    [
+        ("4.4.0", "#1 SMP Sun Jan 10 15:06:54 PST 2016", "gVisor"),
+        ("4.19.0-gvisor", "#1 SMP Sun Jan 10 15:06:54 PST 2016", "gVisor"),
+        ("4.19.0-gvisor", "#1 SMP", "gVisor"),
+        ("4.4.0", "#1 SMP Mon Jan 11 10:00:00 UTC 2016", ""),
+        ("6.1.0-18-amd64", "#1 SMP PREEMPT_DYNAMIC Debian", ""),
+        ("", "", ""),
+    ],
+)
+def test_what_is_no_linux_says_so(release: str, version: str, name: str) -> None:
+    assert host.sandbox(release, version) == name
+
+
+CONFINED = """
+import sys
+from builders.confinement import FILTERS, STATES, _filter
+from udocker import host
+kind = sys.argv[1]
+if kind in STATES:
+    STATES[kind]("")
+elif kind in FILTERS:
+    _filter(FILTERS[kind])
+found = host.probe({"PATH": "/nowhere"})
+print(found.seccomp, found.forbids_filters, found.no_new_privileges, found.is_filtered)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("kernel-without-filters", "False False True True"),
+        ("no-filters", "False True True True"),
+        ("no-new-privileges", "True False True"),
+        ("docker", "True False True True"),
+    ],
+)
+def test_confinement_is_seen(kind: str, facts: str) -> None:
+    assert python(CONFINED, kind, env=environment()).stdout.startswith(facts)
+
+
+@needs_namespaces
+def test_a_limit_of_none_is_seen() -> None:
+    code = (
+        "from builders.confinement import STATES; from udocker import host\n"
+        "STATES['none-left'](''); print(host.probe({}).max_user_namespaces)"
+    )
+    assert python(code, env=environment()).stdout == "0\n"
+
+
+def test_calls_of_newer_kernels_are_missed() -> None:
+    code = (
+        "from builders.confinement import FILTERS, _filter; from udocker import host\n"
+        "before = host.missing_calls(); _filter(FILTERS['old-kernel'])\n"
+        "print(*before); print(*host.missing_calls())"
+    )
+    before, after = python(code, env=environment()).stdout.split("\n")[:2]
+    assert after.split() == [
+        *("statx", "open_tree", "clone3", "close_range", "openat2", "faccessat2", "mount_setattr")
+    ]
+    assert set(before.split()) < set(after.split())
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo tool 1.2", "tool 1.2\n"),
+        ("echo tool 1.2 >&2", "tool 1.2\n"),
+        ("echo odd; exit 3", ""),
+        ("exec sleep 3", ""),
+        ("exec sleep 1000", ""),
+    ],
+)
+def test_versions_that_programs_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    monkeypatch.setattr(host, "_VERSION_LIMIT", 1.0)
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!/bin/sh\n[ $1 = --version ] || exit 9\n{script}\n")
+    tool.chmod(0o755)
+    assert host.version_of(str(tool)) == said
+    assert host.version_of(str(tmp_path / "none")) == ""
+
+
+@pytest.mark.parametrize(
+    ("label", "is_restricted"),
+    [
+        ("", True),
+        ("unconfined", True),
+        ("udocker (unconfined)", False),
+        ("docker-default (enforce)", False),
+    ],
+)
+def test_a_profile_may_allow_what_apparmor_restricts(label: str, is_restricted: bool) -> None:
+    assert host.restricts(label) == is_restricted

@@ -49,6 +49,7 @@ PROCESS_PREFIXES = ("exec", "spawn")  # of os.execve, os.spawnl…
 
 MAY_READ_ENVIRONMENT = ("cli/main.py",)
 MAY_START_PROCESSES = (
+    "engine/apart.py",
     "engine/execute.py",
     "engine/supervisor.py",
     "host.py",

@@ -16,7 +16,7 @@ UdockerError (125)
   HelperError                       a program that keeps logins
   NotLoggedIn (1)
   EngineError
-    EngineUnavailable  UnsupportedFeature
+    EngineUnavailable  UnsupportedFeature  EngineFailed
   NotExecutable (126)
   CommandNotFound (127)
 
@@ -148,6 +148,10 @@ class EngineError(UdockerError):
 
 class EngineUnavailable(EngineError):
     """No engine, or not the one asked for, works on this host."""
+
+
+class EngineFailed(EngineError):
+    """An engine failed before the command could start, and in this process another may be tried."""
 
 
 class UnsupportedFeature(EngineError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from udocker.model.host import Host
@@ -16,9 +17,23 @@ _PROGRAMS = ("runc", "crun", "proot", "apptainer", "singularity")
 _MORE_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Where distributions put libraries, and libfakechroot in a directory of its own.
 _LIBRARIES = ("/usr/lib/{}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+_APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+# What gVisor has for uname -v; since 2025 its release has its name.
+_GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 _PROCESSORS = "/proc/cpuinfo"
 _FORMATS = "/proc/sys/fs/binfmt_misc"
 _QEMU_NAMES = {"armv7l": "arm", "i686": "i386"}  # where they are not those of uname -m
+_VERSION_LIMIT = 10.0  # seconds
+# Numbers ("" is every machine), and arguments with which each fails and does nothing.
+_NEW_CALLS: dict[str, tuple[dict[str, int], tuple[int, ...]]] = {
+    "statx": ({"x86_64": 332, "aarch64": 291}, (-1, 0, 0, 0, 0)),  # Linux 4.11
+    "open_tree": ({"": 428}, (-1, 0, 0)),  # 5.2, with the five of fsopen(2)
+    "clone3": ({"": 435}, (0, 0)),  # 5.3
+    "close_range": ({"": 436}, (2, 1, 0)),  # 5.9
+    "openat2": ({"": 437}, (-1, 0, 0, 0)),  # 5.6
+    "faccessat2": ({"": 439}, (-1, 0, 0, 0)),  # 5.8
+    "mount_setattr": ({"": 442}, (-1, 0, 0, 0, 0)),  # 5.12
+}
 # x86-64 psABI, "Micro-architecture levels", by the names in /proc/cpuinfo.
 _LEVELS = (
     "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
@@ -34,6 +49,8 @@ def probe(
     usual places are asked."""
     system = os.uname()
     uid = os.getuid()
+    refusal = _filter_refusal()
+    confinement = _confinement()
     username, home = _account(uid, environ)
     return Host(
         architecture=system.machine,
@@ -45,19 +62,27 @@ def probe(
         groups=tuple(sorted(set(os.getgroups()))),
         username=username,
         home=home,
-        max_user_namespaces=_number("/proc/sys/user/max_user_namespaces", None),
-        apparmor_restricts_userns=_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        == "1",
+        max_user_namespaces=_user_namespaces(),
+        apparmor_restricts_userns=_line(_APPARMOR) == "1" and restricts(_label()),
         ptrace_scope=_number("/proc/sys/kernel/yama/ptrace_scope", 0) or 0,
-        seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
-        confinement=_confinement(),
+        seccomp=refusal == 0,
+        confinement=confinement,
         cgroup=_cgroup(),
         shared=tuple(path for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)),
         inprocess=_inprocess(),
         chosen=tuple(sorted(name for name, path in dict(chosen or {}).items() if path)),
         programs=_programs(environ.get("PATH", os.defpath), dict(chosen or {}), runc)
         + _fakechroot(system.machine, dict(chosen or {}).get("libfakechroot", "")),
+        userns_for_root_only=_line("/proc/sys/kernel/unprivileged_userns_clone") == "0",
+        forbids_filters=refusal in (errno.EPERM, errno.EACCES),
+        no_new_privileges="NoNewPrivs: 1" in confinement,
+        sandbox=sandbox(system.release, system.version),
     )
+
+
+def sandbox(release: str, version: str) -> str:
+    """The program that stands for a kernel here, by what uname(2) says; "": it is Linux."""
+    return "gVisor" if "gvisor" in release or version == _GVISOR else ""
 
 
 def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
@@ -122,8 +147,43 @@ def emulators(machine: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Programs in PATH that by their names run those of ``machine`` (uname -m): qemu-user's."""
     name = qemu_name(machine)
     path = f"{environ.get('PATH', os.defpath)}:{_MORE_PATH}"
-    found = (_which(f"qemu-{name}{ending}", path) for ending in ("-static", ""))
+    found = (which(f"qemu-{name}{ending}", path) for ending in ("-static", ""))
     return tuple(place for place in found if place is not None)
+
+
+def version_of(program: str) -> str:
+    """What ``program --version`` prints, at most 2,000 characters; "" where it cannot be had."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_VERSION_LIMIT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return os.fsdecode(done.stdout[:2000]) if done.returncode == 0 else ""
+
+
+def missing_calls() -> tuple[str, ...]:
+    """System calls of newer kernels that this one does not have, or that a filter hides."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    missing = []
+    for name, (number, words) in _NEW_CALLS.items():
+        wanted = number.get(os.uname().machine, number.get("", -1))
+        arguments = [ctypes.c_long(word) for word in words]
+        ctypes.set_errno(0)
+        if wanted >= 0:
+            library.syscall(ctypes.c_long(wanted), *arguments)
+        if ctypes.get_errno() == errno.ENOSYS:
+            missing.append(name)
+    return tuple(missing)
 
 
 def processor_level() -> int:
@@ -145,14 +205,43 @@ def processor_level() -> int:
     return level
 
 
+def _user_namespaces() -> int | None:
+    if not os.path.exists("/proc/self/ns/user"):
+        return None
+    return _number("/proc/sys/user/max_user_namespaces", -1)  # since Linux 4.9
+
+
+def _filter_refusal() -> int:
+    """An errno; 0: a filter can be installed."""
+    from udocker._native import lib
+
+    refusal: int = lib.udocker_filter_refusal()
+    return refusal
+
+
+def restricts(label: str) -> bool:
+    """Whether AppArmor's restriction of user namespaces is for a process that it calls ``label``.
+
+    A profile may allow them: then only a first run can tell.
+    """
+    return label in ("", "unconfined")
+
+
+def _label() -> str:
+    return _line("/proc/self/attr/current").rstrip("\0")
+
+
 def _confinement() -> str:
-    """Filters, privileges and the user namespace: they differ between containers of one host."""
+    """Filters, privileges, the user namespace and what a security module calls this process:
+    they differ between containers of one host."""
     found = []
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as stream:
         fields = ("CapBnd:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:")
         found = [" ".join(line.split()) for line in stream if line.startswith(fields)]
     with contextlib.suppress(OSError):
         found.append(os.readlink("/proc/self/ns/user"))
+    if _label():
+        found.append(_label())
     return ", ".join(found)
 
 
@@ -237,13 +326,14 @@ def _programs(path: str, chosen: dict[str, str], runc: str) -> tuple[tuple[str, 
         elif name in passed_over:
             place = None
         else:
-            place = _which(name, f"{path}:{_MORE_PATH}")
+            place = which(name, f"{path}:{_MORE_PATH}")
         if place is not None:
             found.append((name, place))
     return tuple(found)
 
 
-def _which(name: str, path: str) -> str | None:
+def which(name: str, path: str) -> str | None:
+    """The program of that name in the absolute directories of ``path``."""
     for folder in path.split(":"):
         candidate = f"{folder}/{name}"
         if folder.startswith("/") and os.path.isfile(candidate) and os.access(candidate, os.X_OK):

@@ -39,6 +39,9 @@ int udocker_set_hostname(const char *name, size_t size);
  */
 int udocker_filter_calls(const char *instructions, unsigned short count);
 
+/* Why seccomp(2) would take no filter from this process, as an errno; 0: it would. */
+int udocker_filter_refusal(void);
+
 /* prctl(2): the signal that this process gets when the thread that made it ends. */
 int udocker_set_parent_death_signal(int signal);
 

@@ -15,11 +15,17 @@ from builders.sessions import session as make_session
 from builders.sessions import trust
 from udocker.engine import table
 from udocker.errors import EngineUnavailable, UnsupportedFeature, UsageError
+from udocker.model.host import Support
 from udocker.model.run import FILE_MOUNTS, HOSTNAME, READ_ONLY_MOUNTS, USER
+from udocker.ops import advice as advice_module
 from udocker.ops import doctor, embedded
-from udocker.ops.modes import Verdict, choose, examine
+from udocker.ops import modes as modes_module
+from udocker.ops.advice import advice
+from udocker.ops.modes import Verdict, choose, examine, forget
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from builders.sessions import TestSession
 
 NONE: frozenset[str] = frozenset()
@@ -287,7 +293,7 @@ def test_an_engine_that_fails_says_how(
     session = make_session(store_path, on)
     verdict = examine(session, table.find("P1"))
     assert verdict.support.reason == reason
-    assert verdict.support.hint == "udocker --debug doctor"
+    assert verdict.support.hint.endswith("a security module or limit forbids ptrace(2)")
     assert os.listdir(store_path / "tmp") == []
 
 
@@ -330,3 +336,112 @@ def test_doctor_tells_of_stores_of_others(session: TestSession, tmp_path: Path) 
 def test_filesystems_are_named_as_the_kernel_does() -> None:
     assert doctor.filesystem("/proc") == "proc"
     assert doctor.filesystem("/not/there") == "unknown filesystem"
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({}, "user namespaces: 10000"),
+        ({"max_user_namespaces": -1}, "user namespaces: yes"),
+        ({"max_user_namespaces": None}, "user namespaces: none in this kernel"),
+        ({"apparmor_restricts_userns": True}, "user namespaces: 10000, restricted by AppArmor"),
+        (
+            {"userns_for_root_only": True},
+            "user namespaces: 10000, for root only (kernel.unprivileged_userns_clone)",
+        ),
+        ({"seccomp": False}, "ptrace scope: 0; seccomp: no; cgroups: v2"),
+        (
+            {"seccomp": False, "forbids_filters": True},
+            "ptrace scope: 0; seccomp: forbidden; cgroups: v2",
+        ),
+        ({"sandbox": "gVisor"}, "confined: gVisor"),
+        (
+            {"confinement": "NoNewPrivs: 1, Seccomp: 2", "no_new_privileges": True},
+            "confined: a seccomp filter is in force, no_new_privs is set",
+        ),
+    ],
+)
+def test_facts_are_lines(store_path: Path, facts: dict[str, Any], line: str) -> None:
+    lines = doctor._host(make_session(store_path, host(**facts)))
+    assert line in lines
+    assert any(text.startswith("confined") for text in lines) == line.startswith("confined")
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "words"),
+    [
+        ("ext4", 0, "(ext4, "),
+        ("nfs4", 0, "of several hosts"),
+        ("lustre", 0, "of several hosts"),
+        ("fuse.sshfs", 0, "each call goes to another process"),
+        ("tmpfs", os.ST_NOEXEC, "noexec: only N1 runs what is here"),
+    ],
+)
+def test_the_store_s_filesystem(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, flags: int, words: str
+) -> None:
+    store_path.mkdir()
+    monkeypatch.setattr(doctor, "filesystem", lambda path: kind)
+    monkeypatch.setattr(doctor, "is_noexec", lambda path: bool(flags))
+    session = make_session(store_path, host())
+    first, *more = doctor._store(session)
+    assert words in first
+    assert more == (["/tmp is mounted noexec"] if flags else [])
+
+
+ADVICE = {
+    "N1": "user namespaces and mounts",
+    "R3": "user namespaces and mounts, and ptrace(2)",
+    "F3": "seccomp filters and executable memory",
+    "P1": "ptrace(2)",
+}
+
+
+@pytest.mark.parametrize("mode", table.names())
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, "the administrator can see whether a security module or limit forbids"),
+        ({"confinement": "Seccomp: 2"}, "--security-opt seccomp=unconfined"),
+        ({"sandbox": "gVisor"}, "not gVisor"),
+    ],
+)
+def test_who_can_change_a_failure(mode: str, facts: dict[str, Any], words: str) -> None:
+    text = advice(host(**facts), table.find(mode), "/")
+    assert words in text
+    assert ADVICE.get(mode, "") in text
+    assert "\n" not in text
+
+
+def test_a_store_that_may_not_be_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice_module, "is_noexec", lambda path: True)
+    text = advice(host(), table.find("F3"), "/scratch")
+    assert text == "a store elsewhere: UDOCKER_DIR=DIR: the store is mounted noexec (/scratch)"
+    assert not advice_module.executable("/scratch").ok
+
+
+def test_after_a_failure_memory_is_not_believed(
+    session: TestSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What made one mode fail may be true of others; what is found then is not remembered."""
+    tried = []
+
+    def _try(session: TestSession, mode: table.Mode) -> Verdict:
+        tried.append(mode.name)
+        reason = "not here either" if mode.name == "R1" else ""
+        return Verdict(mode.name, Support(reason, "a hint" if reason else ""), union=True)
+
+    monkeypatch.setattr(modes_module, "_try", _try)
+    found = choose(session, "auto", NONE, failed={"N1": "it failed"})
+    assert (found.mode, tried) == ("F3", ["R1", "F3"])
+    assert examine(session, table.find("R1")).support.ok  # as it was remembered
+    with pytest.raises(EngineUnavailable, match=r"\(N1: so; R1: not here either; F3: so"):
+        choose(session, "auto", NONE, failed=dict.fromkeys(["N1", "F3", "P1", "P2", "S1"], "so"))
+    assert tried == ["R1", "F3", "R1"]
+
+
+def test_what_was_remembered_is_forgotten(session: TestSession) -> None:
+    forget(session, "N1")
+    assert not memory(session, "N1").exists()
+    assert memory(session, "R1").exists()
+    forget(session, "N1")

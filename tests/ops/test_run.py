@@ -74,7 +74,7 @@ class Runs:
 
         request = self.request(target, **asked)
         container, is_new = module._container(self.session, request)
-        return module.prepare(self.session, request, container, is_new)
+        return module.prepare(self.session, request, container, is_new).launch
 
     def plan(self, target: str = "test", **asked: Any) -> list[str]:
         return plan(self.session, self.request(target, **asked))

@@ -1,7 +1,8 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, engines, unpack and containers.
+The parts are start, pull and memory, which are the default, modes, engines, unpack and containers.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
+`modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
@@ -31,10 +32,10 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, containers, engines, image, layered, unpacking
+from bencher import again, cases, containers, engines, image, layered, starts, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -46,9 +47,6 @@ _TITLES = {
     "pull": "Pull and unpack of an image of several layers, empty store",
     "memory": "Peak memory of a pull by layer size",
 }
-_ENGINES = "engines"
-_UNPACK = "unpack"
-_CONTAINERS = "containers"
 _FIRST = "udocker's time divided by the row's"
 _BIG = (16, 512)
 
@@ -68,7 +66,7 @@ def main(arguments: list[str]) -> int:
         name, equals, text = argument.lstrip("-").partition("=")
         if argument.startswith("--") and equals and name in options:
             options[name] = text
-        elif argument in (*_NAMES, _ENGINES, _UNPACK, _CONTAINERS):
+        elif argument in (*_NAMES, *_APART):
             wanted.append(argument)
         else:
             print((__doc__ or "").strip(), file=sys.stderr)
@@ -76,25 +74,29 @@ def main(arguments: list[str]) -> int:
     if os.getuid() == 0:
         print("bench: run it as an ordinary user", file=sys.stderr)
         return 1
-    if _ENGINES in wanted:
-        wanted.remove(_ENGINES)
-        _write_costs(_measure_engines(options), Path(options["out"]))
-        if not wanted:
-            return 0
-    if _UNPACK in wanted:
-        wanted.remove(_UNPACK)
-        _write(_measure_unpacking(options), Path(options["out"]), _UNPACK)
-        if not wanted:
-            return 0
-    if _CONTAINERS in wanted:
-        wanted.remove(_CONTAINERS)
-        _write(_measure_containers(options), Path(options["out"]), _CONTAINERS)
-        if not wanted:
-            return 0
+    for name, part in _APART.items():
+        if name in wanted:
+            wanted.remove(name)
+            part(options, Path(options["out"]))
+            if not wanted:
+                return 0
     wanted = wanted or list(_NAMES)
     panels, figures = _measure(wanted, options)
     _write(panels, Path(options["out"]), figures=figures)
     return 0
+
+
+def _measure_modes(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(Path(options["images"]) / "registry", readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            contenders = starts.contenders(ground)
+            interleave(Stopwatch(scratch), contenders, int(options["rounds"] or 15))
+            panels = [(starts.TITLE, rows(contenders, of_first=True))]
+            _write(panels, out, "modes", starts.figures(contenders), starts.FIGURES)
+    finally:
+        _remove(scratch)
 
 
 def _measure_engines(options: dict[str, str]) -> list[engines.Cost]:
@@ -215,6 +217,7 @@ def _write(
     out: Path,
     name: str = "bench",
     figures: Sequence[again.Figure] = (),
+    of_figures: str = again.TITLE,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     ratio = "the row's time divided by the first row's" if name != "bench" else _FIRST
@@ -222,16 +225,25 @@ def _write(
         [
             f"Medians of interleaved runs; x: {ratio}. {_system()}.",
             *(table(title, found) for title, found in panels),
-            *([again.text(figures)] if figures else []),
+            *([again.text(figures, of_figures)] if figures else []),
         ]
     )
     print(text)
     (out / f"{name}.txt").write_text(text + "\n")
     data = {title: [dataclasses.asdict(row) for row in found] for title, found in panels}
     if figures:
-        data["Pull once more"] = [dataclasses.asdict(figure) for figure in figures]
+        data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
     (out / f"{name}.svg").write_text(chart(panels) + "\n")
+
+
+# Parts that are written to files of their own.
+_APART: dict[str, Callable[[dict[str, str], Path], None]] = {
+    "modes": _measure_modes,
+    "engines": lambda options, out: _write_costs(_measure_engines(options), out),
+    "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
+    "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
+}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ _MOST_REQUESTS = 2
 _MOST_WALL = 1.5  # times the start of the program, beside the round trips
 
 
+TITLE = "Pull once more"
+
+
 @dataclass(frozen=True)
 class Figure:
     """The median of what was measured, and the most that it may be."""
@@ -156,6 +159,6 @@ def _round_trip(address: str) -> float:
     return time.perf_counter() - begun
 
 
-def text(figures: Sequence[Figure]) -> str:
+def text(figures: Sequence[Figure], title: str = TITLE) -> str:
     """The figures as lines."""
-    return "\n".join(["Pull once more", *(figure.line for figure in figures)])
+    return "\n".join([title, *(figure.line for figure in figures)])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from udocker.model.host import Support
 from udocker.model.run import MakeDirectory, MakeFile
 
 TYPE_CHECKING = False
+_BY_WHOM = "ask whoever runs this container, or made its rules, to allow seccomp(2)"
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from udocker.model.host import Host, Support
+    from udocker.model.host import Host
     from udocker.model.run import GuestFile, Launch, RunSpec
 
     class Engine(Protocol):
@@ -32,6 +35,38 @@ if TYPE_CHECKING:
         def launch(self, spec: RunSpec, host: Host, mode: str) -> Launch:
             """What to do to run ``spec``. Pure: golden files hold its results."""
             ...
+
+
+def need_filters(host: Host, instead: str) -> Support:
+    """Whether seccomp filters can be installed; ``instead``: a mode that needs none."""
+    if host.seccomp:
+        return Support()
+    if host.forbids_filters:
+        return Support("seccomp filters are forbidden here", f"use {instead}, or {_BY_WHOM}")
+    return Support("this kernel has no seccomp filters", f"use {instead}")
+
+
+def need_namespaces(host: Host, who: str = "") -> Support:
+    """Whether the kernel and the administrator let this user have user namespaces.
+
+    ``who`` needs them.
+    """
+    before = f"{who} user namespaces, " if who else ""
+    if host.max_user_namespaces is None:
+        text = "which this kernel has not" if who else "this kernel has no user namespaces"
+        return Support(f"{before}{text}", "use a mode that needs none")
+    off = f"{before}which" if who else "user namespaces"
+    if host.max_user_namespaces == 0:
+        return Support(
+            f"{off} are switched off here (user.max_user_namespaces is 0)",
+            "ask the administrator for sysctl user.max_user_namespaces=10000",
+        )
+    if host.userns_for_root_only and host.uid != 0:
+        return Support(
+            f"{off} are root's alone here (kernel.unprivileged_userns_clone is 0)",
+            "ask the administrator for sysctl kernel.unprivileged_userns_clone=1",
+        )
+    return Support()
 
 
 def guest_file(spec: RunSpec, file: GuestFile) -> str:

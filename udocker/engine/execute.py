@@ -13,7 +13,13 @@ import functools
 import os
 
 from udocker.engine.steps import Steps
-from udocker.errors import CommandNotFound, EngineError, NotExecutable, UdockerError
+from udocker.errors import (
+    CommandNotFound,
+    EngineError,
+    EngineFailed,
+    NotExecutable,
+    UdockerError,
+)
 from udocker.model.run import RelativeLinks, RemoveTree
 
 TYPE_CHECKING = False
@@ -23,40 +29,63 @@ if TYPE_CHECKING:
 
     from udocker.model.run import Launch
 
+_UNDO_LIMIT = 30.0  # seconds for a program that ends what is left
+_MOMENT = 0.002  # seconds
+
 
 def execute(
     launch: Launch,
     clean: Callable[[], None] | None = None,
     warn: Callable[[str], None] = lambda text: None,
+    is_engine: bool = False,
 ) -> int:
     """Run ``launch``. Returns the exit code only where a parent stays: to ``clean``, for example.
 
     ``clean`` is called once, after the end, in another process; it raises nothing. ``warn`` is
-    called when the run can go on, but not as it should.
-    Raises EngineError when a step fails, CommandNotFound or NotExecutable for the command.
+    called when the run can go on, but not as it should. ``is_engine``: the program is not the
+    command itself.
+    Raises EngineFailed where the command has surely not begun and another engine may be tried now:
+    then nothing has been cleaned. Raises EngineError when a step fails otherwise, CommandNotFound
+    or NotExecutable for the command.
     """
     if not (clean or launch.undo or launch.go_betweens):
-        become(launch, warn)
-    return _supervise(launch, clean or (lambda: None), warn)
+        become(launch, warn, is_engine)
+    return _supervise(launch, clean or (lambda: None), warn, is_engine)
 
 
-def become(launch: Launch, warn: Callable[[str], None] = lambda text: None) -> NoReturn:
+def become(
+    launch: Launch,
+    warn: Callable[[str], None] = lambda text: None,
+    is_engine: bool = False,
+) -> NoReturn:
     """Carry out the steps, then execve(2). Raises as ``execute``."""
+    steps = Steps(warn)
+    try:
+        _become(launch, steps, is_engine)
+    except EngineFailed as error:
+        if steps.go_back():
+            raise
+        raise EngineError(error.message, hint=error.hint) from error
+
+
+def _become(launch: Launch, steps: Steps, is_engine: bool) -> NoReturn:
+    """As ``become``, but on EngineFailed this process is not as it was."""
     import signal
 
     # Nothing may be imported once the root has changed: it would be the container's file.
-    Steps(warn).run(launch)
+    steps.run(launch)
     # Python ignores these; ignored signals stay ignored across execve(2).
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    old = [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)]
     try:
         _exec(launch)
     except OSError as error:
-        raise _exec_error(launch.argv[0], error) from error
+        for number, handler in zip((signal.SIGPIPE, signal.SIGXFSZ), old):
+            signal.signal(number, handler)
+        raise _exec_error(launch.argv[0], error, is_engine) from error
 
 
-def undo(launch: Launch) -> None:
-    """Take away what the steps put on the host. Never fails."""
+def undo(launch: Launch, seconds: float = _UNDO_LIMIT) -> None:
+    """Take away what the steps put on the host; a program gets ``seconds``. Never fails."""
     from udocker import files
 
     for step in launch.undo:
@@ -68,30 +97,49 @@ def undo(launch: Launch) -> None:
 
                 make_relative(step.root, step.outside)
             else:
-                _run_quietly(step.argv, dict(launch.env))
+                _run_quietly(step.argv, dict(launch.env), seconds)
 
 
-def _run_quietly(argv: tuple[str, ...], env: dict[str, str]) -> None:
+def _run_quietly(argv: tuple[str, ...], env: dict[str, str], seconds: float) -> None:
+    import time
+
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-    os.waitpid(os.posix_spawn(argv[0], argv, env, file_actions=null, setsigmask=()), 0)
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=null, setsigmask=(), setpgroup=0)
+    end = time.monotonic() + seconds
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > end:
+            os.killpg(pid, 9)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(_MOMENT)
 
 
-def _supervise(launch: Launch, clean: Callable[[], None], warn: Callable[[str], None]) -> int:
+def _supervise(
+    launch: Launch,
+    clean: Callable[[], None],
+    warn: Callable[[str], None],
+    is_engine: bool,
+) -> int:
+    import select
+
     from udocker.engine.supervisor import supervise
 
     receiver, sender = os.pipe()
 
     def begin() -> None:
-        _child(launch, sender, warn)
+        _child(launch, sender, warn, is_engine)
 
     def end() -> None:
         undo(launch)
-        clean()
+        if not select.select([receiver], [], [], 0)[0]:  # the command had begun
+            clean()
 
     code = supervise(begin, end, launch.go_betweens, launch.pid_file)
     os.close(sender)
     failure = _failure(receiver)
     if failure is not None:
+        if not isinstance(failure, EngineFailed):
+            clean()
         raise failure
     return code
 
@@ -133,18 +181,21 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
         code = exit_code(os.waitpid(child, 0)[1])
     finally:
         os.close(output)
-        undo(launch)
+        undo(launch, seconds)
     if failure is not None:
         raise failure
     return (code if in_time else 124), text
 
 
 def _child(
-    launch: Launch, sender: int, warn: Callable[[str], None] = lambda text: None
+    launch: Launch,
+    sender: int,
+    warn: Callable[[str], None] = lambda text: None,
+    is_engine: bool = False,
 ) -> NoReturn:
     """In the child: run, or send what failed through the pipe, which execve closes."""
     try:
-        become(launch, warn)
+        _become(launch, Steps(warn), is_engine)
     except UdockerError as error:
         message = "\0".join((type(error).__name__, error.message, error.hint or ""))
         os.write(sender, message.encode("utf-8", "surrogateescape"))
@@ -160,7 +211,7 @@ def _failure(receiver: int) -> UdockerError | None:
     if not message:
         return None
     name, text, hint = message.split("\0", 2)
-    kinds = {kind.__name__: kind for kind in (CommandNotFound, NotExecutable)}
+    kinds = {kind.__name__: kind for kind in (CommandNotFound, EngineFailed, NotExecutable)}
     return kinds.get(name, EngineError)(text, hint=hint or None)
 
 
@@ -182,7 +233,9 @@ def _exec(launch: Launch) -> NoReturn:
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
 
 
-def _exec_error(program: str, error: OSError) -> UdockerError:
+def _exec_error(program: str, error: OSError, is_engine: bool) -> UdockerError:
+    if is_engine and error.errno != errno.E2BIG:
+        return EngineFailed(f"cannot execute {program}: {error.strerror}")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return CommandNotFound(
             f"cannot execute {program}: it, or the interpreter it names, is not in the container"

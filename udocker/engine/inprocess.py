@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 
-from udocker.engine.base import guest_file, mount_points, working_directory
+from udocker.engine.base import guest_file, mount_points, need_filters, working_directory
 from udocker.engine.union import FOLDER
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
@@ -62,9 +62,7 @@ def probe(host: Host, mode: str) -> Support:
             f"there is no in-process engine for {host.architecture} in this installation",
             "use another mode",
         )
-    if not host.seccomp:
-        return Support("this kernel has no seccomp filters", "use P2")
-    return Support()
+    return need_filters(host, "P2")
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:

@@ -8,7 +8,7 @@ What the user could change there only because of being root on the host is read-
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file
+from udocker.engine.base import guest_file, need_namespaces
 from udocker.model.host import Support
 from udocker.model.run import (
     BY_KERNEL,
@@ -54,13 +54,9 @@ _GUARDED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc
 
 def probe(host: Host, mode: str) -> Support:
     """What the kernel and the administrator say about user namespaces."""
-    if host.max_user_namespaces is None:
-        return Support("this kernel has no user namespaces", "use a mode that needs none")
-    if host.max_user_namespaces == 0:
-        return Support(
-            "user namespaces are switched off here (user.max_user_namespaces is 0)",
-            "ask the administrator for sysctl user.max_user_namespaces=10000",
-        )
+    support = need_namespaces(host)
+    if not support.ok:
+        return support
     if host.apparmor_restricts_userns and host.uid != 0:
         return Support(
             "AppArmor restricts user namespaces here "

@@ -7,8 +7,8 @@ only; or PRoot, where the user names one. R2 stops only the calls that matter, R
 from __future__ import annotations
 
 from udocker.engine import inprocess, ptrace, runc
+from udocker.engine.base import need_filters
 from udocker.errors import EngineUnavailable
-from udocker.model.host import Support
 from udocker.model.run import (
     BY_KERNEL,
     OTHER_MACHINES,
@@ -21,7 +21,7 @@ from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from udocker.model.host import Host
+    from udocker.model.host import Host, Support
     from udocker.model.run import Launch, RunSpec, Tracer
 
 MODES = ("R2", "R3")
@@ -38,9 +38,9 @@ def probe(host: Host, mode: str) -> Support:
     support = runc.probe(host, "R1")
     if not support.ok:
         return support
-    if mode == "R2" and not host.seccomp:
-        return Support("this kernel has no seccomp filters", "use R3")
-    return ptrace.probe(host, _OUTSIDE[mode])
+    if mode == "R2":
+        support = need_filters(host, "R3")
+    return support if not support.ok else ptrace.probe(host, _OUTSIDE[mode])
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file, working_directory
+from udocker.engine.base import guest_file, need_filters, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SYSTEM = ("/dev", "/proc", "/sys")
 _WITHOUT = "udocker's own tracer can: leave UDOCKER_USE_PROOT_EXECUTABLE empty"
-_ROOT_TRACES = 2  # kernel.yama.ptrace_scope, Documentation/admin-guide/LSM/Yama.rst; 3: nobody
+_ROOT_TRACES, _NOBODY_TRACES = 2, 3  # ptrace_scope: Documentation/admin-guide/LSM/Yama.rst
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -34,14 +34,12 @@ def probe(host: Host, mode: str) -> Support:
 
 def can_trace(host: Host, mode: str) -> Support:
     """Whether the kernel lets an ordinary user trace, and (P1) filter."""
-    if host.ptrace_scope >= _ROOT_TRACES and (host.uid != 0 or host.ptrace_scope > _ROOT_TRACES):
+    if host.ptrace_scope >= (_NOBODY_TRACES if host.uid == 0 else _ROOT_TRACES):
         return Support(
             f"ptrace is switched off here (kernel.yama.ptrace_scope is {host.ptrace_scope})",
-            "use a mode that does not trace",
+            "use a mode that does not trace, or ask the administrator for a scope of 1",
         )
-    if mode == "P1" and not host.seccomp:
-        return Support("this kernel has no seccomp filters", "use P2")
-    return Support()
+    return need_filters(host, "P2") if mode == "P1" else Support()
 
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:

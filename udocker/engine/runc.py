@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from udocker.engine.base import guest_file, mount_points
+from udocker.engine.base import guest_file, mount_points, need_namespaces
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -59,11 +59,9 @@ _RUNTIME_PATH = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 def probe(host: Host, mode: str) -> Support:
     """A runtime must be there, with user namespaces, and take this host's cgroups."""
-    if host.max_user_namespaces in (None, 0):
-        return Support(
-            "runc and crun need user namespaces, which are switched off here",
-            "ask the administrator for sysctl user.max_user_namespaces=10000",
-        )
+    support = need_namespaces(host, "runc and crun need")
+    if not support.ok:
+        return support
     if host.program("runc"):
         return Support()
     if host.program("crun"):

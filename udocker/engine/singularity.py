@@ -5,7 +5,7 @@ https://apptainer.org/docs/user/latest/cli/apptainer_exec.html
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file, mount_points, working_directory
+from udocker.engine.base import guest_file, mount_points, need_namespaces, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -38,6 +38,8 @@ _SHELL_S = ("PWD", "OLDPWD", "HOME")
 # the host's `fakeroot` would have its library loaded into programs of another C library. As
 # variables, because an Apptainer that knows them not takes no offence.
 _ONE_ID = (("APPTAINER_IGNORE_SUBUID", "1"), ("APPTAINER_IGNORE_FAKEROOT_COMMAND", "1"))
+_NO_RIGHTS = "no_new_privs is set, and they have no effect"
+_LEAVE = "run it outside of this container or sandbox, or use a mode that needs neither"
 
 
 def probe(host: Host, mode: str) -> Support:
@@ -47,6 +49,10 @@ def probe(host: Host, mode: str) -> Support:
             "neither apptainer nor singularity is in PATH",
             "install one, or name it: UDOCKER_USE_SINGULARITY_EXECUTABLE",
         )
+    namespaces = need_namespaces(host, "apptainer and singularity need")
+    if host.no_new_privileges and host.uid != 0 and not namespaces.ok:
+        # Else its setuid part may do without.
+        return Support(f"{namespaces.reason}, or set-user-ID rights ({_NO_RIGHTS})", _LEAVE)
     return Support()
 
 
@@ -80,11 +86,7 @@ def _runtime(host: Host) -> tuple[str, str] | None:
 
 def _is_fake_root(host: Host, name: str) -> bool:
     """Whether the command is root by --fakeroot: Singularity's needs /etc/subuid."""
-    return name == "apptainer" and _has_namespaces(host)
-
-
-def _has_namespaces(host: Host) -> bool:
-    return host.max_user_namespaces not in (None, 0)
+    return name == "apptainer" and need_namespaces(host).ok
 
 
 def _go_betweens(host: Host, name: str) -> int:
@@ -94,7 +96,7 @@ def _go_betweens(host: Host, name: str) -> int:
 
 def _options(spec: RunSpec, host: Host, name: str) -> list[str]:
     options = ["--cleanenv", "--writable", "--no-mount", _NOT_MOUNTED]
-    if _has_namespaces(host):
+    if need_namespaces(host).ok:
         options.append("--fakeroot" if _is_fake_root(host, name) else "--userns")
     if name == "apptainer":
         options.append("--no-eval")

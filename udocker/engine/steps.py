@@ -10,8 +10,9 @@ import sys
 
 from udocker import files
 from udocker.engine import union, workdirs
+from udocker.engine.retreat import Retreat
 from udocker.engine.workdirs import WorkDirectory
-from udocker.errors import EngineError
+from udocker.errors import EngineError, EngineFailed
 from udocker.model.container import POINT
 from udocker.model.run import (
     Bind,
@@ -48,6 +49,10 @@ _MS_RELATIME = 1 << 21
 # A remount in a user namespace must keep these (mount_namespaces(7)); ST_ and MS_ agree in value.
 _MS_KEPT = 2 | 4 | 8 | 1024 | 2048
 _ST_RELATIME = 4096
+# What another engine may do where this one cannot.
+_ENGINES_OWN = (EnterRoot, MountUnion, RefuseCalls, SetHostname, Unshare)
+_SYSTEM = ("/dev", "/proc", "/sys")
+_STORES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
 
 
 class Steps:
@@ -62,6 +67,7 @@ class Steps:
         self._old_root = -1
         self._written = ""  # where on the host what is made in the root comes to lie
         self._work = WorkDirectory("", "")
+        self._retreat = Retreat()
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
             MountUnion: self._mount_union,
@@ -77,10 +83,13 @@ class Steps:
         }
 
     def run(self, launch: Launch) -> None:
-        """All steps in order, then the working directory. Raises EngineError."""
+        """All steps in order, then the working directory.
+
+        Raises EngineFailed where the engine cannot do what it has to, else EngineError.
+        """
         with self._union(launch):
             for step in launch.steps:
-                with _told(step):
+                with _told(step), self._retreat.over(step):
                     self._carry_out[type(step)](step)
             if self._old_root >= 0:
                 os.fchdir(self._old_root)
@@ -93,6 +102,10 @@ class Steps:
                 f"cannot enter the working directory {launch.cwd}: {error.strerror}",
                 hint="choose another one: --workdir=/",
             ) from error
+
+    def go_back(self) -> bool:
+        """After EngineFailed: whether this process can begin once more, with another engine."""
+        return self._retreat.go_back(self._lib, self._old_root)
 
     @contextlib.contextmanager
     def _union(self, launch: Launch) -> Iterator[None]:
@@ -296,10 +309,19 @@ def _told(step: Step) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         in_store = isinstance(step, (MountUnion, ShareUnion, WriteFile))
-        raise EngineError(
+        raise (EngineFailed if _is_engines(step, error) else EngineError)(
             f"cannot {_brief(step)}: {error.strerror or error}{where}",
             hint=files.translate(error, "").hint if in_store else None,
         ) from error
+
+
+def _is_engines(step: Step, error: OSError) -> bool:
+    """Whether it is the engine that failed: volumes and what the container holds are the same in
+    all of them, and so is a store that is full."""
+    if isinstance(step, MountUnion):
+        return error.errno not in _STORES_OWN
+    is_system = isinstance(step, Bind) and step.source == step.target and step.target in _SYSTEM
+    return is_system or isinstance(step, _ENGINES_OWN)
 
 
 def _brief(step: Step) -> str:

@@ -6,19 +6,23 @@ import os
 import platform
 
 from udocker.engine import table
-from udocker.model.host import Support
+from udocker.host import missing_calls
 from udocker.model.run import FOREIGN_TREE
 from udocker.model.value import value
-from udocker.ops.modes import Verdict, examine
+from udocker.ops.advice import is_noexec
+from udocker.ops.trials import examine_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from udocker.model.host import Host
+    from udocker.ops.modes import Verdict
     from udocker.ops.needs import Need
     from udocker.ops.session import Session
 
-# statfs(2) and <linux/magic.h>: f_type of filesystems one meets under a store.
+# Filesystems that several hosts have mounted, by the beginnings of their names in mountinfo.
+_SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "orangefs", "9p", "afs")
 _FILESYSTEMS = "/proc/self/mountinfo"
 
 
@@ -42,6 +46,7 @@ class Findings:
     store: tuple[str, ...]
     modes: tuple[Row, ...]
     chosen: str
+    mpi: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()  # of the image that was asked about
 
     def as_json(self) -> dict[str, object]:
@@ -59,16 +64,12 @@ class Findings:
                 for row in self.modes
             ],
             "chosen": self.chosen,
+            "mpi": list(self.mpi),
             "needs": [
                 {"what": need.what, "found": need.found, "ok": need.ok, "hint": need.hint}
                 for need in self.needs
             ],
         }
-
-
-def examine_all(session: Session) -> list[Verdict]:
-    """Every mode of the table, tried now."""
-    return [examine(session, mode, fresh=True) for mode in table.MODES]
 
 
 def examine_host(session: Session, image: str = "") -> Findings:
@@ -77,11 +78,19 @@ def examine_host(session: Session, image: str = "") -> Findings:
     Raises ImageNotFound, before anything is tried, or another UdockerError.
     """
     needs = _needs(session, image) if image else ()
-    rows = tuple(_row(verdict) for verdict in examine_all(session))
+    rows = tuple(_row(verdict) for verdict in examine_all(session, table.MODES))
     automatic = {mode.name for mode in table.automatic()}
     working = [row.name for row in rows if row.ok and row.name in automatic]
     store = (*_store(session), *_stores_of_others(session, rows))
-    return Findings(_host(session), store, rows, working[0] if working else "", needs)
+    chosen = working[0] if working else ""
+    return Findings(_host(session), store, rows, chosen, _mpi(session), needs)
+
+
+def _mpi(session: Session) -> tuple[str, ...]:
+    from udocker.ops import mpi
+
+    found = mpi.launcher(session.environ)
+    return (found.text if found else "no mpirun is in PATH", *mpi.fabrics())
 
 
 def _needs(session: Session, image: str) -> tuple[Need, ...]:
@@ -93,12 +102,12 @@ def _needs(session: Session, image: str) -> tuple[Need, ...]:
 
 def try_modes(session: Session) -> list[Row]:
     """Every mode, with what the embedded program said."""
-    return [_row(verdict) for verdict in examine_all(session)]
+    return [_row(verdict) for verdict in examine_all(session, table.MODES)]
 
 
 def _row(verdict: Verdict) -> Row:
     mode = table.find(verdict.mode)
-    support: Support = verdict.support
+    support = verdict.support
     note = "" if not support.ok or verdict.union else " (each container has its own copy)"
     lines = verdict.output.strip().splitlines()
     return Row(
@@ -113,27 +122,62 @@ def _row(verdict: Verdict) -> Row:
 
 def _host(session: Session) -> tuple[str, ...]:
     host = session.host
-    spaces = host.max_user_namespaces
+    programs = ", ".join(path for _, path in host.programs)
     return (
         f"Linux {os.uname().release} on {host.architecture}, Python {platform.python_version()}",
         f"user {host.username} (uid {host.uid}, gid {host.gid})",
-        f"user namespaces: {'none in this kernel' if spaces is None else spaces}"
-        + (", restricted by AppArmor" if host.apparmor_restricts_userns else ""),
-        f"ptrace scope: {host.ptrace_scope}; seccomp: {'yes' if host.seccomp else 'no'}; "
-        f"cgroups: {host.cgroup}",
-        "programs: " + (", ".join(path for _, path in host.programs) or "none that a mode needs"),
+        f"user namespaces: {_namespaces(host)}",
+        f"ptrace scope: {host.ptrace_scope}; seccomp: {_filters(host)}; cgroups: {host.cgroup}",
+        f"programs: {programs or 'none that a mode needs'}",
+        *_limits(host),
     )
+
+
+def _namespaces(host: Host) -> str:
+    spaces = host.max_user_namespaces
+    text = {None: "none in this kernel", -1: "yes"}.get(spaces, str(spaces))
+    if host.userns_for_root_only:
+        text += ", for root only (kernel.unprivileged_userns_clone)"
+    return f"{text}, restricted by AppArmor" if host.apparmor_restricts_userns else text
+
+
+def _filters(host: Host) -> str:
+    if host.seccomp:
+        return "yes"
+    return "forbidden" if host.forbids_filters else "no"
+
+
+def _limits(host: Host) -> Iterator[str]:
+    """What is not as it is on a plain machine."""
+    confined = [host.sandbox] if host.sandbox else []
+    confined += ["a seccomp filter is in force"] if host.is_filtered else []
+    confined += ["no_new_privs is set"] if host.no_new_privileges else []
+    if confined:
+        yield f"confined: {', '.join(confined)}"
+    missing = missing_calls()
+    if missing:
+        yield f"system calls that are not here: {', '.join(missing)}"
 
 
 def _store(session: Session) -> tuple[str, ...]:
     top = session.store.topdir
-    kind = filesystem(top)
     try:
         space = os.statvfs(top)
     except OSError as error:
         return (f"{top}: {error.strerror}",)
     free = space.f_bavail * space.f_frsize / 1e9
-    return (f"{top} ({kind}, {free:.1f} GB and {space.f_favail} inodes free)",)
+    facts = [filesystem(top), f"{free:.1f} GB and {space.f_favail} inodes free"]
+    facts += _of_filesystem(facts[0])
+    facts += ["noexec: only N1 runs what is here"] if is_noexec(top) else []
+    noexec = ("/tmp is mounted noexec",) if is_noexec("/tmp") else ()
+    return (f"{top} ({', '.join(facts)})", *noexec)
+
+
+def _of_filesystem(kind: str) -> list[str]:
+    """What its kind means for a store."""
+    if kind.startswith(_SHARED):
+        return ["of several hosts"]
+    return ["each call goes to another process"] if kind.startswith("fuse") else []
 
 
 def _stores_of_others(session: Session, rows: Iterable[Row]) -> Iterator[str]:

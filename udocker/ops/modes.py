@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+from types import MappingProxyType
 
 from udocker import __version__, files
 from udocker.engine import ptrace, table
@@ -20,13 +21,17 @@ from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.host import Support
 from udocker.model.run import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT, RunRequest
 from udocker.model.value import replace, value
+from udocker.ops.advice import advice, executable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from udocker.engine.table import Mode
     from udocker.ops.session import Session
 
 _PATIENCE = 20.0  # seconds for a run that takes hundredths
+_NOT_IN_TIME = 124  # of ``capture``
 _REFUSAL_AGE = 3600.0  # seconds: what did not work may be repaired
 # What a run can do without, with a warning; a read-only volume that is not is another matter.
 _DISPENSABLE = frozenset((HOSTNAME,))
@@ -43,24 +48,33 @@ class Verdict:
 
 
 def choose(
-    session: Session, wanted: str, features: frozenset[str], foreign: bool = False
+    session: Session,
+    wanted: str,
+    features: frozenset[str],
+    foreign: bool = False,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The mode to run in; of ``auto``, the first of the table that works and has ``features``.
 
     ``foreign``: the image's tree is another user's. ``auto`` then takes a mode that can show it
-    as it lies before one for which it must be copied. Raises UsageError, UnsupportedFeature,
-    EngineUnavailable with every reason.
+    as it lies before one for which it must be copied. ``failed``: why modes could not start this
+    very run; what is remembered of the others is not believed then. Raises UsageError,
+    UnsupportedFeature, EngineUnavailable with every reason.
     """
     if wanted != table.AUTO:
         return _over(_explicit(session, table.find(wanted), features), foreign)
     refusals = []
     copying: Verdict | None = None
     for mode in table.automatic():
+        if mode.name in failed:
+            refusals.append(f"{mode.name}: {failed[mode.name]}")
+            continue
         missing = features - mode.engine.FEATURES - _DISPENSABLE
         if missing:
             refusals.append(f"{mode.name}: it lacks {_texts(missing)}")
             continue
-        verdict = _over(examine(session, mode), foreign)
+        found = _tried(session, mode) if failed else examine(session, mode)
+        verdict = _over(found, foreign)
         if not verdict.support.ok:
             refusals.append(f"{mode.name}: {verdict.support.reason}")
         elif verdict.union or not foreign:
@@ -112,12 +126,10 @@ def _texts(features: frozenset[str]) -> str:
 
 def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
     """What a mode can do here: remembered for this boot and store, or (``fresh``) tried anew."""
-    support = mode.engine.probe(session.host, mode.name)
-    if not support.ok:
-        return Verdict(mode.name, support)
-    if mode.preloads:  # the embedded image is of static programs
-        return Verdict(mode.name, support)
-    memory = f"{session.store.topdir}/cache/modes/{mode.name}.json"
+    refused = _by_facts(session, mode)
+    if refused is not None:
+        return refused
+    memory = _memory(session, mode.name)
     key = _key(session)
     if not fresh:
         known = _recall(memory, key, mode.name)
@@ -129,6 +141,37 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
         return Verdict(mode.name, Support(error.message, error.hint or ""))
     _remember(memory, key, verdict)
     return verdict
+
+
+def forget(session: Session, mode: str) -> None:
+    """The next run tries ``mode`` anew: what is remembered of it has not come true."""
+    with contextlib.suppress(OSError):
+        os.unlink(_memory(session, mode))
+
+
+def _tried(session: Session, mode: Mode) -> Verdict:
+    """As ``examine``, but nothing is read from memory, and nothing written: where a run has failed
+    this process may be confined in a way that no other is."""
+    refused = _by_facts(session, mode)
+    if refused is not None:
+        return refused
+    try:
+        return _try(session, mode)
+    except StoreError as error:
+        return Verdict(mode.name, Support(error.message, error.hint or ""))
+
+
+def _by_facts(session: Session, mode: Mode) -> Verdict | None:
+    """None: only a run can tell."""
+    support = mode.engine.probe(session.host, mode.name)
+    if support.ok and mode.preloads:
+        # The embedded image is of static programs, which cannot try it.
+        return Verdict(mode.name, executable(session.store.topdir))
+    return None if support.ok else Verdict(mode.name, support)
+
+
+def _memory(session: Session, mode: str) -> str:
+    return f"{session.store.topdir}/cache/modes/{mode}.json"
 
 
 def _try(session: Session, mode: Mode) -> Verdict:
@@ -144,9 +187,15 @@ def _try(session: Session, mode: Mode) -> Verdict:
             continue
         if code == 0:
             return Verdict(mode.name, Support(), form == UNION, output)
-        lines = output.strip().splitlines() or ["no output"]
-        failed = f"a first run ended with status {code}: {lines[-1][:200]}"
-    return Verdict(mode.name, Support(failed, "udocker --debug doctor"))
+        failed = _failure(code, output)
+    return Verdict(mode.name, Support(failed, advice(session.host, mode, session.store.topdir)))
+
+
+def _failure(code: int, output: str) -> str:
+    if code == _NOT_IN_TIME:
+        return f"a first run did not end within {_PATIENCE:.0f} seconds"
+    lines = output.strip().splitlines() or ["no output"]
+    return f"a first run ended with status {code}: {lines[-1][:200]}"
 
 
 def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from udocker.engine import elf, notes
 from udocker.errors import NotExecutable, UdockerError
 from udocker.model.oci import ImageConfig, Platform
 from udocker.model.value import value
+from udocker.ops import mpi
 from udocker.ops.preload import library_directories
 from udocker.store.view import View
 
@@ -43,6 +44,7 @@ def examine_image(session: Session, record: ImageRecord) -> tuple[Need, ...]:
     found = [platform]
     if platform.ok:
         found += _programs(session, config, view)
+        found += _mpi(session, view)
     else:
         found = _emulated(session, config, view) or found
     return (*found, *_gpu(dict(_variables(config))))
@@ -143,6 +145,21 @@ def _processor(wanted: int) -> Need:
     names = [f"x86-64-v{level}" for level in (wanted, here)]
     hint = "" if here >= wanted else "an image built for older processors, or a newer machine"
     return Need(f"processor {names[0]}", f"this one is {names[1]}", here >= wanted, hint)
+
+
+def _mpi(session: Session, view: View) -> Iterator[Need]:
+    """The image's MPI against the one that would start its ranks."""
+    own = mpi.of_image(view, library_directories(view, session.host.architecture))
+    if own is None:
+        return
+    what = f"{own[0]} ({own[1]})"
+    here = mpi.launcher(session.environ)
+    if here is None:
+        yield Need(what, "no mpirun is in PATH here: srun, or the image's own on one node")
+        return
+    ok = here.family in ("", own[0])
+    hint = "" if ok else f"an mpirun of {own[0]} (module load), or the image's own on one node"
+    yield Need(what, f"mpirun here is {here.text}", ok, hint)
 
 
 def _gpu(variables: dict[str, str]) -> Iterator[Need]:

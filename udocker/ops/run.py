@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 
 from udocker.engine import ptrace, table
-from udocker.errors import ContainerNotFound, StoreError, UdockerError, UsageError
+from udocker.errors import (
+    ContainerNotFound,
+    EngineError,
+    EngineFailed,
+    StoreError,
+    UdockerError,
+    UsageError,
+)
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
 from udocker.model.run import Root
-from udocker.model.value import replace
+from udocker.model.value import replace, value
 from udocker.ops.specify import env_files, layers, make_spec
 from udocker.spec import command, mounts
 from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from udocker.model.container import Container
     from udocker.model.oci import Platform
@@ -29,21 +37,73 @@ if TYPE_CHECKING:
 _LEAST_ID = 8
 
 
+@value
+class Planned:
+    """A run that is ready: its mode, whether another may take its place, and what to do."""
+
+    mode: str
+    is_automatic: bool
+    launch: Launch
+
+
 def run(session: Session, request: RunRequest) -> int:
     """Run as asked; returns only where udocker stays as the command's parent.
 
+    Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
     container, is_new = _container(session, request)
     session.store.containers.enter(container)
-    launch = prepare(session, request, container, is_new)
-    session.report.close()
+    if request.remove:
+        session.store.containers.hold(container)
+    failed: dict[str, str] = {}
+    while True:
+        planned = prepare(session, request, container, is_new, failed)
+        session.report.close()
+        try:
+            return _carry_out(session, request, container, planned)
+        except EngineFailed as error:
+            forget_mode(session, planned.mode)
+            if not planned.is_automatic:
+                if request.remove:
+                    _remove(session, container)
+                hint = error.hint or "--execmode=auto takes one that works"
+                text = f"mode {planned.mode} failed at its start: {error.message}"
+                raise EngineError(text, hint=hint) from error
+            text = f"mode {planned.mode} failed at its start ({error.message}): trying the next"
+            session.report.warn(text)
+            failed[planned.mode] = error.message
+        container = session.store.containers.get(container.id)
+
+
+def _carry_out(
+    session: Session, request: RunRequest, container: Container, planned: Planned
+) -> int:
     from udocker.engine.execute import execute
 
-    if not request.remove:
-        return execute(launch, warn=session.report.warn)
-    session.store.containers.hold(container)
-    return execute(launch, clean=lambda: _remove(session, container), warn=session.report.warn)
+    def clean() -> None:
+        _remove(session, container)
+
+    launch, host = planned.launch, session.host
+    programs = (host.inprocess, *(path for _, path in host.programs))
+    is_engine = launch.argv[0] in programs or table.find(planned.mode).preloads
+    try:
+        code = execute(launch, clean if request.remove else None, session.report.warn, is_engine)
+    except EngineFailed:
+        raise
+    except EngineError:
+        forget_mode(session, planned.mode)
+        raise
+    if launch.pid_file and code == EngineError.exit_code:  # perhaps of the runtime
+        forget_mode(session, planned.mode)
+    return code
+
+
+def forget_mode(session: Session, mode: str) -> None:
+    """What is remembered of ``mode`` has not come true."""
+    from udocker.ops.modes import forget
+
+    forget(session, mode)
 
 
 def _remove(session: Session, container: Container) -> None:
@@ -66,7 +126,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     container, is_new = _container(session, replace(request, pull="never"), trial=True)
     try:
-        launch = _prepare(session, request, container, dry=True)
+        launch = _prepare(session, request, container, dry=True).launch
     finally:
         if is_new:
             session.store.containers.delete(container.id)
@@ -78,19 +138,32 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     return lines
 
 
-def prepare(session: Session, request: RunRequest, container: Container, is_new: bool) -> Launch:
-    """Choose the mode and plan the launch. A new container goes if that fails."""
+def prepare(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    is_new: bool,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> Planned:
+    """Choose the mode and plan the launch. A new container goes if that fails.
+
+    ``failed``: modes that have failed in this run already, and why.
+    """
     try:
-        return _prepare(session, request, container)
+        return _prepare(session, request, container, failed)
     except BaseException:
-        if is_new:
+        if is_new or (failed and request.remove):
             session.store.containers.delete(container.id)
         raise
 
 
 def _prepare(
-    session: Session, request: RunRequest, container: Container, dry: bool = False
-) -> Launch:
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    failed: Mapping[str, str] = MappingProxyType({}),
+    dry: bool = False,
+) -> Planned:
     from udocker.ops.modes import choose
 
     container = _found(session, container)
@@ -105,7 +178,7 @@ def _prepare(
     spec = make_spec(session, request, container, wanted)
     emulation = _emulation(session, spec, container)
     features = spec.features | (emulation.features if emulation else frozenset())
-    verdict = choose(session, wanted, features, is_foreign(container))
+    verdict = choose(session, wanted, features, is_foreign(container), failed)
     if verdict.union and container.form == UNION and not dry and os.listdir(container.root):
         from udocker.ops.create import settled
 
@@ -145,7 +218,8 @@ def _prepare(
             owners=owners.shared(session, container),
             image_owners=owners.of_image(container),
         )
-    return mode.engine.launch(spec, session.host, mode.name)
+    launch = mode.engine.launch(spec, session.host, mode.name)
+    return Planned(mode.name, wanted == table.AUTO, launch)
 
 
 def _fit_early(session: Session, request: RunRequest, container: Container, mode: str) -> None:
