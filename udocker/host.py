@@ -80,6 +80,17 @@ def libraries(program: str, loader: str) -> tuple[tuple[str, str], ...] | None:
     return tuple(found) if done.returncode == 0 else None
 
 
+def has_filters(runtime: str) -> bool:
+    """Whether that runc or crun was built with libseccomp, as it says itself (--version)."""
+    import subprocess
+
+    try:
+        done = subprocess.run([runtime, "--version"], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"libseccomp: " in done.stdout or b"+SECCOMP" in done.stdout
+
+
 def processor_level() -> int:
     """The level of x86-64 that every program here may use; 1 where it cannot be read."""
     flags: set[str] = set()

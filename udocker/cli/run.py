@@ -45,6 +45,7 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         hostenv=parsed.flag("hostenv"),
         hostauth=parsed.flag("hostauth"),
         bindhome=parsed.flag("bindhome"),
+        fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
     )
 
 
@@ -103,6 +104,9 @@ _OPTIONS = (
     Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
     Option(("--hostenv",), FLAG, "take over the host's environment"),
     Option(("--hostauth",), FLAG, "use the host's users and groups"),
+    Option(
+        ("--no-fakeroot",), FLAG, "N1, R1: chown, setuid and mknod fail where the kernel says so"
+    ),
     Option(("--bindhome",), FLAG, "show the home directory in the container"),
     PLATFORM,
     _PULL,

@@ -8,7 +8,7 @@ What the user could change there only because of being root on the host is read-
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file
+from udocker.engine.base import feigning, guest_file
 from udocker.model.host import Support
 from udocker.model.run import (
     FILE_MOUNTS,
@@ -19,6 +19,7 @@ from udocker.model.run import (
     USER,
     Bind,
     EnterRoot,
+    FeignIds,
     Launch,
     MakeDirectory,
     MountUnion,
@@ -59,6 +60,7 @@ def probe(host: Host, mode: str) -> Support:
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """Steps that end in the command itself."""
+    spec = feigning(spec)
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
@@ -80,6 +82,8 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     if spec.hostname is not None:
         steps.append(SetHostname(spec.hostname))
     steps.append(MakeDirectory(spec.cwd))
+    if spec.feigns:
+        steps.append(FeignIds(spec.user.gid))
     return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=tuple(steps))
 
 

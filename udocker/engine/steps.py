@@ -16,6 +16,7 @@ from udocker.model.container import POINT
 from udocker.model.run import (
     Bind,
     EnterRoot,
+    FeignIds,
     MakeDirectory,
     MakeFile,
     MountUnion,
@@ -72,6 +73,7 @@ class Steps:
             MakeFile: self._make_file,
             SetHostname: self._set_hostname,
             RefuseCalls: self._refuse_calls,
+            FeignIds: self._feign_ids,
             RelativeLinks: _make_relative,
             WriteFile: self._write_file,
         }
@@ -262,6 +264,10 @@ class Steps:
         result = self._lib.udocker_filter_calls(program, len(program) // INSTRUCTION.size)
         self._check(result, "seccomp")
 
+    def _feign_ids(self, step: FeignIds) -> None:
+        # That there are no filters here is no reason to fail: the run is what it is without.
+        self._lib.udocker_feign_ids(step.gid)
+
     def _write_file(self, step: WriteFile) -> None:
         with contextlib.suppress(OSError), open(step.path, "rb") as stream:
             if stream.read() == step.content:
@@ -358,6 +364,8 @@ def describe(step: Step) -> str:
         text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
+    elif isinstance(step, FeignIds):
+        text = f"feign success where ids other than 0:{step.gid}, or devices, are wanted"
     elif isinstance(step, RelativeLinks):
         text = f"make absolute links below {step.root} relative"
     else:

@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Union
 
+# Where apt(8) looks for settings: root's files, in the order of their names.
+APT_SETTINGS = "/etc/apt/apt.conf.d"
+
 # Features a run may need and an engine may have.
 HOSTNAME = "hostname"
 READ_ONLY_MOUNTS = "read-only-mounts"
@@ -61,6 +64,7 @@ class RunRequest:
     hostenv: bool = False
     hostauth: bool = False
     bindhome: bool = False
+    fakeroot: bool = False  # root with one id is told that what needs more has succeeded
 
 
 @value
@@ -149,6 +153,8 @@ class RunSpec:
     copies: str = ""  # directory on the host with patched copies of files; "": none
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
+    feigns: bool = False  # the command is root with one id, and is told that more succeeds
+    has_apt: bool = False  # the container has APT_SETTINGS, as a directory of its own
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
@@ -246,6 +252,16 @@ class RefuseCalls:
 
 
 @value
+class FeignIds:
+    """Answer success to root's calls that need other ids than the one user and group mapped.
+
+    Those that make devices are among them. Passed over where the kernel takes no filters.
+    """
+
+    gid: int
+
+
+@value
 class RelativeLinks:
     """Links below ``root`` lead nowhere else, but for those into ``outside``. Also an undo step."""
 
@@ -287,6 +303,7 @@ if TYPE_CHECKING:
         MakeFile,
         SetHostname,
         RefuseCalls,
+        FeignIds,
         RelativeLinks,
         WriteFile,
     ]

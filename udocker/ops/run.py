@@ -126,6 +126,11 @@ def _prepare(
     if mode.preloads:
         spec = replace(spec, preload=_preload(session, spec, container))
         spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
+    if mode.has_runtime and spec.feigns:
+        from udocker.engine.runc import runtime
+        from udocker.host import has_filters
+
+        spec = replace(spec, feigns=has_filters(runtime(session.host)))
     if mode.nests:
         from udocker.ops.tracer import with_tracer
 

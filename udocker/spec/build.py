@@ -43,6 +43,8 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
+    feigns: bool = False  # the mode can, and the user wants it
+    has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
 
 def build(
@@ -68,6 +70,8 @@ def build(
         hostname=request.hostname,
         tty=inputs.terminal,
         features=_features(request, who, found),
+        feigns=inputs.feigns and who.uid == 0,
+        has_apt=inputs.has_apt,
     )
 
 
