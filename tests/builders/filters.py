@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from udocker.engine.bpf import INSTRUCTION
+from udocker.engine.callfilter import INSTRUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

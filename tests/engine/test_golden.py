@@ -92,6 +92,11 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
         frozenset((MOVED_MOUNTS,)),
     ),
 }
+# For modes that feign, to a root with a group of its own, and where there is apt.
+FEIGNED = {
+    "feigned": spec(feigns=True, user=User(0, 5, "root", "/root")),
+    "apt": spec(feigns=True, has_apt=True),
+}
 # For modes that preload: a script, an older loader, and an image that preloads as well.
 SCRIPT = spec(
     preload=Preload("/lib/ld.so", "/bin/sh", "/bin/sh", ("-e", "/bin/prog"), ("/lib",), False),
@@ -124,6 +129,10 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
                 found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
         if mode.name not in UTF8_ONLY:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
+        if mode.feigns:
+            found.update(
+                {f"{mode.name}-{case}": (mode.name, run, HOST) for case, run in FEIGNED.items()}
+            )
         if mode.preloads:
             found[f"{mode.name}-script"] = (mode.name, SCRIPT, HOST)
         if mode.nests:

@@ -13,6 +13,7 @@ from udocker.errors import EngineError
 from udocker.model.run import (
     Bind,
     EnterRoot,
+    FeignIds,
     Launch,
     MakeDirectory,
     MountUnion,
@@ -181,6 +182,7 @@ def test_the_step_that_failed_is_named(tmp_path: Path) -> None:
         (MakeDirectory("/d", root="/r"), "make the directory /r/d"),
         (SetHostname("box"), "set the host name box"),
         (RefuseCalls(), "refuse the system calls that no tracer knows, such as statx(2)"),
+        (FeignIds(5), "feign success where ids other than 0:5, or devices, are wanted"),
         (WriteFile("/f", b"abc"), "write /f (3 bytes)"),
     ],
 )

@@ -272,3 +272,11 @@ def test_a_missing_volume_is_an_error() -> None:
 
 def test_the_terminal_is_passed_on() -> None:
     assert built(inputs=replace(INPUTS, terminal=True)).tty is True
+
+
+def test_only_root_is_told_that_more_succeeds() -> None:
+    inputs = replace(INPUTS, feigns=True, has_apt=True)
+    assert built().feigns is built().has_apt is False
+    assert built(inputs=inputs).feigns is built(inputs=inputs).has_apt is True
+    assert built(user="0:5", inputs=inputs).feigns is True
+    assert built(user="7", inputs=inputs).feigns is False
