@@ -26,11 +26,12 @@ class Mode:
     preloads: bool = False  # runs dynamic programs only, which a library of the host's must fit
     feigns: bool = False  # root with one id is told that what needs more has succeeded
     has_runtime: bool = False  # ... by a program of the host, which may not be able to
+    maps: bool = False  # can have ids of /etc/subuid
     is_automatic: bool = True  # ``auto`` may take it
 
 
 MODES = (
-    Mode("N1", namespace, "user namespace, native speed", feigns=True),
+    Mode("N1", namespace, "user namespace, native speed", feigns=True, maps=True),
     Mode("R1", runc, "runc or crun of the host, native speed", feigns=True, has_runtime=True),
     Mode(
         "F3",

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 # Where apt(8) looks for settings: root's files, in the order of their names.
 APT_SETTINGS = "/etc/apt/apt.conf.d"
 
+# Which ids there are in a container: of --userns.
+SINGLE = "single"  # one user and one group, which are yours outside
+KEEP_ID = "keep-id"  # the same, and they have your numbers inside
+AUTO_RANGES = "auto"  # root is you, and the others are of /etc/subuid and /etc/subgid
+
 # Features a run may need and an engine may have.
 HOSTNAME = "hostname"
 READ_ONLY_MOUNTS = "read-only-mounts"
@@ -64,6 +69,7 @@ class RunRequest:
     hostenv: bool = False
     hostauth: bool = False
     bindhome: bool = False
+    userns: str = SINGLE
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
 
 
@@ -96,6 +102,15 @@ class User:
     name: str
     home: str
     groups: tuple[int, ...] = ()
+
+
+@value
+class IdMap:
+    """Users and groups of a user namespace: rows of first inside, first outside, and how many."""
+
+    uids: tuple[tuple[int, int, int], ...]
+    gids: tuple[tuple[int, int, int], ...]
+    programs: tuple[str, str]  # newuidmap and newgidmap
 
 
 @value
@@ -154,6 +169,7 @@ class RunSpec:
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
     feigns: bool = False  # the command is root with one id, and is told that more succeeds
+    ids: Optional[IdMap] = None  # many; None: one user and one group
     has_apt: bool = False  # the container has APT_SETTINGS, as a directory of its own
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
@@ -165,13 +181,35 @@ class RunSpec:
 
 @value
 class Unshare:
-    """New user and mount namespaces; one user id and one group id are mapped."""
+    """New user and mount namespaces; one user id and one group id are mapped, or ``ids``."""
 
     uid: int  # inside
     gid: int
     host_uid: int
     host_gid: int
     uts: bool = False
+    ids: Optional[IdMap] = None
+
+
+@value
+class GiveOwners:
+    """Files below ``upper`` get the owners that are kept for them, if they have not got them yet.
+
+    ``top`` is the container's directory: see ``away``.
+    """
+
+    top: str
+    upper: str
+    ids: IdMap
+
+
+@value
+class Become:
+    """Be another user inside, and no longer root."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
 
 
 @value
@@ -295,6 +333,8 @@ class RemoveTree:
 if TYPE_CHECKING:
     Step = Union[
         Unshare,
+        GiveOwners,
+        Become,
         MountUnion,
         ShareUnion,
         EnterRoot,

@@ -9,7 +9,7 @@ from udocker.errors import ContainerNotFound, StoreError, UdockerError, UsageErr
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import Root
+from udocker.model.run import AUTO_RANGES, Root
 from udocker.model.value import replace
 from udocker.ops.specify import env_files, layers, make_spec
 from udocker.spec import command, mounts
@@ -99,6 +99,8 @@ def _prepare(
             hint=f"udocker pull {container.image}",
         )
     if not dry:
+        if request.userns != AUTO_RANGES:
+            _settle(container)
         session.store.containers.make_ready(container)
     wanted = request.mode or container.mode or session.config.execution_mode
     features = make_spec(session, request, container, wanted).features
@@ -108,6 +110,7 @@ def _prepare(
 
         container = settled(session, container)
     if not verdict.union and not dry:
+        _settle(container)
         from udocker.ops.create import private_copy
 
         _fit_early(session, request, container, verdict.mode)
@@ -118,6 +121,10 @@ def _prepare(
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
     mode = table.find(verdict.mode)
+    if request.userns == AUTO_RANGES:
+        from udocker.ops.ranges import with_ids
+
+        spec = with_ids(session, spec, container, mode, dry)
     if mode.patches and not dry:
         from udocker.ops.patched import copies
 
@@ -144,6 +151,14 @@ def _prepare(
             image_owners=owners.of_image(container),
         )
     return mode.engine.launch(spec, session.host, mode.name)
+
+
+def _settle(container: Container) -> None:
+    """Of a container that ran with one id only, which is the usual, nothing has to be loaded."""
+    if os.path.exists(container.ranges):
+        from udocker.ops.ranges import settle
+
+        settle(container)
 
 
 def _fit_early(session: Session, request: RunRequest, container: Container, mode: str) -> None:

@@ -8,6 +8,7 @@ from udocker.errors import UsageError
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    KEEP_ID,
     MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     USER,
@@ -53,8 +54,7 @@ def build(
     """The run that ``request`` asks for, of ``container``. Raises UdockerError."""
     if request.hostname is not None:
         _check_hostname(request.hostname)
-    asked = request.user if request.user is not None else container.config.user
-    who = user.resolve(asked, inputs.passwd, inputs.group)
+    who = _who(request, container, host, inputs)
     found = mounts.ordered(_mounts(request, host))
     return RunSpec(
         container=container.id,
@@ -73,6 +73,13 @@ def build(
         feigns=inputs.feigns and who.uid == 0,
         has_apt=inputs.has_apt,
     )
+
+
+def _who(request: RunRequest, container: Container, host: Host, inputs: Inputs) -> User:
+    if request.userns == KEEP_ID:
+        return user.own(host, request.user, inputs.passwd, inputs.group)
+    asked = request.user if request.user is not None else container.config.user
+    return user.resolve(asked, inputs.passwd, inputs.group)
 
 
 def _root(container: Container) -> Root:

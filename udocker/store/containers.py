@@ -19,7 +19,7 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.files import store_errors
-from udocker.model.container import UNION, Container
+from udocker.model.container import RANGES, UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.value import replace
@@ -263,12 +263,19 @@ class Containers:
         Raises ContainerInUse unless ``force``, ContainerNotFound, StoreError.
         """
         with store_errors("removing the container"):
+            is_away = os.path.exists(f"{self.path(identity)}/{RANGES}")
+            if is_away:
+                from udocker import away
+
+                away.check(self.path(identity))  # before anything is taken away
             os.makedirs(self._temporary, exist_ok=True)
             aside = f"{self._temporary}/{files.temporary_name()}"
             with contextlib.ExitStack() as stack:
                 with contextlib.suppress(OSError):  # on a full disk things can go without it
                     stack.enter_context(self._naming())
                 self._take_away(identity, aside, force)
+            if is_away:
+                away.come_home(aside)
             files.remove_tree(aside)
 
     def _take_away(self, identity: str, aside: str, force: bool) -> None:
