@@ -84,7 +84,8 @@ def call(ids: IdMap, function: Callable[[], None]) -> None:
     _wait(child)
     if words != _DONE:
         text = words.decode("utf-8", "surrogateescape") or "the process that did it was killed"
-        raise StoreError(f"cannot use the ids of /etc/subuid and /etc/subgid: {text}", hint=_HINT)
+        hint = "the container's files belong to ids that /etc/subuid and /etc/subgid must give you"
+        raise StoreError(f"cannot use the container's files: {text}", hint=hint)
 
 
 def _call(ids: IdMap, function: Callable[[], None], said: int) -> NoReturn:

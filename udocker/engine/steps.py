@@ -69,7 +69,7 @@ class Steps:
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
             GiveOwners: self._give_owners,
-            Become: _become,
+            Become: self._become,
             MountUnion: self._mount_union,
             ShareUnion: self._share_union,
             EnterRoot: self._enter_root,
@@ -89,10 +89,7 @@ class Steps:
             for step in launch.steps:
                 with _told(step):
                     self._carry_out[type(step)](step)
-            if self._old_root >= 0:
-                os.fchdir(self._old_root)
-                self._check(self._lib.udocker_unmount(b"."), "the old root")
-                os.close(self._old_root)
+            self._leave_old_root()
         try:
             os.chdir(launch.cwd)
         except OSError as error:
@@ -253,6 +250,19 @@ class Steps:
         kept = flags & _MS_KEPT | (_MS_RELATIME if flags & _ST_RELATIME else 0)
         self._mount(None, target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
 
+    def _leave_old_root(self) -> None:
+        if self._old_root >= 0:
+            os.fchdir(self._old_root)
+            self._check(self._lib.udocker_unmount(b"."), "the old root")
+            os.close(self._old_root)
+            self._old_root = -1
+
+    def _become(self, step: Become) -> None:
+        self._leave_old_root()  # which only root can
+        os.setgroups(step.groups)
+        os.setresgid(step.gid, step.gid, step.gid)
+        os.setresuid(step.uid, step.uid, step.uid)
+
     def _make_directory(self, step: MakeDirectory) -> None:
         if step.root:
             make_inside(step.root, step.path, step.mode, step.is_point)
@@ -358,12 +368,6 @@ def _check_ids(work: WorkDirectory, ids: IdMap | None) -> None:
         "the container is running with other ids, and its files cannot belong to both kinds",
         hint="wait until that has ended, or give the same --userns",
     )
-
-
-def _become(step: Become) -> None:
-    os.setgroups(step.groups)
-    os.setresgid(step.gid, step.gid, step.gid)
-    os.setresuid(step.uid, step.uid, step.uid)
 
 
 def _take_from_inprocess(work: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from udocker.ops.session import Session
 
 _PROGRAMS = ("newuidmap", "newgidmap")
-_MORE_PATH = "/usr/local/bin:/usr/bin:/bin"
+_MORE_PATH = "/usr/local/bin:/usr/bin:/bin"  # where they are, if nowhere in PATH
 _MOST_ROWS = 340  # user_namespaces(7)
 _MOST = 2**32 - 1
 
@@ -62,7 +62,7 @@ def _of_run(session: Session, spec: RunSpec, mode: Mode) -> IdMap | None:
     elif not spec.root.is_union:
         found = "the container has a directory of its own, whose files stay yours"
     else:
-        found = find(session.host, session.environ.get("PATH", ""))
+        found = find(session.host, f"{session.environ.get('PATH', '')}:{_MORE_PATH}")
     if isinstance(found, str):
         session.report.warn(f"{found}: going on as with --userns=single")
         return None
@@ -76,13 +76,16 @@ def _of_run(session: Session, spec: RunSpec, mode: Mode) -> IdMap | None:
     return found
 
 
-def find(host: Host, path: str) -> IdMap | str:
-    """All ids that this user may have; where that is none but its own, why."""
+def find(host: Host, path: str, etc: str = "/etc") -> IdMap | str:
+    """All ids that this user may have; where that is none but its own, why.
+
+    The programs are looked for in the directories of ``path``.
+    """
     programs = [_program(name, path) for name in _PROGRAMS]
     if None in programs:
         return "newuidmap and newgidmap are not here (package uidmap or shadow-utils)"
-    uids = _rows("/etc/subuid", host, host.uid)
-    gids = _rows("/etc/subgid", host, host.gid)
+    uids = _rows(f"{etc}/subuid", host, host.uid)
+    gids = _rows(f"{etc}/subgid", host, host.gid)
     if len(uids) < 2 or len(gids) < 2:
         name = "/etc/subuid" if len(uids) < 2 else "/etc/subgid"
         return f"{name} has no ids for {host.username}"
@@ -90,7 +93,7 @@ def find(host: Host, path: str) -> IdMap | str:
 
 
 def _program(name: str, path: str) -> str | None:
-    for folder in f"{path}:{_MORE_PATH}".split(":"):
+    for folder in path.split(":"):
         candidate = f"{folder}/{name}"
         if folder.startswith("/") and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
