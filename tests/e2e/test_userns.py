@@ -19,6 +19,7 @@ from udocker.ops import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from e2e.conftest import Result
 
 pytestmark = pytest.mark.e2e
