@@ -172,7 +172,8 @@ def _step(step: Any) -> dict[str, Any]:
         fields[name] = oct(fields[name])
     ids = fields.pop("ids", None)
     if ids is not None:
-        fields["ids"] = {name: getattr(ids, name) for name in ids._fields}
+        rows = {name: getattr(ids, name) for name in ids._fields}
+        fields["ids"] = json.loads(json.dumps(rows))
     content = fields.get("content")
     if content is not None:
         is_config = fields["path"].endswith("/config.json")
