@@ -107,7 +107,7 @@ _OPTIONS = (
     Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
     Option(("--hostenv",), FLAG, "take over the host's environment"),
     Option(("--hostauth",), FLAG, "use the host's users and groups"),
-    Option(("--userns",), TEXT, "ids: single (default), keep-id, auto; see below", "HOW"),
+    Option(("--userns",), TEXT, "ids: single (default), keep-id, auto; see above", "HOW"),
     Option(
         ("--no-fakeroot",), FLAG, "N1, R1: chown, setuid and mknod fail where the kernel says so"
     ),
@@ -129,6 +129,9 @@ _RUN = Syntax(
     details=(
         "Exit status: the command's own (128+N when signal N ended it); 125 udocker failed,\n"
         "126 the command cannot be executed, 127 it is not there, 2 the command line is wrong.\n"
+        "--userns=single: one user and one group, yours outside (`host` means the same);\n"
+        "keep-id: the same, with your own numbers; auto: root is you, and other users are those\n"
+        "that /etc/subuid and /etc/subgid give you (N1; elsewhere, and without them, single).\n"
         f"{PLACES}"
     ),
 )
