@@ -13,6 +13,7 @@ import pytest
 from builders.processes import Reader, wait_for
 from e2e.checks import is_told
 from e2e.engines import Inside, Shared, need
+from udocker import makers
 from udocker.host import probe
 from udocker.model.run import USER
 from udocker.ops import ranges
@@ -310,6 +311,17 @@ def test_a_killed_run_is_removed(many: Box) -> None:
     process.communicate()
     many.shared("rm", many.name)
     assert os.listdir(many.shared.store / "tmp") == []
+
+
+def test_what_a_killed_rm_left_is_removed(many: Box) -> None:
+    many.many(_WORK)
+    # As it lies there when rm was killed before it had taken the files home.
+    boot, namespace, _, start = makers.mark().split("-")
+    aside = many.shared.store / "tmp" / f"{'0' * 32}.{boot}-{namespace}-999999999-{start}"
+    os.rename(many.path, aside)
+    many.shared("prune")
+    assert not aside.exists()
+    assert many.name not in {name for row in many.shared.containers() for name in row["names"]}
 
 
 def test_containers_of_one_run_go(many: Box, shared: Shared) -> None:

@@ -39,6 +39,15 @@ _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _IN_USE = "wait until that has ended; udocker rm -f removes it from under it"
 
 
+def remove_container(path: str) -> None:
+    """Remove the directory of a container, or of anything else. Raises OSError, StoreError."""
+    if os.path.exists(f"{path}/{RANGES}"):
+        from udocker import away
+
+        away.come_home(path)  # what is not this user's could not be removed
+    files.remove_tree(path)
+
+
 class Containers:
     """``containers/<id>/`` with container.json, config.json and the files; ``names/<name>``.
 
@@ -263,8 +272,7 @@ class Containers:
         Raises ContainerInUse unless ``force``, ContainerNotFound, StoreError.
         """
         with store_errors("removing the container"):
-            is_away = os.path.exists(f"{self.path(identity)}/{RANGES}")
-            if is_away:
+            if os.path.exists(f"{self.path(identity)}/{RANGES}"):
                 from udocker import away
 
                 away.check(self.path(identity))  # before anything is taken away
@@ -274,9 +282,7 @@ class Containers:
                 with contextlib.suppress(OSError):  # on a full disk things can go without it
                     stack.enter_context(self._naming())
                 self._take_away(identity, aside, force)
-            if is_away:
-                away.come_home(aside)
-            files.remove_tree(aside)
+            remove_container(aside)
 
     def _take_away(self, identity: str, aside: str, force: bool) -> None:
         names = self._names_of(identity)
