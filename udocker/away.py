@@ -62,7 +62,7 @@ def go_out(folder: str) -> None:
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
             with contextlib.suppress(OSError, ValueError):
                 text = os.getxattr(path, _OWNER, follow_symlinks=False).decode("ascii")
-                uid, gid, *mode = text.split(":")
+                uid, gid, *mode = text.split(":", 2)
                 wanted = int(mode[0], 8) if mode else stat.S_IMODE(status.st_mode)
                 _give(path, int(uid), int(gid), status, wanted)
                 os.removexattr(path, _OWNER, follow_symlinks=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.checks import is_told
 from e2e.engines import BUSYBOX, Inside, Shared, need
 from udocker.host import probe
 from udocker.ops import ranges
@@ -108,10 +109,10 @@ def _run(way: str, shared: Shared, refusals: dict[str, str]) -> Run:
     if name not in {each for row in shared.containers() for each in row["names"]}:
         shared("create", "-q", f"--name={name}", shared.image(_IMAGE))
 
-    def call(script: str, *options: str, check: bool = True) -> Result:
+    def call(script: str, *options: str, check: bool = True, fakeroot: str = "") -> Result:
         more = ("--userns=auto",) if way == _MANY else ()
         words = ("run", "-q", f"--execmode={mode}", *more, *options, name, "sh", "-ec", script)
-        return shared(*words, check=check)
+        return shared(*words, check=check, env={"UDOCKER_FAKEROOT": fakeroot})
 
     return call
 
@@ -230,6 +231,22 @@ def test_what_the_kernel_can_do_it_does(inside: Run) -> None:
     assert _lines(inside(script)) == [
         *("4755", "755", "chown: cannot access 'missing': No such file or directory")
     ]
+
+
+def test_privileges_are_what_they_were(inside: Run) -> None:
+    """No no_new_privs: programs with the setuid bit do what they do, here of the only user."""
+    script = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status"
+    assert _lines(inside(script)) == ["NoNewPrivs:\t0", "Seccomp:\t2"]
+
+
+def test_it_can_be_switched_off(inside: Run) -> None:
+    script = "grep Seccomp: /proc/self/status; chown 1:1 /tmp 2>&1"
+    answers = ["Seccomp:\t0", "chown: changing ownership of '/tmp': Invalid argument"]
+    assert inside(script, "--no-fakeroot", check=False).out.splitlines() == answers
+    assert inside(script, check=False, fakeroot="false").out.splitlines() == answers
+    assert inside(script, "--no-fakeroot=false").out.splitlines() == ["Seccomp:\t2"]
+    told = inside(script, check=False, fakeroot="perhaps")
+    is_told(told, 2, "UDOCKER_FAKEROOT", "true or false")
 
 
 def test_becoming_another_user_stays_root(inside: Run) -> None:
