@@ -50,6 +50,8 @@ _CAPABILITIES = [
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ]
+# What a kernel of uname(2)'s machine runs, as libseccomp calls it.
+_MACHINES = {"x86_64": ("X86_64", "X86", "X32"), "aarch64": ("AARCH64", "ARM")}
 _BECOME = ("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups")
 _SYSTEM = ("/dev", "/proc", "/sys")
 _RUNTIME_PATH = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),)
@@ -128,7 +130,7 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
     namespaces = [{"type": "user"}, {"type": "mount"}]
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "process": _process(spec),
+        "process": _process(spec, not _feigns(spec, host)),
         "root": {"path": spec.root.path, "readonly": False},
         "mounts": _mounts(spec, host),
         "linux": {
@@ -137,15 +139,19 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
             "namespaces": namespaces,
         },
     }
-    if spec.feigns:
-        config["linux"]["seccomp"] = _feigned(spec.user.gid)
+    if _feigns(spec, host):
+        config["linux"]["seccomp"] = _feigned(spec.user.gid, host.architecture)
     if spec.hostname is not None:
         namespaces.append({"type": "uts"})
         config["hostname"] = spec.hostname
     return config
 
 
-def _process(spec: RunSpec) -> dict[str, Any]:
+def _feigns(spec: RunSpec, host: Host) -> bool:
+    return spec.feigns and host.architecture in _MACHINES
+
+
+def _process(spec: RunSpec, no_new_privileges: bool) -> dict[str, Any]:
     capabilities = _CAPABILITIES if spec.user.uid == 0 else []
     sets = ("bounding", "effective", "permitted")
     return {
@@ -156,11 +162,11 @@ def _process(spec: RunSpec) -> dict[str, Any]:
         "cwd": spec.cwd,
         "capabilities": dict.fromkeys(sets, capabilities),
         # Without it a filter is installed with privileges, before they are given away.
-        "noNewPrivileges": not spec.feigns,
+        "noNewPrivileges": no_new_privileges,
     }
 
 
-def _feigned(gid: int) -> dict[str, Any]:
+def _feigned(gid: int, architecture: str) -> dict[str, Any]:
     """As the filter of N1 (engines/native/feign.h), as far as rules of libseccomp can say it.
 
     One argument cannot be asked for two values, so "no change" (-1) counts as another id: what
@@ -178,7 +184,8 @@ def _feigned(gid: int) -> dict[str, Any]:
         rules.append(_rule(names, _kind(mode, stat.S_IFCHR), _other(mode + 1, 0)))
     return {
         "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": [f"SCMP_ARCH_{name}" for name in ("X86_64", "X86", "AARCH64", "ARM")],
+        # Programs of a machine that is not named would be killed.
+        "architectures": [f"SCMP_ARCH_{name}" for name in _MACHINES[architecture]],
         "syscalls": rules,
     }
 
