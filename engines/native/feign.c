@@ -227,6 +227,10 @@ int udocker_feigning(int is_arm, unsigned group, char *instructions, unsigned ro
 int udocker_feign_ids(unsigned group) {
     struct sock_filter instructions[ROOM];
     int count = udocker_feigning(is_arm_here, group, (char *)instructions, ROOM);
+    if (count < 0) {
+        errno = ENOSPC;
+        return -1;
+    }
     struct sock_fprog program = {.len = (unsigned short)count, .filter = instructions};
 #ifdef __NR_seccomp /* not in headers before 3.17 */
     if (syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, FILTER_SPEC_ALLOW, &program) == 0)

@@ -194,7 +194,7 @@ def test_the_step_that_failed_is_named(tmp_path: Path) -> None:
         ),
         (
             GiveOwners("/c", "/c/upper", IDS),
-            "give files in /c/upper the owners that are kept for them",
+            "note in /c that files have other ids, and give /c/upper its owners",
         ),
         (Become(5, 6, (7,)), "become user 5, group 6"),
         (FeignIds(5), "feign success where ids other than 0:5, or devices, are wanted"),

@@ -421,7 +421,7 @@ def describe(step: Step) -> str:
 
 def _describe_owners(step: GiveOwners | Become | FeignIds) -> str:
     if isinstance(step, GiveOwners):
-        return f"give files in {step.upper} the owners that are kept for them"
+        return f"note in {step.top} that files have other ids, and give {step.upper} its owners"
     if isinstance(step, Become):
         return f"become user {step.uid}, group {step.gid}"
     return f"feign success where ids other than 0:{step.gid}, or devices, are wanted"
