@@ -20,7 +20,10 @@ PACKAGE = Path(udocker.__file__).parent
 
 MIDDLE = ("registry", "archive", "store", "unpack", "spec", "devices", "batch", "engine")
 # What each layer may import of the package, besides itself and the package's version.
-_LOW = ("errors", "model", "makers", "files", "leases", "verified", "wording", "_native")
+_LOW = (
+    *("errors", "model", "makers", "files", "leases", "verified", "wording", "_native"),
+    *("idmaps", "away"),
+)
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "__main__": ("cli",),
@@ -32,6 +35,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "files": ("model", "errors", "makers"),
     "leases": ("model", "files", "makers"),
     "verified": ("model", "errors", "files", "wording"),
+    "idmaps": ("model", "errors", "_native"),
+    "away": ("model", "errors", "files", "idmaps"),
     "report": ("model", "errors"),
     "config": ("model", "errors", "files"),
     "host": _LOW,
@@ -53,6 +58,7 @@ MAY_START_PROCESSES = (
     "engine/execute.py",
     "engine/supervisor.py",
     "host.py",
+    "idmaps.py",
     "registry/helper.py",
 )
 

@@ -217,6 +217,10 @@ SETTINGS = (
         _program, "the apptainer or singularity program; empty: found in PATH",
     ),
     Setting(
+        "fakeroot", ("fakeroot",), ("UDOCKER_FAKEROOT",), _boolean,
+        "N1, R1: root is told that chown, setuid and mknod succeed where one id makes them fail",
+    ),
+    Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
         "beyond this a pull removes images, the longest unused first, that no container needs; "
         "20G is 20 GiB, 0 no limit",

@@ -18,7 +18,7 @@ from udocker.errors import NoSpaceError, StoreError, StoreUnwritableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _DEPTH = 64  # directories kept open at once while a tree is removed
@@ -165,14 +165,14 @@ def older_than(path: str, seconds: float) -> bool:
         return False
 
 
-def sweep(directory: str) -> None:
+def sweep(directory: str, remove: Callable[[str], None] = remove_tree) -> None:
     """Remove the entries of ``directory`` whose makers are gone. Never fails."""
     with contextlib.suppress(OSError):
         for name in os.listdir(directory):
             path = f"{directory}/{name}"
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StoreError):
                 if is_left_behind(path):
-                    remove_tree(path)
+                    remove(path)
 
 
 def is_left_behind(path: str) -> bool:

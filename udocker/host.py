@@ -186,6 +186,12 @@ def missing_calls() -> tuple[str, ...]:
     return tuple(missing)
 
 
+def has_filters(runtime: str) -> bool:
+    """Whether that runc or crun was built with libseccomp, as it says itself (--version)."""
+    said = version_of(runtime)
+    return "libseccomp: " in said or "+SECCOMP" in said
+
+
 def processor_level() -> int:
     """The level of x86-64 that every program here may use; 1 where it cannot be read."""
     flags: set[str] = set()

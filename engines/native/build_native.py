@@ -10,8 +10,8 @@ from cffi import FFI
 _HERE = os.path.dirname(os.path.relpath(__file__))
 
 
-_HEADERS = ("native.h", "layer.h")
-_SOURCES = ("native.c", "layer.c")
+_HEADERS = ("native.h", "layer.h", "feign.h")
+_SOURCES = ("native.c", "layer.c", "feign.c")
 
 
 def _declarations(header: str) -> str:

@@ -26,6 +26,7 @@ from udocker.model.run import (
     UNION_ROOT,
     USER,
     GuestFile,
+    IdMap,
     Mount,
     Preload,
     Root,
@@ -97,6 +98,14 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
         frozenset((MOVED_MOUNTS,)),
     ),
 }
+# For modes that feign, to a root with a group of its own, and where there is apt.
+FEIGNED = {
+    "feigned": spec(feigns=True, user=User(0, 5, "root", "/root")),
+    "apt": spec(feigns=True, has_apt=True),
+}
+# For modes that map many ids, to root and to somebody else.
+IDS = IdMap(((0, 1000, 1), (1, 100000, 65536)), ((0, 1001, 1), (1, 5, 6)), ("/bin/u", "/bin/g"))
+MAPPED = {"ids": spec(root=UNION, ids=IDS), "ids-user": spec(root=UNION, ids=IDS, user=ANN)}
 # For modes that preload: a script, an older loader, and an image that preloads as well.
 SCRIPT = spec(
     preload=Preload("/lib/ld.so", "/bin/sh", "/bin/sh", ("-e", "/bin/prog"), ("/lib",), False),
@@ -133,6 +142,14 @@ def goldens() -> dict[str, tuple[str, RunSpec, Host]]:
                 found[f"{mode.name}-{case}"] = (mode.name, run, HOST)
         if mode.name not in UTF8_ONLY:
             found[f"{mode.name}-bytes"] = (mode.name, BYTES, HOST)
+        if mode.feigns:
+            found.update(
+                {f"{mode.name}-{case}": (mode.name, run, HOST) for case, run in FEIGNED.items()}
+            )
+        if mode.maps:
+            found.update(
+                {f"{mode.name}-{case}": (mode.name, run, HOST) for case, run in MAPPED.items()}
+            )
         if mode.preloads:
             found[f"{mode.name}-script"] = (mode.name, SCRIPT, HOST)
         if mode.engine is ptrace:
@@ -165,6 +182,10 @@ def _step(step: Any) -> dict[str, Any]:
     fields = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
     for name in fields.keys() & {"mode"}:
         fields[name] = oct(fields[name])
+    ids = fields.pop("ids", None)
+    if ids is not None:
+        rows = {name: getattr(ids, name) for name in ids._fields}
+        fields["ids"] = json.loads(json.dumps(rows))
     content = fields.get("content")
     if content is not None:
         is_config = fields["path"].endswith("/config.json")

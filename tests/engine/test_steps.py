@@ -11,8 +11,12 @@ from builders.trees import Directory, File, Link, contents, grow
 from udocker.engine.steps import Steps, describe, make_inside
 from udocker.errors import EngineError
 from udocker.model.run import (
+    Become,
     Bind,
     EnterRoot,
+    FeignIds,
+    GiveOwners,
+    IdMap,
     Launch,
     MakeDirectory,
     MountUnion,
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from builders.trees import Node
+
+
+IDS = IdMap(((0, 7, 1), (1, 50, 9)), ((0, 8, 1), (1, 60, 1)), ("/bin/u", "/bin/g"))
 
 
 @pytest.fixture
@@ -181,6 +188,16 @@ def test_the_step_that_failed_is_named(tmp_path: Path) -> None:
         (MakeDirectory("/d", root="/r"), "make the directory /r/d"),
         (SetHostname("box"), "set the host name box"),
         (RefuseCalls(), "refuse the system calls that no tracer knows, such as statx(2)"),
+        (
+            Unshare(0, 0, 7, 8, ids=IDS),
+            "make new namespaces (user, mount; uid 0 is 7, 1-9 are 50-58; gid 0 is 8, 1 is 60)",
+        ),
+        (
+            GiveOwners("/c", "/c/upper", IDS),
+            "note in /c that files have other ids, and give /c/upper its owners",
+        ),
+        (Become(5, 6, (7,)), "become user 5, group 6"),
+        (FeignIds(5), "feign success where ids other than 0:5, or devices, are wanted"),
         (WriteFile("/f", b"abc"), "write /f (3 bytes)"),
     ],
 )

@@ -13,6 +13,7 @@ from udocker.errors import UdockerError, UsageError
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    KEEP_ID,
     MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     USER,
@@ -272,3 +273,31 @@ def test_a_missing_volume_is_an_error() -> None:
 
 def test_the_terminal_is_passed_on() -> None:
     assert built(inputs=replace(INPUTS, terminal=True)).tty is True
+
+
+def test_only_root_is_told_that_more_succeeds() -> None:
+    inputs = replace(INPUTS, feigns=True, has_apt=True)
+    assert built().feigns is built().has_apt is False
+    assert built(inputs=inputs).feigns is built(inputs=inputs).has_apt is True
+    assert built(user="0:5", inputs=inputs).feigns is True
+    assert built(user="7", inputs=inputs).feigns is False
+
+
+def test_who_keeps_the_ids() -> None:
+    """Named as on the host, or as the container has it; the image's own user has no say."""
+    on = host(uid=77, gid=78, username="eve")
+    for container in (None, image(User="5:6")):
+        who = built(container, on=on, userns=KEEP_ID).user
+        assert who == User(77, 78, "eve", "/", ())
+    taken = replace(INPUTS, passwd=b"eve:x:5:5::/home/eve:/bin/sh\n")
+    assert built(inputs=taken, on=on, userns=KEEP_ID).user.name == "user77"
+    known = replace(INPUTS, passwd=b"own:x:77:5::/home/own:/bin/sh\n")
+    assert built(inputs=known, on=on, userns=KEEP_ID).user == User(77, 78, "own", "/home/own", ())
+    assert built(on=replace(on, username="a:b\n"), userns=KEEP_ID).user.name == "user77"
+
+
+def test_who_keeps_the_ids_is_nobody_else() -> None:
+    on = host(uid=77, gid=78)
+    assert built(on=on, userns=KEEP_ID, user="77:5").user.gid == 5
+    with pytest.raises(UsageError, match="makes you user 77 inside, and --user=0 is 0"):
+        built(on=on, userns=KEEP_ID, user="0")

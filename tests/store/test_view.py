@@ -147,6 +147,32 @@ def test_read_takes_regular_files_only(union: Union) -> None:
     assert view.read("/fifo") is None
 
 
+def test_directories_that_no_link_leads_to(union: Union) -> None:
+    view = union.view(
+        {
+            "etc/apt/conf/x": b"",
+            "file": b"",
+            "link": Link("etc"),
+            "gone/x": b"",
+            "to": Link("loop"),
+        },
+        {"etc/apt/new": Directory(), "gone": Whiteout(), "loop": Link("to")},
+    )
+    for path in ("/", "/etc", "/etc/apt/conf", "/etc/apt/new"):
+        assert view.is_directory(path)
+    for path in (
+        "/link",
+        "/link/apt",
+        "/file",
+        "/file/x",
+        "/gone",
+        "/loop",
+        "/none",
+        "/etc/../etc",
+    ):
+        assert not view.is_directory(path)
+
+
 # The union
 
 

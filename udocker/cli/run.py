@@ -5,7 +5,7 @@ from __future__ import annotations
 from udocker.cli.commands import Command
 from udocker.cli.images import PLACES, PLATFORM, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
-from udocker.model.run import RunRequest
+from udocker.model.run import SINGLE, RunRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ _PULL = Option(
 def _request(context: Context, parsed: Parsed) -> RunRequest:
     from udocker.spec.env import parse_option
     from udocker.spec.mounts import parse_volume
+    from udocker.spec.user import parse_userns
 
     cwd = context.session.cwd
+    userns = parsed.text("userns")
     return RunRequest(
         target=parsed.words[0],
         command=parsed.words[1:],
@@ -45,6 +47,8 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         hostenv=parsed.flag("hostenv"),
         hostauth=parsed.flag("hostauth"),
         bindhome=parsed.flag("bindhome"),
+        userns=SINGLE if userns is None else parse_userns(userns),
+        fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
     )
 
 
@@ -103,6 +107,10 @@ _OPTIONS = (
     Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
     Option(("--hostenv",), FLAG, "take over the host's environment"),
     Option(("--hostauth",), FLAG, "use the host's users and groups"),
+    Option(("--userns",), TEXT, "ids: single (default), keep-id, auto; see above", "HOW"),
+    Option(
+        ("--no-fakeroot",), FLAG, "N1, R1: chown, setuid and mknod fail where the kernel says so"
+    ),
     Option(("--bindhome",), FLAG, "show the home directory in the container"),
     PLATFORM,
     _PULL,
@@ -121,6 +129,9 @@ _RUN = Syntax(
     details=(
         "Exit status: the command's own (128+N when signal N ended it); 125 udocker failed,\n"
         "126 the command cannot be executed, 127 it is not there, 2 the command line is wrong.\n"
+        "--userns=single: one user and one group, yours outside (`host` means the same);\n"
+        "keep-id: the same, with your own numbers; auto: root is you, and other users are those\n"
+        "that /etc/subuid and /etc/subgid give you (N1; elsewhere, and without them, single).\n"
         f"{PLACES}"
     ),
 )

@@ -8,7 +8,7 @@ What the user could change there only because of being root on the host is read-
 
 from __future__ import annotations
 
-from udocker.engine.base import guest_file, need_namespaces
+from udocker.engine.base import feigning, guest_file, need_namespaces
 from udocker.model.host import Support
 from udocker.model.run import (
     BY_KERNEL,
@@ -19,8 +19,11 @@ from udocker.model.run import (
     READ_ONLY_MOUNTS,
     UNION_ROOT,
     USER,
+    Become,
     Bind,
     EnterRoot,
+    FeignIds,
+    GiveOwners,
     Launch,
     MakeDirectory,
     MountUnion,
@@ -68,12 +71,13 @@ def probe(host: Host, mode: str) -> Support:
 
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """Steps that end in the command itself."""
+    spec = feigning(spec)
     steps: list[Step] = [
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
-    steps.append(
-        Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts=spec.hostname is not None)
-    )
+    steps.append(_namespaces(spec, host))
+    if spec.ids is not None:
+        steps.append(GiveOwners(spec.directory, spec.root.upper, spec.ids))
     if spec.root.is_union:
         steps.append(MountUnion(spec.root.tree, spec.root.upper, spec.root.work, spec.root.path))
     steps.append(EnterRoot(spec.root.path))
@@ -89,7 +93,19 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     if spec.hostname is not None:
         steps.append(SetHostname(spec.hostname))
     steps.append(MakeDirectory(spec.cwd))
+    if spec.ids is not None and (spec.user.uid, spec.user.gid) != (0, 0):
+        steps.append(Become(spec.user.uid, spec.user.gid, spec.user.groups))
+    if spec.feigns:
+        steps.append(FeignIds(spec.user.gid))
     return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=tuple(steps))
+
+
+def _namespaces(spec: RunSpec, host: Host) -> Unshare:
+    uts = spec.hostname is not None
+    if spec.ids is None:
+        return Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts)
+    # Root sets up what the user is shown.
+    return Unshare(0, 0, host.uid, host.gid, uts, spec.ids)
 
 
 def _system(host: Host) -> list[Step]:

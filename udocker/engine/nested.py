@@ -63,6 +63,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         spec,
         argv=(f"{_PLACE}/engine", "start", f"{_PLACE}/guest", program, *spec.argv),
         user=replace(spec.user, uid=0, gid=0, groups=()),
+        feigns=False,  # the engine inside remembers, and must be asked
         mounts=(*spec.mounts, *(replace(m, is_dir=m.source == spec.copies) for m in mounts)),
     )
     made = runc.launch(inner, host, mode)

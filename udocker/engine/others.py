@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    # Users and groups of a user namespace: rows of first inside, first outside, and how many.
+    Ids = tuple[tuple[tuple[int, ...], ...], ...]
+
 _ENDED = (errno.ENOENT, errno.ESRCH, errno.EINVAL)  # no such process, or a zombie
 
 
@@ -68,6 +71,19 @@ def process_id(holder: Holder) -> int:
         return int(os.readlink(f"/proc/self/fd/{holder.process}").rpartition("/")[2])
     except (OSError, ValueError):
         return 0
+
+
+def ids_of(holder: Holder) -> Ids:
+    """The ids that it has; (): it has ended."""
+    found = []
+    try:
+        for name in ("uid_map", "gid_map"):
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=holder.process)
+            with open(descriptor, encoding="ascii") as stream:
+                found.append(tuple(tuple(map(int, line.split())) for line in stream))
+    except OSError:
+        return ()
+    return tuple(found)
 
 
 def _holder(name: str, labels: Collection[str]) -> Iterator[Holder]:

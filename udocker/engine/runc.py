@@ -6,8 +6,9 @@ https://github.com/opencontainers/runtime-spec/blob/main/config.md
 from __future__ import annotations
 
 import json
+import stat
 
-from udocker.engine.base import guest_file, mount_points, need_namespaces
+from udocker.engine.base import feigning, guest_file, mount_points, need_namespaces
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
@@ -53,6 +54,9 @@ _CAPABILITIES = [
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ]
+# What a kernel of uname(2)'s machine runs, as libseccomp calls it.
+_MACHINES = {"x86_64": ("X86_64", "X86", "X32"), "aarch64": ("AARCH64", "ARM")}
+_BECOME = ("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups")
 _SYSTEM = ("/dev", "/proc", "/sys")
 _RUNTIME_PATH = (("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),)
 
@@ -76,9 +80,14 @@ def probe(host: Host, mode: str) -> Support:
     )
 
 
+def runtime(host: Host) -> str:
+    """The program that makes the container."""
+    return host.program("runc") or host.program("crun") or "runc"
+
+
 def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     """The runtime runs a bundle that is made for this run and removed after it."""
-    runtime = host.program("runc") or host.program("crun") or "runc"
+    spec = feigning(spec)
     bundle = f"{spec.directory}/runs/{spec.token}"
     config = _encoded(_config(spec, host), mode)
     steps: list[Step] = [
@@ -88,7 +97,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     # The runtime would make them as well, and nobody could tell them from the user's.
     steps += mount_points(spec, _SYSTEM)
     # The log takes the runtime's warnings about cgroups; what is fatal goes to stderr as well.
-    command = (runtime, "--root", f"{bundle}/state", "--log", f"{bundle}/log")
+    command = (runtime(host), "--root", f"{bundle}/state", "--log", f"{bundle}/log")
     # Detached, the runtime's failures are told from the command's, and the command has our streams
     # themselves. A terminal must be its session's own, which takes the runtime as a go-between.
     pid_file = "" if spec.tty else f"{bundle}/pid"
@@ -123,7 +132,7 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
     namespaces = [{"type": "user"}, {"type": "mount"}]
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "process": _process(spec),
+        "process": _process(spec, not _feigns(spec, host)),
         "root": {"path": spec.root.path, "readonly": False},
         "mounts": _mounts(spec, host),
         "linux": {
@@ -132,13 +141,19 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
             "namespaces": namespaces,
         },
     }
+    if _feigns(spec, host):
+        config["linux"]["seccomp"] = _feigned(spec.user.gid, host.architecture)
     if spec.hostname is not None:
         namespaces.append({"type": "uts"})
         config["hostname"] = spec.hostname
     return config
 
 
-def _process(spec: RunSpec) -> dict[str, Any]:
+def _feigns(spec: RunSpec, host: Host) -> bool:
+    return spec.feigns and host.architecture in _MACHINES
+
+
+def _process(spec: RunSpec, no_new_privileges: bool) -> dict[str, Any]:
     capabilities = _CAPABILITIES if spec.user.uid == 0 else []
     sets = ("bounding", "effective", "permitted")
     return {
@@ -148,8 +163,52 @@ def _process(spec: RunSpec) -> dict[str, Any]:
         "env": [f"{name}={text}" for name, text in spec.env],
         "cwd": spec.cwd,
         "capabilities": dict.fromkeys(sets, capabilities),
-        "noNewPrivileges": True,
+        # Without it a filter is installed with privileges, before they are given away.
+        "noNewPrivileges": no_new_privileges,
     }
+
+
+def _feigned(gid: int, architecture: str) -> dict[str, Any]:
+    """As the filter of N1 (engines/native/feign.h), as far as rules of libseccomp can say it.
+
+    One argument cannot be asked for two values, so "no change" (-1) counts as another id: what
+    the kernel would do besides, such as to miss the file, is done for chown(2) to 0:gid only.
+    """
+    become = _named(*_BECOME)
+    one, at = _named("chown", "lchown", "fchown"), ["fchownat"]
+    rules = [
+        _rule(become),
+        *(_rule(names, _other(first, 0)) for names, first in ((one, 1), (at, 2))),
+        *(_rule(names, _other(first + 1, gid)) for names, first in ((one, 1), (at, 2))),
+    ]
+    for names, mode in ((["mknod"], 1), (["mknodat"], 2)):
+        rules.append(_rule(names, _kind(mode, stat.S_IFBLK)))
+        rules.append(_rule(names, _kind(mode, stat.S_IFCHR), _other(mode + 1, 0)))
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        # Programs of a machine that is not named would be killed.
+        "architectures": [f"SCMP_ARCH_{name}" for name in _MACHINES[architecture]],
+        "syscalls": rules,
+    }
+
+
+def _rule(names: list[str], *arguments: dict[str, Any]) -> dict[str, Any]:
+    rule = {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 0}
+    return {**rule, "args": list(arguments)} if arguments else rule
+
+
+def _named(*names: str) -> list[str]:
+    return [f"{name}{size}" for name in names for size in ("", "32")]
+
+
+def _other(index: int, value: int) -> dict[str, Any]:
+    return {"index": index, "value": value, "op": "SCMP_CMP_NE"}
+
+
+def _kind(index: int, kind: int) -> dict[str, Any]:
+    """Of file: inode(7)."""
+    mask = stat.S_IFMT(0xFFFF)
+    return {"index": index, "value": mask, "valueTwo": kind, "op": "SCMP_CMP_MASKED_EQ"}
 
 
 def _mounts(spec: RunSpec, host: Host) -> list[dict[str, Any]]:

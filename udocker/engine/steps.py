@@ -15,8 +15,11 @@ from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError, EngineFailed
 from udocker.model.container import POINT
 from udocker.model.run import (
+    Become,
     Bind,
     EnterRoot,
+    FeignIds,
+    GiveOwners,
     MakeDirectory,
     MakeFile,
     MountUnion,
@@ -33,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from udocker.model.run import Launch, RunProgram, Step
+    from udocker.model.run import IdMap, Launch, RunProgram, Step
 
 # <linux/sched.h>
 _NEWNS = 0x00020000
@@ -68,8 +71,11 @@ class Steps:
         self._written = ""  # where on the host what is made in the root comes to lie
         self._work = WorkDirectory("", "")
         self._retreat = Retreat()
+        self._goes_out = False  # owners that are kept for files are to be given to them
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
+            GiveOwners: self._give_owners,
+            Become: self._become,
             MountUnion: self._mount_union,
             ShareUnion: self._share_union,
             EnterRoot: self._enter_root,
@@ -78,6 +84,7 @@ class Steps:
             MakeFile: self._make_file,
             SetHostname: self._set_hostname,
             RefuseCalls: self._refuse_calls,
+            FeignIds: self._feign_ids,
             RelativeLinks: _make_relative,
             WriteFile: self._write_file,
         }
@@ -91,10 +98,7 @@ class Steps:
             for step in launch.steps:
                 with _told(step), self._retreat.over(step):
                     self._carry_out[type(step)](step)
-            if self._old_root >= 0:
-                os.fchdir(self._old_root)
-                self._check(self._lib.udocker_unmount(b"."), "the old root")
-                os.close(self._old_root)
+            self._leave_old_root()
         try:
             os.chdir(launch.cwd)
         except OSError as error:
@@ -116,16 +120,35 @@ class Steps:
                     with _told(step):
                         self._work = stack.enter_context(workdirs.free(step.work))
                         _take_from_inprocess(step.work)
+            for step in launch.steps:
+                if isinstance(step, Unshare):
+                    _check_ids(self._work, step.ids)
+                if isinstance(step, GiveOwners):
+                    from udocker import away
+
+                    with _told(step):
+                        self._goes_out = away.note(step.top, step.ids)
             yield
 
     def _unshare(self, step: Unshare) -> None:
         flags = _NEWUSER | _NEWNS | (_NEWUTS if step.uts else 0)
-        self._check(self._lib.udocker_unshare(flags), "user namespace")
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
-        _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
+        if step.ids is not None:
+            from udocker import idmaps
+
+            idmaps.enter(flags, step.ids)
+        else:
+            self._check(self._lib.udocker_unshare(flags), "user namespace")
+            _write("/proc/self/setgroups", "deny")
+            _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
+            _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
         # What the host mounts later (automounters) shows up here, and nothing goes back.
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
+
+    def _give_owners(self, step: GiveOwners) -> None:
+        from udocker import away
+
+        if self._goes_out:
+            away.go_out(step.upper)
 
     def _mount_union(self, step: MountUnion) -> None:
         self._written = step.upper
@@ -240,6 +263,19 @@ class Steps:
         kept = flags & _MS_KEPT | (_MS_RELATIME if flags & _ST_RELATIME else 0)
         self._mount(None, target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
 
+    def _leave_old_root(self) -> None:
+        if self._old_root >= 0:
+            os.fchdir(self._old_root)
+            self._check(self._lib.udocker_unmount(b"."), "the old root")
+            os.close(self._old_root)
+            self._old_root = -1
+
+    def _become(self, step: Become) -> None:
+        self._leave_old_root()  # which only root can
+        os.setgroups(step.groups)
+        os.setresgid(step.gid, step.gid, step.gid)
+        os.setresuid(step.uid, step.uid, step.uid)
+
     def _make_directory(self, step: MakeDirectory) -> None:
         if step.root:
             make_inside(step.root, step.path, step.mode, step.is_point)
@@ -275,6 +311,10 @@ class Steps:
         result = self._lib.udocker_filter_calls(program, len(program) // INSTRUCTION.size)
         self._check(result, "seccomp")
 
+    def _feign_ids(self, step: FeignIds) -> None:
+        # That there are no filters here is no reason to fail: the run is what it is without.
+        self._lib.udocker_feign_ids(step.gid)
+
     def _write_file(self, step: WriteFile) -> None:
         with contextlib.suppress(OSError), open(step.path, "rb") as stream:
             if stream.read() == step.content:
@@ -308,7 +348,7 @@ def _told(step: Step) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        in_store = isinstance(step, (MountUnion, ShareUnion, WriteFile))
+        in_store = isinstance(step, (GiveOwners, MountUnion, ShareUnion, WriteFile))
         raise (EngineFailed if _is_engines(step, error) else EngineError)(
             f"cannot {_brief(step)}: {error.strerror or error}{where}",
             hint=files.translate(error, "").hint if in_store else None,
@@ -339,6 +379,19 @@ def _program(pid: int) -> str:
         return "it has ended since"
 
 
+def _check_ids(work: WorkDirectory, ids: IdMap | None) -> None:
+    """Raise EngineError where the other run of the container has ids of another kind."""
+    if not work.ids:
+        return
+    has_one = all(len(rows) == 1 and rows[0][2] == 1 for rows in work.ids)
+    if has_one if ids is None else work.ids == (ids.uids, ids.gids):
+        return
+    raise EngineError(
+        "the container is running with other ids, and its files cannot belong to both kinds",
+        hint="wait until that has ended, or give the same --userns",
+    )
+
+
 def _take_from_inprocess(work: str) -> None:
     """To be called before unshare(2): afterwards other user namespaces cannot be looked into."""
     pid = union.user(work)
@@ -361,8 +414,7 @@ def describe(step: Step) -> str:
     """The step in words, as an order: for ``--dry-run`` and for errors."""
     if isinstance(step, Unshare):
         names = "user, mount" + (", uts" if step.uts else "")
-        ids = f"uid {step.uid} is {step.host_uid}, gid {step.gid} is {step.host_gid}"
-        text = f"make new namespaces ({names}; {ids})"
+        text = f"make new namespaces ({names}; {_ids(step)})"
     elif isinstance(step, MountUnion):
         layers = f"(lower {step.lower}, upper {step.upper})"
         text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"
@@ -380,11 +432,32 @@ def describe(step: Step) -> str:
         text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
+    elif isinstance(step, (GiveOwners, Become, FeignIds)):
+        text = _describe_owners(step)
     elif isinstance(step, RelativeLinks):
         text = f"make absolute links below {step.root} relative"
     else:
         text = f"write {step.path} ({len(step.content)} bytes)"
     return text
+
+
+def _describe_owners(step: GiveOwners | Become | FeignIds) -> str:
+    if isinstance(step, GiveOwners):
+        return f"note in {step.top} that files have other ids, and give {step.upper} its owners"
+    if isinstance(step, Become):
+        return f"become user {step.uid}, group {step.gid}"
+    return f"feign success where ids other than 0:{step.gid}, or devices, are wanted"
+
+
+def _ids(step: Unshare) -> str:
+    if step.ids is None:
+        return f"uid {step.uid} is {step.host_uid}, gid {step.gid} is {step.host_gid}"
+    return f"{_rows('uid', step.ids.uids)}; {_rows('gid', step.ids.gids)}"
+
+
+def _rows(name: str, rows: tuple[tuple[int, int, int], ...]) -> str:
+    spans = (f"{a}-{a + n - 1} are {b}-{b + n - 1}" if n > 1 else f"{a} is {b}" for a, b, n in rows)
+    return f"{name} {', '.join(spans)}"
 
 
 def describe_undo(step: RemoveTree | RunProgram | RelativeLinks) -> str:

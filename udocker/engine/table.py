@@ -24,6 +24,9 @@ class Mode:
     patches: bool = False  # runs patched copies of libraries
     nests: bool = False  # may need PRoot inside the container
     preloads: bool = False  # runs dynamic programs only, which a library of the host's must fit
+    feigns: bool = False  # root with one id is told that what needs more has succeeded
+    has_runtime: bool = False  # ... by a program of the host, which may not be able to
+    maps: bool = False  # can have ids of /etc/subuid
     is_automatic: bool = True  # ``auto`` may take it
 
     @property
@@ -33,8 +36,8 @@ class Mode:
 
 
 MODES = (
-    Mode("N1", namespace, "user namespace, native speed"),
-    Mode("R1", runc, "runc or crun of the host, native speed"),
+    Mode("N1", namespace, "user namespace, native speed", feigns=True, maps=True),
+    Mode("R1", runc, "runc or crun of the host, native speed", feigns=True, has_runtime=True),
     Mode(
         "F3",
         inprocess,

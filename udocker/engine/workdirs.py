@@ -16,14 +16,14 @@ import os
 
 from udocker import files, leases
 from udocker.engine import union
-from udocker.engine.others import borrow, holders, is_holder, process_id
+from udocker.engine.others import borrow, holders, ids_of, is_holder, process_id
 from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from udocker.engine.others import Holder
+    from udocker.engine.others import Holder, Ids
 
 _OWNER = ".owner"
 
@@ -39,6 +39,7 @@ class WorkDirectory:
     label: str
     tree: int = -1  # descriptor of a mount that was borrowed
     refusal: str = ""  # why none could be, from a run that goes on
+    ids: Ids = ()  # of the run whose mount it is, or that refused; (): there is none
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def free(parent: str) -> Iterator[WorkDirectory]:
     """
     with leases.lease(f"{parent}.lock", beats=False):
         labels = _labels(parent)
-        used, tree, refusal = _look(labels)
+        used, tree, refusal, ids = _look(labels)
         if tree < 0:
             for number in set(labels.values()) - used:
                 os.unlink(f"{parent}/{number}{_OWNER}")
@@ -60,7 +61,7 @@ def free(parent: str) -> Iterator[WorkDirectory]:
             number += 1
         label = f"udocker-{files.unique_name()[:12]}"
         try:
-            yield WorkDirectory(f"{parent}/{number}", label, tree, refusal)
+            yield WorkDirectory(f"{parent}/{number}", label, tree, refusal, ids)
         finally:
             if tree >= 0:
                 os.close(tree)
@@ -105,26 +106,28 @@ def _labels(parent: str) -> dict[str, int]:
     return found
 
 
-def _look(labels: dict[str, int]) -> tuple[set[int], int, str]:
-    """The numbers in use; a mount that was borrowed, or -1 and why there is none.
+def _look(labels: dict[str, int]) -> tuple[set[int], int, str, Ids]:
+    """The numbers in use; a mount that was borrowed, or -1 and why there is none; whose ids.
 
     The search ends with the first mount: a node may have a hundred runs of a container.
     """
     while True:
         used: set[int] = set()
         refusal = ""
+        ids: Ids = ()
         has_ended = False
         for found in holders(labels):
             try:
-                return used, _borrow(found), ""
+                return used, _borrow(found), "", ids_of(found)
             except OSError as error:
                 if is_holder(found):
                     used.add(labels[found.label])
                     refusal = error.strerror or str(error)
+                    ids = ids_of(found)
                 else:
                     has_ended = True  # and may have left another one
         if not has_ended:
-            return used, -1, refusal
+            return used, -1, refusal, ids
 
 
 def _borrow(holder: Holder) -> int:

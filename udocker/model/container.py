@@ -7,6 +7,7 @@ from udocker.model.reference import Digest
 from udocker.model.value import value
 
 UNION = "union"  # an upper directory over the shared tree
+RANGES = "ranges"
 PLAIN = "plain"  # a directory of its own, ROOT
 # The attribute of what a run made to mount on, in the upper or ROOT; its value is where: the guest
 # path. Programs may move, fill or change it: then it is theirs. overlayfs and F modes hide it.
@@ -39,6 +40,11 @@ class Container:
     @property
     def work(self) -> str:
         return f"{self.path}/work"
+
+    @property
+    def ranges(self) -> str:
+        """There while files belong to ids of /etc/subuid, and says to which: see ``away``."""
+        return f"{self.path}/{RANGES}"
 
     @property
     def root(self) -> str:

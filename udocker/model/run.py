@@ -11,6 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Union
 
+# Where apt(8) looks for settings: root's files, in the order of their names.
+APT_SETTINGS = "/etc/apt/apt.conf.d"
+
+# Which ids there are in a container: of --userns.
+SINGLE = "single"  # one user and one group, which are yours outside
+KEEP_ID = "keep-id"  # the same, and they have your numbers inside
+AUTO_RANGES = "auto"  # root is you, and the others are of /etc/subuid and /etc/subgid
+
 # Features a run may need and an engine may have.
 HOSTNAME = "hostname"
 READ_ONLY_MOUNTS = "read-only-mounts"
@@ -68,6 +76,8 @@ class RunRequest:
     hostenv: bool = False
     hostauth: bool = False
     bindhome: bool = False
+    userns: str = SINGLE
+    fakeroot: bool = False  # root with one id is told that what needs more has succeeded
 
 
 @value
@@ -99,6 +109,15 @@ class User:
     name: str
     home: str
     groups: tuple[int, ...] = ()
+
+
+@value
+class IdMap:
+    """Users and groups of a user namespace: rows of first inside, first outside, and how many."""
+
+    uids: tuple[tuple[int, int, int], ...]
+    gids: tuple[tuple[int, int, int], ...]
+    programs: tuple[str, str]  # newuidmap and newgidmap
 
 
 @value
@@ -156,6 +175,9 @@ class RunSpec:
     copies: str = ""  # directory on the host with patched copies of files; "": none
     owners: str = ""  # host file that says what files have owners of their own; "": none has
     image_owners: str = ""  # host file with the owners of the tree
+    feigns: bool = False  # the command is root with one id, and is told that more succeeds
+    ids: Optional[IdMap] = None  # many; None: one user and one group
+    has_apt: bool = False  # the container has APT_SETTINGS, as a directory of its own
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
@@ -168,13 +190,35 @@ class RunSpec:
 
 @value
 class Unshare:
-    """New user and mount namespaces; one user id and one group id are mapped."""
+    """New user and mount namespaces; one user id and one group id are mapped, or ``ids``."""
 
     uid: int  # inside
     gid: int
     host_uid: int
     host_gid: int
     uts: bool = False
+    ids: Optional[IdMap] = None
+
+
+@value
+class GiveOwners:
+    """Files below ``upper`` get the owners that are kept for them, if they have not got them yet.
+
+    ``top`` is the container's directory: see ``away``.
+    """
+
+    top: str
+    upper: str
+    ids: IdMap
+
+
+@value
+class Become:
+    """Be another user inside, and no longer root."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
 
 
 @value
@@ -255,6 +299,16 @@ class RefuseCalls:
 
 
 @value
+class FeignIds:
+    """Answer success to root's calls that need other ids than the one user and group mapped.
+
+    Those that make devices are among them. Passed over where the kernel takes no filters.
+    """
+
+    gid: int
+
+
+@value
 class RelativeLinks:
     """Links below ``root`` lead nowhere else, but for those into ``outside``. Also an undo step."""
 
@@ -288,6 +342,8 @@ class RemoveTree:
 if TYPE_CHECKING:
     Step = Union[
         Unshare,
+        GiveOwners,
+        Become,
         MountUnion,
         ShareUnion,
         EnterRoot,
@@ -296,6 +352,7 @@ if TYPE_CHECKING:
         MakeFile,
         SetHostname,
         RefuseCalls,
+        FeignIds,
         RelativeLinks,
         WriteFile,
     ]

@@ -9,6 +9,7 @@ from udocker.files import beating, unique_name
 from udocker.model.container import PLAIN
 from udocker.model.moment import now
 from udocker.model.value import replace
+from udocker.ops.ranges import settle
 from udocker.store.closed import restore
 from udocker.store.copy import copy_as_it_is
 
@@ -33,6 +34,7 @@ def clone(session: Session, text: str, name: str | None = None) -> Container:
         session.report.warn(
             f"container {source.short_id} is in use: what it writes meanwhile may be missing"
         )
+    settle(source)
     identity = unique_name()
     made = replace(
         source,

@@ -96,8 +96,11 @@ def _config(config: ImageConfig) -> object:
 def private_root(session: Session, text: str) -> str:
     """The container's own root directory, made now if it has none. Raises ContainerNotFound."""
     from udocker.ops.create import private_copy
+    from udocker.ops.ranges import settle
 
-    return private_copy(session, session.store.containers.get(text)).root
+    container = session.store.containers.get(text)
+    settle(container)
+    return private_copy(session, container).root
 
 
 def setup(session: Session, text: str, mode: str | None) -> Container:

@@ -11,6 +11,7 @@ from udocker.files import store_errors
 from udocker.model.container import PLAIN
 from udocker.ops import cloning
 from udocker.ops.members import Members, Records
+from udocker.ops.ranges import settle
 from udocker.store.changes import changes, walk
 from udocker.store.closed import Opener
 
@@ -93,7 +94,8 @@ def found(session: Session, text: str) -> Container:
 
 @contextlib.contextmanager
 def reading(session: Session, container: Container) -> Iterator[Opener]:
-    """Read all that the container has, by what opens it. Raises StoreError."""
+    """Read all that the container has, by what opens it. Raises ContainerInUse, StoreError."""
+    settle(container)
     with contextlib.ExitStack() as stack:
         # In a store that is only read there is nobody to be kept away.
         with contextlib.suppress(StoreUnwritableError):

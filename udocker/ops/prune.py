@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 
-from udocker import files
 from udocker.errors import StoreError, UdockerError
 from udocker.files import store_errors
 from udocker.model.value import value
 from udocker.store import gc
+from udocker.store.containers import remove_container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def prune(session: Session, dry: bool = False) -> Pruned:
     if not os.path.isdir(session.store.topdir):
         return Pruned((), dry)
     work = _Work(session, dry)
-    work.remove(gc.leftovers(session.store), files.remove_tree)
+    work.remove(gc.leftovers(session.store), remove_container)
     work.remove(gc.containers(session.store), work.container)
     work.remove(gc.names(session.store), work.name)
     work.objects()

@@ -17,7 +17,7 @@ from udocker.errors import (
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import Root
+from udocker.model.run import AUTO_RANGES, Root
 from udocker.model.value import replace, value
 from udocker.ops.specify import env_files, layers, make_spec
 from udocker.spec import command, mounts
@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from udocker.engine.table import Mode
     from udocker.model.container import Container
     from udocker.model.oci import Platform
     from udocker.model.run import Launch, Mount, Preload, RunRequest, RunSpec
@@ -173,6 +174,8 @@ def _prepare(
             hint=f"udocker pull {container.image}",
         )
     if not dry:
+        if request.userns != AUTO_RANGES:
+            _settle(container)
         session.store.containers.make_ready(container)
     wanted = request.mode or container.mode or session.config.execution_mode
     spec = make_spec(session, request, container, wanted)
@@ -184,6 +187,7 @@ def _prepare(
 
         container = settled(session, container)
     if not verdict.union and not dry:
+        _settle(container)
         from udocker.ops.create import private_copy
 
         _fit_early(session, request, container, verdict.mode)
@@ -197,8 +201,21 @@ def _prepare(
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
     mode = table.find(verdict.mode)
+    if request.userns == AUTO_RANGES:
+        from udocker.ops.ranges import with_ids
+
+        spec = with_ids(session, spec, container, mode, dry)
+    spec = _with_needs(session, spec, container, mode, dry)
+    launch = mode.engine.launch(spec, session.host, mode.name)
+    return Planned(mode.name, wanted == table.AUTO, launch)
+
+
+def _with_needs(
+    session: Session, spec: RunSpec, container: Container, mode: Mode, dry: bool
+) -> RunSpec:
+    """What the mode needs to be made or found first."""
     by_proot = mode.is_traced and ptrace.is_by_proot(session.host)
-    if mode.patches and not dry and emulation is None and not by_proot:
+    if mode.patches and not dry and not spec.emulators and not by_proot:
         from udocker.ops.patched import copies
 
         places = layers(container)
@@ -206,6 +223,11 @@ def _prepare(
     if mode.preloads:
         spec = replace(spec, preload=_preload(session, spec, container))
         spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
+    if mode.has_runtime and spec.feigns:
+        from udocker.engine.runc import runtime
+        from udocker.host import has_filters
+
+        spec = replace(spec, feigns=has_filters(runtime(session.host)))
     if mode.nests and by_proot:
         from udocker.ops.tracer import with_tracer
 
@@ -218,8 +240,15 @@ def _prepare(
             owners=owners.shared(session, container),
             image_owners=owners.of_image(container),
         )
-    launch = mode.engine.launch(spec, session.host, mode.name)
-    return Planned(mode.name, wanted == table.AUTO, launch)
+    return spec
+
+
+def _settle(container: Container) -> None:
+    """Of a container that ran with one id only, which is the usual, nothing has to be loaded."""
+    if os.path.exists(container.ranges):
+        from udocker.ops.ranges import settle
+
+        settle(container)
 
 
 def _fit_early(session: Session, request: RunRequest, container: Container, mode: str) -> None:

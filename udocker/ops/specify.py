@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from udocker.engine import table
 from udocker.errors import UsageError
 from udocker.model.container import PLAIN
+from udocker.model.run import APT_SETTINGS
 from udocker.spec import build
 from udocker.store.view import View
 
@@ -21,6 +23,7 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
     from udocker.files import unique_name
 
     view = View(layers(container))
+    feigns = request.fakeroot and mode != table.AUTO and table.find(mode).feigns
     accounts = View(["/"]) if request.hostauth else view
     inputs = build.Inputs(
         passwd=accounts.read("/etc/passwd"),
@@ -31,6 +34,8 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
         environ=session.environ,
         token=unique_name(),
         terminal=session.terminal,
+        feigns=feigns,
+        has_apt=feigns and view.is_directory(APT_SETTINGS),
     )
     return build.build(request, container, session.host, mode, inputs)
 

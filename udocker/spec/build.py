@@ -8,6 +8,7 @@ from udocker.errors import UsageError
 from udocker.model.run import (
     FILE_MOUNTS,
     HOSTNAME,
+    KEEP_ID,
     MOVED_MOUNTS,
     READ_ONLY_MOUNTS,
     USER,
@@ -43,6 +44,8 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
+    feigns: bool = False  # the mode can, and the user wants it
+    has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
 
 def build(
@@ -51,8 +54,7 @@ def build(
     """The run that ``request`` asks for, of ``container``. Raises UdockerError."""
     if request.hostname is not None:
         _check_hostname(request.hostname)
-    asked = request.user if request.user is not None else container.config.user
-    who = user.resolve(asked, inputs.passwd, inputs.group)
+    who = _who(request, container, host, inputs)
     found = mounts.ordered(_mounts(request, host))
     return RunSpec(
         container=container.id,
@@ -68,7 +70,16 @@ def build(
         hostname=request.hostname,
         tty=inputs.terminal,
         features=_features(request, who, found),
+        feigns=inputs.feigns and who.uid == 0,
+        has_apt=inputs.has_apt,
     )
+
+
+def _who(request: RunRequest, container: Container, host: Host, inputs: Inputs) -> User:
+    if request.userns == KEEP_ID:
+        return user.own(host, request.user, inputs.passwd, inputs.group)
+    asked = request.user if request.user is not None else container.config.user
+    return user.resolve(asked, inputs.passwd, inputs.group)
 
 
 def _root(container: Container) -> Root:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from udocker.errors import UdockerError
-from udocker.model.run import User
-from udocker.model.value import value
+from udocker.errors import UdockerError, UsageError
+from udocker.model.run import AUTO_RANGES, KEEP_ID, SINGLE, User
+from udocker.model.value import replace, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from udocker.model.host import Host
 
 _MAX_ID = 2**32 - 2  # the last one means "no change" to chown(2)
 _LONGEST = 20  # digits, leading zeros included
@@ -37,6 +41,47 @@ def resolve(text: str, passwd: bytes | None, group: bytes | None) -> User:
         gid = _group(group_name, groups, text)
     supplementary = tuple(g for n, g, members in groups if account.name in members and g != gid)
     return User(account.uid, gid, account.name, account.home, () if group_name else supplementary)
+
+
+def parse_userns(text: str) -> str:
+    """What ``--userns`` means. Raises UsageError."""
+    if text in (SINGLE, KEEP_ID, AUTO_RANGES):
+        return text
+    if text == "host":  # Docker's word for no ids but those that there are
+        return SINGLE
+    kind, _, options = text.partition(":")
+    hint = "one of single, keep-id, auto"
+    if kind == KEEP_ID and options:
+        hint = "--user=UID:GID is what makes you somebody else inside"
+    elif kind == AUTO_RANGES and options:
+        hint = "--userns=auto takes what /etc/subuid and /etc/subgid give you"
+    raise UsageError(f"--userns={text}: not known here", hint=hint)
+
+
+def own(host: Host, asked: str | None, passwd: bytes | None, group: bytes | None) -> User:
+    """Who keeps the ids of the host, with the container's account or one of the same name.
+
+    Raises UsageError where ``asked``, which --user says, is another one; UdockerError.
+    """
+    if asked is not None:
+        named = resolve(asked, passwd, group)
+        if named.uid != host.uid:
+            raise UsageError(
+                f"--userns=keep-id makes you user {host.uid} inside, and --user={asked} is "
+                f"{named.uid}",
+                hint="leave one of them out",
+            )
+        return named
+    found = resolve(f"{host.uid}:{host.gid}", passwd, group)
+    is_free = host.username not in {account.name for account in _accounts(passwd)}
+    if found.name != f"user{host.uid}" or not is_free or not _is_name(host.username):
+        return found
+    return replace(found, name=host.username)
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can stand in a passwd file."""
+    return bool(text) and not set(text) & set(":,/\n\0 ")
 
 
 def passwd_with(passwd: bytes | None, user: User) -> bytes | None:

@@ -19,7 +19,7 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.files import store_errors
-from udocker.model.container import UNION, Container
+from udocker.model.container import RANGES, UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.value import replace
@@ -37,6 +37,15 @@ _MANY = 64  # marks of runs that ended are looked through when there are more
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _IN_USE = "wait until that has ended; udocker rm -f removes it from under it"
+
+
+def remove_container(path: str) -> None:
+    """Remove the directory of a container, or of anything else. Raises OSError, StoreError."""
+    if os.path.exists(f"{path}/{RANGES}"):
+        from udocker import away
+
+        away.come_home(path)  # what is not this user's could not be removed
+    files.remove_tree(path)
 
 
 class Containers:
@@ -263,13 +272,17 @@ class Containers:
         Raises ContainerInUse unless ``force``, ContainerNotFound, StoreError.
         """
         with store_errors("removing the container"):
+            if os.path.exists(f"{self.path(identity)}/{RANGES}"):
+                from udocker import away
+
+                away.check(self.path(identity))  # before anything is taken away
             os.makedirs(self._temporary, exist_ok=True)
             aside = f"{self._temporary}/{files.temporary_name()}"
             with contextlib.ExitStack() as stack:
                 with contextlib.suppress(OSError):  # on a full disk things can go without it
                     stack.enter_context(self._naming())
                 self._take_away(identity, aside, force)
-            files.remove_tree(aside)
+            remove_container(aside)
 
     def _take_away(self, identity: str, aside: str, force: bool) -> None:
         names = self._names_of(identity)

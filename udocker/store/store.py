@@ -10,7 +10,7 @@ from udocker.files import store_errors
 from udocker.model.sha256 import sha256_hex
 from udocker.store import partial
 from udocker.store.blobs import Blobs
-from udocker.store.containers import Containers
+from udocker.store.containers import Containers, remove_container
 from udocker.store.images import Images
 from udocker.store.trees import Trees
 
@@ -37,7 +37,7 @@ class Clearing:
         """Raises StoreError."""
         with store_errors("removing what is not needed"):
             for path in self._aside:
-                files.remove_tree(path)
+                remove_container(path)
 
 
 class Store:
@@ -117,7 +117,7 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what processes left that are gone. Never fails."""
-        files.sweep(f"{self.topdir}/tmp")
+        files.sweep(f"{self.topdir}/tmp", remove_container)
         partial.sweep(f"{self.topdir}/{partial.FOLDER}")
         self.containers.sweep()
 

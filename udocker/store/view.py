@@ -75,6 +75,14 @@ class View:
         with os.fdopen(descriptor, "rb") as stream:
             return stream.read(_MAX_FILE)
 
+    def is_directory(self, path: str) -> bool:
+        """Whether a directory is there, and no link on the way."""
+        try:
+            places, resolved = self._walk(path)
+        except OSError:
+            return False
+        return resolved == path and bool(places) and os.path.isdir(places[0])
+
     def _walk(self, path: str, make: bool = False) -> tuple[list[str], str]:
         pending = _parts(path)[::-1]
         trail: list[tuple[str, list[str]]] = [("", self._at("/", list(self._layers)))]
