@@ -142,7 +142,9 @@ static void begin_anew(unsigned sharing) {
     if (sharing == 0) {
         return;
     }
+    uint64_t generation = world.shared.generation + 1; /* never an earlier one: inodes come again */
     memset(&world.shared, 0, sizeof world.shared);
+    world.shared.generation = generation;
     world.shared.format = SHARED_FORMAT;
     world.shared.is_local = sharing == 2;
     world.shared.opaque_count = SHARED_OPAQUE; /* more than there is room for: all are looked at */
