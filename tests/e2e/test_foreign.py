@@ -1,4 +1,4 @@
-"""Programs of another machine: by qemu-user in the F modes, by the kernel's binfmt_misc elsewhere.
+"""Programs of another machine: by qemu-user in the F and P modes, by the kernel's binfmt_misc elsewhere.
 
 The image is of real programs: static busybox, and dash with its loader and C library.
 """
@@ -31,10 +31,10 @@ HERE = platform.machine()
 OTHER = {"x86_64": "aarch64", "aarch64": "x86_64"}[HERE]
 NUMBER = {"x86_64": b"\x3e", "aarch64": b"\xb7"}[OTHER]  # of elf(5)
 GO = {"x86_64": "amd64", "aarch64": "arm64"}
-F_MODES = ("F2", "F3")
+OWN = ("F2", "F3", "P1", "P2")  # modes of our engine
 
 
-@pytest.fixture(params=F_MODES)
+@pytest.fixture(params=OWN)
 def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
     name: str = request.param
     need(refusals, name)
@@ -121,7 +121,7 @@ def test_signals(shared: Shared, mode: str) -> None:
 
 
 def test_what_it_writes_is_kept(shared: Shared, container: str, refusals: dict[str, str]) -> None:
-    need(refusals, *F_MODES)
+    need(refusals, "F2", "F3")
     write = "echo new >/etc/made; mv /etc/os-release /etc/was; ls -a / | grep qemu; id -u"
     said = shared("run", "-q", "--execmode=F2", container, "sh", "-c", write).out
     assert said == "0\n"

@@ -101,7 +101,7 @@ def test_another_machine_s_programs(store_path: Path, tmp_path: Path) -> None:
     assert list(shown) == ["platform linux/arm64", "command /bin/sh"]
     assert all(need.ok and not need.hint for need in shown.values())
     assert shown["platform linux/arm64"].found == (
-        f"this host is linux/amd64, and such programs are started by {emulator} (F modes)"
+        f"this host is linux/amd64, and such programs are started by {emulator} (F and P modes)"
     )
 
 

@@ -75,7 +75,7 @@ def _emulated(session: Session, config: ImageConfig, view: View) -> list[Need]:
         return [Need(what, error.message, False, error.hint or "")]
     except UdockerError:
         return []
-    ways = [f"{path} (F modes)" for _, path in how.emulators]
+    ways = [f"{path} (F and P modes)" for _, path in how.emulators]
     ways += ["its kernel (N1, R1, S1)"] if how.by_kernel else []
     found = Need(what, f"this host is {here}, and such programs are started by {', '.join(ways)}")
     return [found, Need(f"command {argv[0]}", f"it is {program}")]
