@@ -203,7 +203,7 @@ def test_success_does_not_age(session: TestSession) -> None:
     assert examine(session, table.find("N1")).support.ok
 
 
-_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "programs"]
+_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "noexec", "programs"]
 
 
 @pytest.mark.parametrize("name", _OF_THE_HOST)
