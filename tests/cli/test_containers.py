@@ -12,7 +12,6 @@ import pytest
 
 from builders.commands import Udocker
 from builders.trees import grow
-from udocker import host
 
 
 @pytest.fixture
@@ -196,12 +195,11 @@ def test_setup(udocker: Udocker) -> None:
 
 def test_setup_of_a_mode_that_does_not_work_warns(udocker: Udocker) -> None:
     create(udocker, "--name=box")
-    if host.probe({"PATH": "/nowhere"}).program("proot"):
-        pytest.skip("host: proot is where it is looked for in any case")
-    ended = udocker("setup", "--execmode=P1", "box", env={"PATH": "/nowhere"})
+    env = {"UDOCKER_FAKECHROOT_SO": "/nowhere/x.so"}
+    ended = udocker("setup", "--execmode=F1", "box", env=env)
     assert ended.code == 0
-    assert "P1 does not work on this host: the proot program is not in PATH" in ended.err
-    assert udocker("setup", "box").out == "execmode: P1\n"
+    assert "F1 does not work on this host: libfakechroot.so is not in " in ended.err
+    assert udocker("setup", "box").out == "execmode: F1\n"
 
 
 # diff, export, clone

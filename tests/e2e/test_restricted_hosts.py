@@ -27,6 +27,7 @@ from udocker.engine import (
     singularity,
     table,
 )
+from udocker.model.run import UNION_ROOT
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -138,6 +139,17 @@ def _works_or_is_refused(mode: str, result: Result, is_refused: bool, reason: st
     else:
         found = (result.code, result.out.partition("\n")[0], result.err)
         assert found == (0, "some", ""), (mode, result)
+
+
+def test_what_may_not_be_executed_is_told(shared: Shared, works: tuple[str, ...]) -> None:
+    """N1 runs a plain directory as it lies: nothing can be done about its filesystem."""
+    copying = [name for name in works if UNION_ROOT not in table.find(name).engine.FEATURES]
+    if not copying:
+        pytest.skip("host: no mode makes a copy here")
+    name = container(shared, BUSYBOX, "-plain")
+    shared("run", "-q", f"--execmode={copying[0]}", name, "true")
+    result = Confined(shared, "noexec")("run", "-q", "--execmode=N1", name, "true")
+    is_told(result, 126, "cannot execute true: Permission denied", "mounted noexec")
 
 
 # What was remembered has not come true.

@@ -136,6 +136,8 @@ def test_no_way_back_from_a_namespace_without_ids(top: Path) -> None:
         'WriteFile(root + "/dev/file", b"")',
         'BEGIN, ENTER, Bind(top + "/absent", "/tmp")',
         "BEGIN, ENTER, Bind(top, '/dev')",
+        'MountUnion(root, top + "/upper", root + "/dev", top + "/here")',
+        'BEGIN, MountUnion(root, top + "/upper", top + "/none", top + "/here")',
     ],
 )
 def test_what_would_fail_in_every_engine_is_no_failure_of_this_one(top: Path, given: str) -> None:

@@ -207,7 +207,8 @@ def test_success_does_not_age(session: TestSession) -> None:
     assert examine(session, table.find("N1")).support.ok
 
 
-_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "chosen", "programs"]
+_OF_THE_HOST = ["version", "boot", "kernel", "uid", "confinement", "device", "noexec"]
+_OF_THE_HOST += ["chosen", "programs"]
 
 
 @pytest.mark.parametrize("name", _OF_THE_HOST)

@@ -241,10 +241,21 @@ def _exec_error(program: str, error: OSError, is_engine: bool) -> UdockerError:
             f"cannot execute {program}: it, or the interpreter it names, is not in the container"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
-        return NotExecutable(f"cannot execute {program}: {error.strerror}")
+        hint = "a store elsewhere (UDOCKER_DIR=DIR): here it is mounted noexec"
+        is_noexec = _is_noexec(program if "/" in program else "/")
+        text = f"cannot execute {program}: {error.strerror}"
+        return NotExecutable(text, hint=hint if is_noexec else None)
     if error.errno == errno.ENOEXEC:
         return NotExecutable(
             f"cannot execute {program}: not a program of this machine, and no #! line",
             hint="a script needs a first line like #!/bin/sh",
         )
     return EngineError(f"cannot execute {program}: {error.strerror}")
+
+
+def _is_noexec(path: str) -> bool:
+    """Of the command, or of the root that it has by then."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+    except OSError:
+        return False

@@ -358,8 +358,8 @@ def _told(step: Step) -> Iterator[None]:
 def _is_engines(step: Step, error: OSError) -> bool:
     """Whether it is the engine that failed: volumes and what the container holds are the same in
     all of them, and so is a store that is full."""
-    if isinstance(step, MountUnion):
-        return error.errno not in _STORES_OWN
+    if isinstance(step, MountUnion):  # and not what was to be made in the store for it
+        return error.filename == step.target and error.errno not in _STORES_OWN
     is_system = isinstance(step, Bind) and step.source == step.target and step.target in _SYSTEM
     return is_system or isinstance(step, _ENGINES_OWN)
 

@@ -21,7 +21,7 @@ from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.host import Support
 from udocker.model.run import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT, RunRequest
 from udocker.model.value import replace, value
-from udocker.ops.advice import advice, executable
+from udocker.ops.advice import advice, executable, is_noexec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ def _key(session: Session) -> dict[str, object]:
         "confinement": host.confinement,
         "device": device,
         "chosen": list(host.chosen),
+        "noexec": is_noexec(session.store.topdir),
         "programs": [[name, path, _changed(path)] for name, path in programs],
     }
 
