@@ -1,4 +1,4 @@
-"""Programs of another machine: by qemu-user in F and P modes, by the kernel's binfmt_misc elsewhere.
+"""Programs of another machine: by qemu-user in F and P modes, by binfmt_misc elsewhere.
 
 The image is of real programs: static busybox, and dash with its loader and C library.
 """

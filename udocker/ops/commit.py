@@ -32,6 +32,7 @@ from udocker.ops.export import entries_of, found, reading, upper_of
 from udocker.ops.layers import NewLayer, write_layer
 from udocker.ops.members import Records
 from udocker.ops.pull import StoredLayer, ensure_tree, install
+from udocker.ops.ranges import settle
 from udocker.ops.tag import new_name
 from udocker.store.changes import selected
 
@@ -87,6 +88,7 @@ def commit(
         session.report.warn(
             f"container {container.short_id} is in use: what it writes meanwhile may be missing"
         )
+    settle(container)  # by a fork(2), while there are no threads yet
     # Nothing refers to the new layer and the new tree before the end: see ``pulling``.
     with session.store.pulling(), session.store.temporary() as directory:
         with beating(directory), reading(session, container) as opener:

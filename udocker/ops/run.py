@@ -225,9 +225,9 @@ def _with_needs(
         spec = replace(spec, root=Root(os.path.realpath(spec.root.path)))
     if mode.has_runtime and spec.feigns:
         from udocker.engine.runc import runtime
-        from udocker.host import has_filters
+        from udocker.ops.filters import can_filter
 
-        spec = replace(spec, feigns=has_filters(runtime(session.host)))
+        spec = replace(spec, feigns=can_filter(session, runtime(session.host)))
     if mode.nests and by_proot:
         from udocker.ops.tracer import with_tracer
 
