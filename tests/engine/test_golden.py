@@ -277,7 +277,7 @@ def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any
     [
         ({"root": UNION}, "a directory of its own"),
         ({"mounts": (Mount("/a", "/a", readonly=True),)}, "PRoot cannot make read-only volumes"),
-        ({"emulators": ((183, "/q"),)}, "PRoot is given no programs of other machines"),
+        ({"emulators": ((183, "/q"),)}, "PRoot starts no programs of other machines"),
     ],
 )
 def test_what_only_the_tracer_of_udocker_can(
