@@ -20,13 +20,14 @@ PACKAGE = Path(udocker.__file__).parent
 
 MIDDLE = ("registry", "archive", "store", "unpack", "spec", "devices", "batch", "engine")
 # What each layer may import of the package, besides itself and the package's version.
-_LOW = ("errors", "model", "makers", "files", "leases", "verified", "wording", "_native")
+_LOW = ("errors", "model", "elf", "makers", "files", "leases", "verified", "wording", "_native")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "__main__": ("cli",),
     "_native": (),
     "errors": (),
     "model": ("errors",),
+    "elf": ("model",),
     "makers": (),
     "wording": (),
     "files": ("model", "errors", "makers"),

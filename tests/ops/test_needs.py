@@ -11,7 +11,7 @@ from builders.hosts import host
 from builders.sessions import session as make_session
 from builders.stores import add_image
 from builders.trees import File, program
-from engine.test_elf import program as elf
+from test_elf import program as elf
 from engine.test_notes import isa, tag
 from engine.test_notes import program as noted
 from udocker import host as host_module

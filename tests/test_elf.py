@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udocker.engine import elf
+from udocker import elf
 
 X86_64, ARM, S390X = 62, 40, 22
 
