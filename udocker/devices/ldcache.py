@@ -102,7 +102,7 @@ def _start(data: bytes) -> int:
         return 0
     if not data.startswith(_OLD_MAGIC) or len(data) < 16:
         return -1
-    (count,) = struct.unpack_from("=I", data, 12)
+    count = int.from_bytes(data[12:16], sys.byteorder)
     end = 16 + count * _OLD_ENTRY
     for alignment in (8, 4):  # of 64 and of 32 bits
         start = -(-end // alignment) * alignment

@@ -92,6 +92,16 @@ class Finder:
                 return found
         return None
 
+    def existing(self, patterns: Iterable[str]) -> Iterator[str]:
+        """Host paths of the files that ``patterns`` name, links followed, each once."""
+        seen = set()
+        for pattern in patterns:
+            for path in self.root.glob(pattern):
+                real = self.root.resolve(path)
+                if real is not None and real not in seen and os.path.isfile(self.root.host(real)):
+                    seen.add(real)
+                    yield self.root.host(real)
+
     def take(self, path: str, feature: str) -> Library | None:
         """The library at ``path``; None where it is none, or not one of this machine."""
         real = self.root.resolve(path)
@@ -115,9 +125,7 @@ class Finder:
         if not is_native and found.machine != self._places.machine_of_32_bits:
             return None
         kind = feature if is_native else "compat32"
-        return Library(
-            host, found.soname or os.path.basename(real), kind, found.bits, found.glibc
-        )
+        return Library(host, found.soname or os.path.basename(real), kind, found.bits, found.glibc)
 
 
 def _absolute(paths: str) -> Iterator[str]:

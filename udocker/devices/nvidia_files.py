@@ -7,8 +7,9 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
+    from udocker.devices.libraries import Finder
     from udocker.devices.places import Root
 
 # nvidia-modprobe is not among them: it has the set-user-id bit.
@@ -34,7 +35,7 @@ _FILES = (
     "/etc/nvidia/nvidia-application-profiles-rc*",
     "/etc/cufile.json",
 )
-_BESIDE = ("gbm/nvidia-drm_gbm.so", "xorg/modules/drivers/nvidia_drv.so", "nvidia/nvidia_drv.so")
+_BESIDE = ("xorg/modules/drivers/nvidia_drv.so", "nvidia/nvidia_drv.so")
 _SOCKETS = ("/run/nvidia-persistenced/socket", "/run/nvidia-fabricmanager/socket")
 _MPS = "/tmp/nvidia-mps"
 
@@ -57,18 +58,10 @@ def _program(root: Root, name: str, folders: Iterable[str]) -> str:
     return ""
 
 
-def files(root: Root, folders: Iterable[str]) -> tuple[str, ...]:
+def files(finder: Finder, folders: Iterable[str]) -> tuple[str, ...]:
     """What says that the driver is there, and data. ``folders``: those that have its libraries."""
-    beside = [f"{folder}/{name}" for folder in folders for name in _BESIDE]
-    patterns = (*_FILES, *beside)
-    return tuple(dict.fromkeys(_real(root, (p for each in patterns for p in root.glob(each)))))
-
-
-def _real(root: Root, paths: Iterable[str]) -> Iterator[str]:
-    for path in paths:
-        real = root.resolve(path)
-        if real is not None and os.path.isfile(root.host(real)):
-            yield root.host(real)
+    beside = (f"{folder}/{name}" for folder in folders for name in _BESIDE)
+    return tuple(finder.existing((*_FILES, *beside)))
 
 
 def sockets(root: Root, environ: Mapping[str, str]) -> tuple[str, ...]:

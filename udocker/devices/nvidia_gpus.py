@@ -10,7 +10,7 @@ import fnmatch
 import re
 
 from udocker.devices import drm
-from udocker.devices.places import names, node, nodes, number, text
+from udocker.devices.places import is_device, names, node, nodes, number, text
 from udocker.model.devices import Gpu, Node, Part
 
 TYPE_CHECKING = False
@@ -65,6 +65,9 @@ def warnings(places: Places, found: Iterable[Gpu], shared: Iterable[Node]) -> It
     for gpu in rows:
         if not gpu.nodes:
             yield f"GPU {gpu.index} ({gpu.bus}) has no node: {places.dev(f'nvidia{gpu.minor}')}"
+        for each in gpu.nodes[:1]:
+            if not is_device(each.path):
+                yield f"{each.path} is a plain file and no device"
         if any(not part.nodes for part in gpu.parts):
             yield f"GPU {gpu.index} is divided (MIG), and nodes are missing: {places.dev(_CAPS)}"
 

@@ -113,7 +113,7 @@ class _Search:
         self._finder = finder
         self._root = finder.root
         self._named: dict[str, list[str]] = {}  # directory, links followed -> names
-        self._links: list[str] = []  # what the key names lead to
+        self._links: list[tuple[str, str]] = []  # key names, and what they lead to
         self._look()
 
     def _look(self) -> None:
@@ -135,7 +135,7 @@ class _Search:
         if real is None:
             return
         if os.path.basename(path) in _KEYS:
-            self._links.append(real)
+            self._links.append((os.path.basename(path), real))
         for place in dict.fromkeys((os.path.dirname(real), os.path.dirname(path))):
             self._list(place)
 
@@ -147,23 +147,18 @@ class _Search:
 
     def linked(self) -> str:
         """The version that the first native link leads to."""
-        for key in _KEYS:
-            for real in self._links:
-                match = _VERSIONED.fullmatch(os.path.basename(real))
-                if os.path.basename(real).startswith(key[:-1]) or match is None:
-                    found = self._finder.take(real, feature(os.path.basename(real)))
-                    if match and found is not None and found.bits != 32:
-                        return match[2]
+        for _, real in sorted(self._links, key=lambda link: _KEYS.index(link[0])):
+            name = os.path.basename(real)
+            found = self._finder.take(real, feature(name))  # what is no library is told there
+            match = _VERSIONED.fullmatch(name)
+            if match and found is not None and found.bits != 32:
+                return match[2]
         return ""
 
     def versions(self) -> set[str]:
         """All for which a file of the driver's first two libraries is here."""
         matches = (_VERSIONED.fullmatch(name) for names in self._named.values() for name in names)
-        return {
-            match[2]
-            for match in matches
-            if match and f"{match[1]}.so.1" in _KEYS and "." in match[2]
-        }
+        return {match[2] for match in matches if match and f"{match[1]}.so.1" in _KEYS}
 
     def libraries(self, version: str) -> Iterator[Library]:
         """Each once, in the order in which the directories were found."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fnmatch
 import os
+import stat
 
 from udocker.model.devices import Node
 from udocker.model.value import value
@@ -22,7 +23,7 @@ _MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "ppc64le": (21, -1), "risc
 
 @value
 class Places:
-    """Roots: ``driver`` has /usr and /etc, ``device`` has /dev; ``proc`` and ``sys`` are /proc, /sys.
+    """Roots: ``driver`` has /usr and /etc, ``device`` has /dev; those of /proc and /sys are they.
 
     ``libraries``: directories (below the driver's root) that a site names, looked in first.
     """
@@ -50,11 +51,14 @@ class Places:
 
 def places(driver: str, device: str, architecture: str) -> Places:
     """/proc and /sys are those below ``device`` where it has its own."""
-    kernel = []
-    for name in ("proc", "sys"):
-        own = f"{device.rstrip('/')}/{name}"
-        kernel.append(own if names(own) else f"/{name}")
-    return Places(driver, device, *kernel, architecture)
+    proc, system = f"{device.rstrip('/')}/proc", f"{device.rstrip('/')}/sys"
+    return Places(
+        driver=driver,
+        device=device,
+        proc=proc if names(proc) else "/proc",
+        sys=system if names(system) else "/sys",
+        architecture=architecture,
+    )
 
 
 class Root:
@@ -68,6 +72,10 @@ class Root:
     def host(self, path: str) -> str:
         """The host path of ``path``, whose links have been followed."""
         return self._top + path
+
+    def inner(self, path: str) -> str:
+        """The path inside of a host path below this root."""
+        return path.removeprefix(self._top)
 
     def resolve(self, path: str) -> str | None:
         """``path`` with its links followed; None where it leads nowhere, or in circles."""
@@ -149,6 +157,11 @@ def node(path: str) -> Node | None:
     if not os.path.exists(path) or os.path.isdir(path):
         return None
     return Node(path, os.access(path, os.R_OK | os.W_OK))
+
+
+def is_device(path: str) -> bool:
+    """Whether it is a character device. Raises OSError."""
+    return stat.S_ISCHR(os.stat(path).st_mode)
 
 
 def nodes(paths: Iterable[str]) -> tuple[Node, ...]:
