@@ -6,7 +6,7 @@ import os
 
 from udocker import elf
 from udocker.devices import ldcache
-from udocker.devices.places import Root
+from udocker.devices.places import Root, content
 from udocker.model.devices import Library
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ _TRIPLETS = {
     "ppc64le": ("powerpc64le-linux-gnu",),
     "riscv64": ("riscv64-linux-gnu",),
 }
+_LARGEST = 64 << 20  # of a cache, in bytes
 _STUBS = "stubs"  # of the CUDA toolkit: they are to be linked with, and do nothing
 
 
@@ -39,7 +40,7 @@ class Finder:
         """What /etc/ld.so.cache says; nothing where it is missing or damaged."""
         if self._cache is None:
             real = self.root.resolve(ldcache.PATH)
-            data = _content(self.root.host(real)) if real is not None else b""
+            data = content(self.root.host(real), _LARGEST) if real is not None else b""
             self._cache = ldcache.parse(data)
             if data and not self._cache:
                 self.warnings.append(
@@ -115,6 +116,8 @@ class Finder:
         host = self.root.host(real)
         try:
             found = elf.shared(host)
+        except IsADirectoryError:
+            return None
         except OSError as error:
             self.warnings.append(f"{host} cannot be read: {error.strerror}")
             return None
@@ -133,15 +136,3 @@ def _absolute(paths: str) -> Iterator[str]:
     for path in paths.split(":"):
         if path.startswith("/") and _STUBS not in path.split("/"):
             yield os.path.normpath(path)
-
-
-def _content(path: str) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    with os.fdopen(descriptor, "rb") as stream:
-        try:
-            return stream.read(64 << 20)
-        except OSError:
-            return b""

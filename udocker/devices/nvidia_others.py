@@ -6,11 +6,12 @@ GPU; files in /etc say what containers get, in lines like ``lib, /usr/lib/…`` 
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 
 from udocker.devices import nvidia_libraries
-from udocker.devices.places import Root, names, nodes
+from udocker.devices.places import names, nodes
 from udocker.model.devices import DeviceSet, Gpu
 
 TYPE_CHECKING = False
@@ -115,13 +116,12 @@ def _jetson(places: Places, finder: Finder, lines: list[tuple[str, str]]) -> Dev
 
 def _devices(places: Places, patterns: Iterable[str]) -> Iterator[str]:
     """Nodes by names that may be patterns; directories of them are gone through."""
-    root = Root(places.device)
     for pattern in patterns:
-        for path in root.glob(pattern):
-            host = root.host(path)
-            inner = names(host) if os.path.isdir(host) else ()
-            yield from (f"{host}/{name}" for name in inner)
-            yield host
+        folder, _, name = f"{places.device.rstrip('/')}{pattern}".rpartition("/")
+        for path in (f"{folder}/{each}" for each in fnmatch.filter(names(folder), name)):
+            inner = names(path) if os.path.isdir(path) else ()
+            yield from (f"{path}/{each}" for each in inner)
+            yield path
 
 
 def _target(finder: Finder, path: str) -> str:

@@ -81,7 +81,7 @@ class Root:
         """``path`` with its links followed; None where it leads nowhere, or in circles."""
         try:
             return self._walk(path)
-        except OSError:
+        except (OSError, ValueError):  # a zero byte, out of some file
             return None
 
     def names(self, path: str) -> list[str]:
@@ -178,15 +178,28 @@ def names(path: str) -> list[str]:
 
 def text(path: str) -> str:
     """A small text file of the host; "" where there is none."""
+    return content(path, _LARGEST_TEXT).decode("utf-8", "surrogateescape")
+
+
+def content(path: str, most: int) -> bytes:
+    """The first bytes of a file of the host; none where there is none to read."""
+    pieces = []
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return ""
-    with os.fdopen(descriptor, encoding="utf-8", errors="surrogateescape") as stream:
-        try:
-            return stream.read(_LARGEST_TEXT)
-        except OSError:
-            return ""
+        return b""
+    try:
+        while most > 0:
+            piece = os.read(descriptor, min(most, 1 << 20))
+            if not piece:
+                break
+            pieces.append(piece)
+            most -= len(piece)
+    except OSError:  # a directory, or a file of /proc that went away
+        return b""
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces)
 
 
 def number(part: str) -> tuple[int, ...]:
