@@ -77,7 +77,9 @@ def test_nothing(udocker: Udocker, host: DriverHost) -> None:
     ended = udocker("gpu", "list", *roots(host))
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == "no GPU, no accelerator and no fabric is found here\n"
-    assert udocker("gpu", "doctor", *roots(host)).code == 125
+    ended = udocker("gpu", "doctor", *roots(host))
+    assert ended.code == 125
+    assert ended.out.endswith("verdict: this user cannot use it: no device is here\n")
     told = json.loads(udocker("gpu", "list", "--json", *roots(host)).out)
     assert (told["devices"], told["ok"]) == ([], False)
 
@@ -86,20 +88,18 @@ def test_doctor(udocker: Udocker, host: DriverHost) -> None:
     full(host)
     ended = udocker("gpu", "doctor", *roots(host))
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.splitlines()[-4:] == [
+    assert ended.out.splitlines()[-3:] == [
         "ok  GPUs of nvidia: 1 here, 1 open to this user",
         f"ok  driver of nvidia: 2 libraries of {V}",
-        "",
-        "this user can use all of it",
+        "verdict: this user can use what is here",
     ]
     udocker.add("empty")
     ended = udocker("gpu", "doctor", *roots(host), "empty")
     assert (ended.code, ended.err) == (125, "")
-    assert ended.out.splitlines()[-4:] == [
+    assert ended.out.splitlines()[-3:] == [
         "no  no C library: static programs load no driver",
         "        try: an image with glibc (Debian, Ubuntu, Rocky Linux)",
-        "",
-        "empty cannot use all of it",
+        "verdict: empty cannot use it: no C library",
     ]
     told = json.loads(udocker("gpu", "doctor", "--json", *roots(host), "empty").out)
     assert told["ok"] is False

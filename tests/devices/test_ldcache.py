@@ -130,6 +130,14 @@ def test_more_entries_than_it_has() -> None:
     assert parse(bytes(data)) == ()
 
 
+def test_caches_made_to_take_long() -> None:
+    long = b"lib" + b"7" * 4090
+    assert [e.name for e in parse(write([Entry(long, b"/x"), ROWS[1]]))] == [long, b"libc.so.6"]
+    assert parse(merge(write([Entry(long + b"7" * 9, b"/x"), ROWS[1]]), ())) == (ROWS[1],)
+    many = write([ROWS[1]] * ((1 << 17) + 1))
+    assert parse(many) == ()
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes(data: bytes) -> None:
     parse(data)

@@ -376,6 +376,14 @@ def test_what_is_missing_of_nodes(host: DriverHost) -> None:
     )
 
 
+def test_a_gpu_that_is_excluded(host: DriverHost) -> None:
+    host.gpu("0000:07:00.0", 0)
+    host.gpu("0000:08:00.0", 1)
+    path = host.path("proc/driver/nvidia/gpus/0000:07:00.0/information")
+    path.write_text(path.read_text().replace("Excluded:\t No", "Excluded:\t Yes"))
+    assert [(gpu.index, gpu.minor) for gpu in found(host).gpus] == [(0, 1)]
+
+
 def test_damaged_information(host: DriverHost) -> None:
     host.text("proc/driver/nvidia/gpus/0000:07:00.0/information", "Device Minor: x\nno colon\n")
     host.text("proc/driver/nvidia/gpus/0000:08:00.0", "no directory")
@@ -440,6 +448,20 @@ def test_files(host: DriverHost) -> None:
     for name in (*wanted, "etc/OpenCL/vendors/pocl.icd", "etc/vulkan/icd.d/radeon_icd.json"):
         host.text(name)
     assert found(host).files == tuple(f"{host.top}/{name}" for name in wanted)
+
+
+def test_files_that_are_links(host: DriverHost) -> None:
+    """By their names, which say what they are, where these lead there from outside too."""
+    host.driver("usr/lib64", V)
+    host.text("usr/share/nvidia/icd")
+    host.link("etc/vulkan/icd.d/nvidia_icd.json", "../../../usr/share/nvidia/icd")
+    host.link("etc/vulkan/icd.d/nvidia_icd.x.json", "/usr/share/nvidia/icd")
+    host.text("usr/share/nvidia/other")
+    host.link("etc/OpenCL/vendors/nvidia.icd", "/usr/share/nvidia/other")
+    assert found(host).files == (
+        f"{host.top}/usr/share/nvidia/other",
+        f"{host.top}/etc/vulkan/icd.d/nvidia_icd.json",
+    )
 
 
 def test_sockets() -> None:

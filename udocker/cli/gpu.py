@@ -58,15 +58,21 @@ def _doctor(context: Context, parsed: Parsed, image: str, driver: str, device: s
 
     found = examine(context.session, image, driver, device)
     _show(context, parsed, found)
-    if not parsed.flag("json"):
-        for need in found.needs:
-            context.print(line(f"{'ok' if need.ok else 'no'}  {need.what}: {need.found}"))
-            if need.hint:
-                context.print(line(f"        try: {need.hint}"))
-        subject = line(image) if image else "this user"
-        able = "can" if found.ok else "cannot"
-        context.print(f"\n{subject} {able} use all of it" if found.sets else "")
+    if parsed.flag("json"):
+        return 0 if found.ok else 125
+    for need in found.needs:
+        context.print(line(f"{'ok' if need.ok else 'no'}  {need.what}: {need.found}"))
+        if need.hint:
+            context.print(line(f"        try: {need.hint}"))
+    context.print(line(f"verdict: {_verdict(found, image or 'this user')}"))
     return 0 if found.ok else 125
+
+
+def _verdict(found: Devices, subject: str) -> str:
+    if found.ok:
+        return f"{subject} can use what is here"
+    against = ", ".join(need.what for need in found.needs if not need.ok)
+    return f"{subject} cannot use it: {against or 'no device is here'}"
 
 
 def _show(context: Context, parsed: Parsed, found: Devices) -> None:

@@ -31,6 +31,9 @@ _GENERATOR, _HWCAPS = 0, 1  # tags of sections
 _NAMED = 1 << 62  # of hardware: the rest is an index into the section of names
 _ORDER = 2 if sys.byteorder == "little" else 3
 _LARGEST = 64 << 20
+_MOST = 1 << 17  # entries, and
+_LONGEST = 4096  # bytes of a text: a cache may be an image's, made to take long
+_DIGITS = re.compile(rb"([0-9]{1,18})")
 
 
 @value
@@ -52,7 +55,7 @@ def parse(data: bytes) -> tuple[Entry, ...]:
         return ()
     data = data[start:]
     _, count, _, order, extension = _HEADER.unpack_from(data)
-    if order not in (0, _ORDER) or _HEADER.size + count * _ENTRY.size > len(data):
+    if order not in (0, _ORDER) or count > min(_MOST, (len(data) - _HEADER.size) // _ENTRY.size):
         return ()
     names = tuple(_processors(data, extension))
     found = []
@@ -112,7 +115,7 @@ def _start(data: bytes) -> int:
 
 
 def _text(data: bytes, at: int) -> bytes:
-    end = data.find(b"\0", at) if at < len(data) else -1
+    end = data.find(b"\0", at, at + _LONGEST + 1)
     return data[at:end] if end >= 0 else b""
 
 
@@ -158,9 +161,6 @@ class _Texts:
             place = self._places[text] = self._begin + len(self.data)
             self.data += text + b"\0"
         return place
-
-
-_DIGITS = re.compile(rb"([0-9]+)")
 
 
 def _place(entry: Entry) -> tuple[object, ...]:

@@ -94,14 +94,19 @@ class Finder:
         return None
 
     def existing(self, patterns: Iterable[str]) -> Iterator[str]:
-        """Host paths of the files that ``patterns`` name, links followed, each once."""
+        """Host paths of the files that ``patterns`` name, each once.
+
+        As they are named, which says what they are for; links followed where these are absolute
+        and the root is not the host's.
+        """
         seen = set()
         for pattern in patterns:
             for path in self.root.glob(pattern):
                 real = self.root.resolve(path)
                 if real is not None and real not in seen and os.path.isfile(self.root.host(real)):
                     seen.add(real)
-                    yield self.root.host(real)
+                    named, target = self.root.host(path), self.root.host(real)
+                    yield named if os.path.realpath(named) == os.path.realpath(target) else target
 
     def take(self, path: str, feature: str) -> Library | None:
         """The library at ``path``; None where it is none, or not one of this machine."""

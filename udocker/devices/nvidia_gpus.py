@@ -41,13 +41,15 @@ def shared_nodes(places: Places) -> tuple[Node, ...]:
 def gpus(places: Places) -> tuple[Gpu, ...]:
     """Those of the bus in its order, then nodes of which the module says nothing."""
     found = []
+    known = set()
     folder = f"{places.proc}/driver/nvidia/gpus"
     for bus in names(folder):
         facts = _facts(text(f"{folder}/{bus}/information"))
-        found.append((facts.get("Bus Location", bus).lower(), facts))
+        known.add(_minor(facts))
+        if facts.get("GPU Excluded") != "Yes":  # by the module's settings: NVML counts it not
+            found.append((facts.get("Bus Location", bus).lower(), facts))
     found.sort(key=lambda item: item[0])
     rows = [_gpu(places, index, bus, facts) for index, (bus, facts) in enumerate(found)]
-    known = {gpu.minor for gpu in rows}
     there = (_GPU.fullmatch(name) for name in names(places.dev("").rstrip("/")))
     for minor in sorted(int(match[1]) for match in there if match):
         own = node(places.dev(f"nvidia{minor}"))
@@ -73,8 +75,7 @@ def warnings(places: Places, found: Iterable[Gpu], shared: Iterable[Node]) -> It
 
 
 def _gpu(places: Places, index: int, bus: str, facts: dict[str, str]) -> Gpu:
-    text_of_minor = facts.get("Device Minor", "")
-    minor = int(text_of_minor) if text_of_minor.isdecimal() else -1
+    minor = _minor(facts)
     own = nodes([places.dev(f"nvidia{minor}")] if minor >= 0 else [])
     uuid = facts.get("GPU UUID", "")
     return Gpu(
@@ -86,6 +87,11 @@ def _gpu(places: Places, index: int, bus: str, facts: dict[str, str]) -> Gpu:
         name=facts.get("Model", ""),
         parts=_parts(places, minor),
     )
+
+
+def _minor(facts: dict[str, str]) -> int:
+    told = facts.get("Device Minor", "")
+    return int(told) if told.isdecimal() and len(told) < 9 else -1
 
 
 def _facts(content: str) -> dict[str, str]:

@@ -38,7 +38,13 @@ class Devices:
 
     @property
     def ok(self) -> bool:
-        return bool(self.sets) and all(need.ok for need in self.needs)
+        """Whether something is here, and nothing stands against using it."""
+        return self.is_any and all(need.ok for need in self.needs)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is a device: libraries alone are none."""
+        return any(each.gpus or (each.vendor == "fabric" and each.nodes) for each in self.sets)
 
     def as_json(self) -> dict[str, object]:
         return {
