@@ -22,7 +22,7 @@ MIDDLE = ("registry", "archive", "store", "unpack", "spec", "devices", "batch", 
 # What each layer may import of the package, besides itself and the package's version.
 _LOW = (
     *("errors", "model", "makers", "files", "leases", "verified", "wording", "_native"),
-    *("idmaps", "away"),
+    *("idmaps", "away", "elf"),
 )
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_native": (),
     "errors": (),
     "model": ("errors",),
+    "elf": ("model",),
     "makers": (),
     "wording": (),
     "files": ("model", "errors", "makers"),

@@ -11,9 +11,9 @@ from builders.hosts import host
 from builders.sessions import session as make_session
 from builders.stores import add_image
 from builders.trees import File, program
-from engine.test_elf import program as elf
 from engine.test_notes import isa, tag
 from engine.test_notes import program as noted
+from test_elf import program as elf
 from udocker import host as host_module
 from udocker.errors import ImageNotFound
 from udocker.ops import doctor, needs

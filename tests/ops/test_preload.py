@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders.specs import spec
-from engine.test_elf import ARM, X86_64
-from engine.test_elf import program as elf
+from test_elf import ARM, X86_64
+from test_elf import program as elf
 from udocker.errors import NotExecutable, UnsupportedFeature
 from udocker.model.run import Preload
 from udocker.ops.preload import preload

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.test_elf import program as elf
+from test_elf import program as elf
 from udocker import host
-from udocker.engine.elf import HEAD, read
+from udocker.elf import HEAD, read
 from udocker.errors import EngineUnavailable
 from udocker.model.run import Tracer
 from udocker.ops.tracer import tracer

@@ -55,6 +55,7 @@ _MODULES = (
     ("df", "store"),
     ("prune", "store"),
     ("fsck", "store"),
+    ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
     ("showconf", "host"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from udocker.engine import elf
+from udocker import elf
 from udocker.model.value import value
 
 TYPE_CHECKING = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from udocker import host
-from udocker.engine import elf, notes
+from udocker import elf, host
+from udocker.engine import notes
 from udocker.errors import NotExecutable, UdockerError
 from udocker.model.oci import ImageConfig, Platform
 from udocker.model.value import value

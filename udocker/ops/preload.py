@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 
-from udocker.engine import elf
+from udocker import elf
 from udocker.errors import NotExecutable, UnsupportedFeature
 from udocker.model.run import Preload
 

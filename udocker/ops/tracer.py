@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from udocker import host
-from udocker.engine import elf
+from udocker import elf, host
 from udocker.errors import EngineUnavailable
 from udocker.model.run import Tracer
 from udocker.model.value import replace
