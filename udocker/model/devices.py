@@ -36,6 +36,14 @@ class Node:
 
 
 @value
+class Part:
+    """An instance of a GPU that is divided (MIG). No nodes: they are not there."""
+
+    name: str  # gi1/ci0
+    nodes: tuple[Node, ...] = ()  # besides those of the GPU
+
+
+@value
 class Gpu:
     """One GPU, in the order of the bus: ``index``. A minor of -1, an empty text: not known."""
 
@@ -45,6 +53,7 @@ class Gpu:
     uuid: str = ""
     bus: str = ""  # PCI, as 0000:07:00.0
     name: str = ""
+    parts: tuple[Part, ...] = ()  # in order: 1:0 is the first of the GPU with index 1
 
 
 @value
