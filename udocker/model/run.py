@@ -55,6 +55,17 @@ class Volume:
 
 
 @value
+class DeviceOptions:
+    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and ``--cdi-dir``, as the user said them."""
+
+    gpus: tuple[str, ...] = ()
+    nv: bool = False
+    rocm: bool = False
+    devices: tuple[str, ...] = ()
+    cdi_dirs: tuple[str, ...] = ()  # absolute
+
+
+@value
 class RunRequest:
     """What the user asked for on the command line."""
 
@@ -78,6 +89,7 @@ class RunRequest:
     bindhome: bool = False
     userns: str = SINGLE
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
+    devices: DeviceOptions = DeviceOptions()
 
 
 @value

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from udocker import host
-from udocker.engine import elf
+from udocker import elf, host
 from udocker.errors import NotExecutable
 from udocker.model.oci import Platform
 from udocker.model.run import BY_EMULATOR, BY_KERNEL, OTHER_MACHINES
