@@ -17,6 +17,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     BY_EMULATOR,
     FILE_MOUNTS,
+    HOST_DEVICES,
     FOREIGN_TREE,
     MOVED_MOUNTS,
     OTHER_MACHINES,
@@ -40,6 +41,7 @@ FEATURES = frozenset(
     (
         READ_ONLY_MOUNTS,
         FILE_MOUNTS,
+        HOST_DEVICES,
         USER,
         UNION_ROOT,
         FOREIGN_TREE,

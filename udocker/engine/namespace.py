@@ -13,6 +13,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     BY_KERNEL,
     FILE_MOUNTS,
+    HOST_DEVICES,
     HOSTNAME,
     MOVED_MOUNTS,
     OTHER_MACHINES,
@@ -43,6 +44,7 @@ FEATURES = frozenset(
         HOSTNAME,
         READ_ONLY_MOUNTS,
         FILE_MOUNTS,
+        HOST_DEVICES,
         USER,
         UNION_ROOT,
         MOVED_MOUNTS,

@@ -11,6 +11,7 @@ from udocker.model.host import Support
 from udocker.model.run import (
     BY_KERNEL,
     FILE_MOUNTS,
+    HOST_DEVICES,
     HOSTNAME,
     MOVED_MOUNTS,
     OTHER_MACHINES,
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 MODES = ("S1",)
 # No other user than root, of whom --fakeroot makes one with the only id that it may map.
 FEATURES = frozenset(
-    (HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS, OTHER_MACHINES, BY_KERNEL)
+    (
+        HOSTNAME,
+        READ_ONLY_MOUNTS,
+        FILE_MOUNTS,
+        HOST_DEVICES,
+        MOVED_MOUNTS,
+        OTHER_MACHINES,
+        BY_KERNEL,
+    )
 )
 _SYSTEM = ("/dev", "/proc", "/sys")
 # What the administrator has shown in every container is not shown here, as in no other mode.

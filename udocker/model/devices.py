@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+# C libraries of images.
+GLIBC, MUSL = "glibc", "musl"
 # Features of a driver: NVIDIA_DRIVER_CAPABILITIES has these words.
 FEATURES = ("compute", "utility", "video", "graphics", "display", "ngx", "compat32")
 
@@ -90,6 +92,7 @@ class Edits:
 
     mounts: tuple[Mount, ...] = ()
     nodes: tuple[tuple[str, str], ...] = ()  # host path, guest path
+    hidden: tuple[str, ...] = ()  # guest paths of nodes that are not to be had
     links: tuple[tuple[str, str], ...] = ()  # where it lies, what it leads to
     files: tuple[GuestFile, ...] = ()
     env: tuple[tuple[str, Optional[str]], ...] = ()  # None: unset

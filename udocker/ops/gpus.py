@@ -7,7 +7,7 @@ import stat
 
 from udocker.devices import amd, fabric, intel, nvidia
 from udocker.devices.places import places as make_places
-from udocker.model.devices import FEATURES
+from udocker.model.devices import FEATURES, GLIBC
 from udocker.model.oci import ImageConfig, Platform
 from udocker.model.value import value
 from udocker.ops import libc
@@ -165,7 +165,7 @@ def _image_needs(session: Session, image: str, sets: Sequence[DeviceSet]) -> Ite
     view = View((session.store.trees.root(record.chain_id),))
     library = libc.examine(view, session.host.architecture)
     yield _of_libc(library)
-    if library.kind != libc.GLIBC:
+    if library.kind != GLIBC:
         return
     if view.read(_CACHE) is None:
         yield Need(_CACHE, "the image has none: LD_LIBRARY_PATH says where libraries are")
@@ -175,7 +175,7 @@ def _image_needs(session: Session, image: str, sets: Sequence[DeviceSet]) -> Ite
 
 
 def _of_libc(library: libc.CLibrary) -> Need:
-    if library.kind == libc.GLIBC:
+    if library.kind == GLIBC:
         return Need(f"C library {library}", "drivers are made for glibc")
     hint = "an image with glibc (Debian, Ubuntu, Rocky Linux)"
     if library.kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from udocker import elf
+from udocker.model.devices import GLIBC, MUSL
 from udocker.model.value import value
 from udocker.ops.preload import library_directories
 
@@ -12,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.store.view import View
 
-GLIBC, MUSL = "glibc", "musl"
 _MUSL = "/lib/ld-musl-{}.so.1"
 _MUSL_VERSION = re.compile(rb"\0(\d+\.\d+\.\d+)\0")
 _LOADERS_32 = {"x86_64": "/lib/ld-linux.so.2", "aarch64": "/lib/ld-linux-armhf.so.3"}

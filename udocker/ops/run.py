@@ -17,7 +17,7 @@ from udocker.errors import (
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import AUTO_RANGES, Root
+from udocker.model.run import AUTO_RANGES, FILE_MOUNTS, MOVED_MOUNTS, DeviceOptions, Root
 from udocker.model.value import replace, value
 from udocker.ops.specify import env_files, layers, make_spec
 from udocker.spec import command, mounts
@@ -181,6 +181,9 @@ def _prepare(
     spec = make_spec(session, request, container, wanted)
     emulation = _emulation(session, spec, container)
     features = spec.features | (emulation.features if emulation else frozenset())
+    devices = _devices(session, request, container)
+    if devices is not None:
+        features |= {MOVED_MOUNTS, FILE_MOUNTS}
     verdict = choose(session, wanted, features, is_foreign(container), failed)
     if verdict.union and container.form == UNION and not dry and os.listdir(container.root):
         from udocker.ops.create import settled
@@ -192,7 +195,13 @@ def _prepare(
 
         _fit_early(session, request, container, verdict.mode)
         container = private_copy(session, container, verdict.mode)
+    mode = table.find(verdict.mode)
     spec = make_spec(session, request, container, verdict.mode)
+    if devices is not None:
+        from udocker.ops.inject import with_devices
+
+        view = View(layers(container))
+        spec = with_devices(session, spec, container, mode, options=devices, view=view, dry=dry)
     _check_mounts(spec, container)
     program = _check_command(session, spec, container, emulation.machine if emulation else "")
     spec = _settled(spec, container, program)
@@ -200,7 +209,6 @@ def _prepare(
         spec = replace(spec, emulators=emulation.emulators)
     if not verdict.union:
         spec = replace(spec, root=Root(container.root))
-    mode = table.find(verdict.mode)
     if request.userns == AUTO_RANGES:
         from udocker.ops.ranges import with_ids
 
@@ -208,6 +216,16 @@ def _prepare(
     spec = _with_needs(session, spec, container, mode, dry)
     launch = mode.engine.launch(spec, session.host, mode.name)
     return Planned(mode.name, wanted == table.AUTO, launch)
+
+
+def _devices(session: Session, request: RunRequest, container: Container) -> DeviceOptions | None:
+    """What of devices is asked for; None: nothing, and nothing of them has to be loaded."""
+    nothing = DeviceOptions()
+    if request.devices == container.devices == nothing and session.config.gpus == "none":
+        return None
+    from udocker.devices.request import merged
+
+    return merged(container.devices, request.devices)
 
 
 def _with_needs(

@@ -1,0 +1,267 @@
+"""Devices of a run: what is asked for is looked for here, and becomes part of the specification.
+
+What the container gets lies below one directory. That is a directory of the container's own on
+the host, named by what it holds: links, drivers' files that are written, and empty files on which
+the host's are mounted. Runs share it, it goes with the container, nothing of it is in the image.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from udocker import elf
+from udocker.devices import cdi, cdi_edits, ldcache, plan, request, require
+from udocker.devices.choose import choose
+from udocker.devices.places import content, places
+from udocker.errors import DeviceError
+from udocker.files import store_errors
+from udocker.model.devices import Edits
+from udocker.model.run import HOST_DEVICES, GuestFile, Mount
+from udocker.model.value import replace
+from udocker.ops import gpus, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from udocker.engine.table import Mode
+    from udocker.model.container import Container
+    from udocker.model.devices import DeviceRequest
+    from udocker.model.run import DeviceOptions, RunSpec
+    from udocker.ops.session import Session
+    from udocker.store.view import View
+
+_CACHE = "/etc/ld.so.cache"
+_PARAMS = "/proc/driver/nvidia/params"
+_PARAMS_LIMIT = 1 << 16
+_CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
+_DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
+_HIDDEN = "hidden"  # an empty file, which is no device
+
+
+def with_devices(
+    session: Session,
+    spec: RunSpec,
+    container: Container,
+    mode: Mode,
+    *,
+    options: DeviceOptions,
+    view: View,
+    dry: bool = False,
+) -> RunSpec:
+    """``spec`` with the devices that ``options`` ask for.
+
+    Raises UsageError, DeviceError, StoreError.
+    """
+    edits = _edits(session, spec, options, view)
+    for warning in edits.warnings:
+        session.report.warn(warning)
+    if edits.refusals:
+        raise DeviceError("; ".join(edits.refusals), hint=_DOCTOR)
+    for path in (line for line in _told(edits)):
+        session.report.debug(path)
+    return _applied(session, spec, container, mode, edits=edits, view=view, dry=dry)
+
+
+def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) -> Edits:
+    variables = dict(spec.env)
+    asked = request.asked(options, variables, session.config.gpus)
+    found = [_of_nodes(options)]
+    for each in asked:
+        if each.vendor == request.CDI:
+            found.append(_of_cdi(each, options))
+        else:
+            found += _of_vendor(session, each, variables, view)
+    return plan.joined(found)
+
+
+def _of_vendor(
+    session: Session, asked: DeviceRequest, variables: dict[str, str], view: View
+) -> Iterator[Edits]:
+    here = places(*_roots(session), session.host.architecture)
+    found = gpus.VENDORS[asked.vendor].discover(here, session.environ)
+    if found is None:
+        if asked.is_needed:
+            raise DeviceError(
+                f"{asked.origin}: no GPU of {asked.vendor} here, and no driver",
+                hint="udocker gpu list says what is here",
+            )
+        if asked.origin != request.AUTO_ORIGIN:
+            session.report.warn(f"{asked.origin}: no GPU of {asked.vendor} here: going on without")
+        return
+    choice = choose(asked, found, session.environ)
+    warnings: tuple[str, ...] = ()
+    if asked.vendor == request.NVIDIA:
+        warnings = require.check(variables, require.Facts(driver=found.version or None))
+    library = libc.examine(view, session.host.architecture)
+    image = plan.Image(library.kind, library.version, view.read(_CACHE) is not None)
+    params = content(f"{here.proc}{_PARAMS.removeprefix('/proc')}", _PARAMS_LIMIT)
+    edits = plan.plan(
+        found,
+        choice,
+        asked,
+        image,
+        places=here,
+        environ=session.environ,
+        params=params or None,
+    )
+    yield replace(edits, warnings=(*edits.warnings, *warnings))
+
+
+def _roots(session: Session) -> tuple[str, str]:
+    return session.config.driver_root or "/", session.config.device_root or "/"
+
+
+def _of_nodes(options: DeviceOptions) -> Edits:
+    """``--device /dev/x:/dev/y``. Raises UsageError, DeviceError."""
+    nodes = []
+    for each in request.host_devices(options):
+        if not os.path.exists(each.source):
+            raise DeviceError(f"--device: {each.source} does not exist")
+        if not os.access(each.source, os.R_OK):
+            raise DeviceError(f"--device: {each.source}: permission denied")
+        nodes.append((each.source, each.target))
+    return Edits(nodes=tuple(nodes))
+
+
+def _of_cdi(asked: DeviceRequest, options: DeviceOptions) -> Edits:
+    registry = cdi.read((*_CDI_DIRS, *options.cdi_dirs))
+    host = cdi_edits.HostFiles(_is_directory, _library, _read)
+    found = cdi_edits.inject(cdi.resolve(registry, asked.ids), host)
+    return cdi_edits.relocated(found.edits, plan.PLACE)
+
+
+def _is_directory(path: str) -> bool | None:
+    return os.path.isdir(path) if os.path.exists(path) else None
+
+
+def _library(path: str) -> tuple[str, int] | None:
+    try:
+        found = elf.shared(path)
+    except OSError:
+        return None
+    return (found.soname or os.path.basename(path), found.bits) if found else None
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(_PARAMS_LIMIT)
+    except OSError:
+        return None
+
+
+def _told(edits: Edits) -> Iterator[str]:
+    for mount in edits.mounts:
+        yield f"device file {mount.source} at {mount.target}"
+    for source, target in edits.nodes:
+        yield f"device node {source} at {target}"
+
+
+def _applied(
+    session: Session,
+    spec: RunSpec,
+    container: Container,
+    mode: Mode,
+    *,
+    edits: Edits,
+    view: View,
+    dry: bool,
+) -> RunSpec:
+    mounts = list(edits.mounts)
+    has_host_devices = HOST_DEVICES in mode.engine.FEATURES
+    for source, target in edits.nodes:
+        if source != target or not has_host_devices:
+            mounts.append(Mount(source, target, is_dir=False))
+    if has_host_devices:
+        hidden = [Mount(f"/{_HIDDEN}", path, True, is_dir=False) for path in edits.hidden]
+        mounts += hidden
+    guest_files = [file for file in edits.files if not _is_inside(file.target)]
+    if edits.libraries:
+        guest_files.append(GuestFile(_CACHE, _cache(session, view, edits)))
+    stage = _stage(container, edits, mounts)
+    if stage is not None and not dry:
+        with store_errors("making what a device needs"):
+            _make(stage[0], stage[1], session)
+    if stage is not None:
+        mounts = [
+            replace(m, source=stage[0] + m.source) if m.source == f"/{_HIDDEN}" else m
+            for m in mounts
+        ]
+        mounts.insert(0, Mount(stage[0], plan.PLACE, True))
+    taken = {mount.target for mount in spec.mounts}
+    return replace(
+        spec,
+        mounts=(*spec.mounts, *(mount for mount in mounts if mount.target not in taken)),
+        files=(*spec.files, *guest_files),
+        env=_env(spec, edits),
+    )
+
+
+def _is_inside(path: str) -> bool:
+    return path.startswith(f"{plan.PLACE}/")
+
+
+def _cache(session: Session, view: View, edits: Edits) -> bytes:
+    machine = session.host.architecture
+    ours = [
+        ldcache.Entry(os.fsencode(name), os.fsencode(path), ldcache.FLAGS[machine, bits])
+        for name, path, bits in edits.libraries
+        if (machine, bits) in ldcache.FLAGS
+    ]
+    return ldcache.merge(view.read(_CACHE) or b"", ours)
+
+
+def _env(spec: RunSpec, edits: Edits) -> tuple[tuple[str, str], ...]:
+    """Variables; what ``-e`` and the image say of paths stays, behind ours."""
+    found = dict(spec.env)
+    for name, text in edits.env:
+        if text is None:
+            found.pop(name, None)
+        else:
+            found.setdefault(name, text)
+    for name, path in edits.prepend:
+        found[name] = f"{path}:{found[name]}" if found.get(name) else path
+    return tuple(found.items())
+
+
+def _stage(
+    container: Container, edits: Edits, mounts: list[Mount]
+) -> tuple[str, dict[str, str | bytes]] | None:
+    """The directory for ``plan.PLACE``, and what is in it: bytes of a file, or a link's text."""
+    size = len(plan.PLACE)
+    inside: dict[str, str | bytes] = {
+        mount.target[size:]: b"" for mount in mounts if _is_inside(mount.target)
+    }
+    for file in edits.files:
+        if _is_inside(file.target):
+            inside[file.target[size:]] = file.content
+    for link, target in edits.links:
+        if _is_inside(link):
+            inside[link[size:]] = target
+    if edits.hidden:
+        inside[f"/{_HIDDEN}"] = b""
+    if not inside:
+        return None
+    check = zlib.crc32(repr(sorted(inside.items())).encode("utf-8", "surrogateescape"))
+    return f"{container.path}/files/devices-{check:08x}", inside
+
+
+def _make(path: str, inside: dict[str, str | bytes], session: Session) -> None:
+    if os.path.isdir(path):
+        return
+    with session.store.temporary() as new:
+        for name, what in inside.items():
+            os.makedirs(os.path.dirname(new + name), exist_ok=True)
+            if isinstance(what, str):
+                os.symlink(what, new + name)
+            else:
+                with open(new + name, "xb") as stream:
+                    stream.write(what)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            os.rename(new, path)
+        except OSError:
+            if not os.path.isdir(path):  # another run was faster, with the same
+                raise
