@@ -17,8 +17,8 @@ from udocker.model.host import Support
 from udocker.model.run import (
     BY_EMULATOR,
     FILE_MOUNTS,
-    HOST_DEVICES,
     FOREIGN_TREE,
+    HOST_DEVICES,
     MOVED_MOUNTS,
     OTHER_MACHINES,
     READ_ONLY_MOUNTS,
