@@ -13,6 +13,7 @@ UdockerError (125)
   StoreError
     NoSpaceError  StoreUnwritableError
   ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse
+  DeviceError                       a GPU or a device that is not there or cannot be had
   HelperError                       a program that keeps logins
   NotLoggedIn (1)
   EngineError
@@ -130,6 +131,10 @@ class NameInUse(UdockerError):
 
 class ContainerInUse(UdockerError):
     """Something runs in the container."""
+
+
+class DeviceError(UdockerError):
+    """A GPU or a device that was asked for is not there, or cannot be had as asked."""
 
 
 class HelperError(UdockerError):

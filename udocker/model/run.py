@@ -40,6 +40,17 @@ class Volume:
 
 
 @value
+class DeviceOptions:
+    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and ``--cdi-dir``, as the user said them."""
+
+    gpus: tuple[str, ...] = ()
+    nv: bool = False
+    rocm: bool = False
+    devices: tuple[str, ...] = ()
+    cdi_dirs: tuple[str, ...] = ()  # absolute
+
+
+@value
 class RunRequest:
     """What the user asked for on the command line."""
 
@@ -61,6 +72,7 @@ class RunRequest:
     hostenv: bool = False
     hostauth: bool = False
     bindhome: bool = False
+    devices: DeviceOptions = DeviceOptions()
 
 
 @value
