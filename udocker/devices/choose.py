@@ -11,7 +11,7 @@ import re
 
 from udocker.devices.request import ALL, AUTO_ORIGIN
 from udocker.errors import DeviceError
-from udocker.model.value import value
+from udocker.model.value import replace, value
 from udocker.wording import counted
 
 TYPE_CHECKING = False
@@ -41,7 +41,10 @@ _DOCTOR = "udocker gpu doctor says what is here, and what is missing"
 
 @value
 class Choice:
-    """GPUs, and whether others that this user may open are left out."""
+    """GPUs, and whether others that this user may open are left out.
+
+    Of a divided GPU (MIG) there are the parts that were chosen, which have nodes besides its own.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     is_cut: bool = False
@@ -194,14 +197,17 @@ def _by_name(request: DeviceRequest, found: DeviceSet, usable: tuple[Gpu, ...]) 
                 raise DeviceError(why, hint=hint) from None
             warnings.append(f"{why}; {hint}")
     gpus = _sorted(chosen)
-    return Choice(gpus, len(gpus) < len(usable), tuple(warnings))
+    return Choice(gpus, gpus != usable, tuple(warnings))
 
 
 def _named(word: str, found: DeviceSet, usable: tuple[Gpu, ...]) -> Gpu:
-    """The GPU that a word of a list means. Raises ValueError."""
+    """The GPU, or the part of one, that a word of a list means. Raises ValueError."""
     fitting = _fitting(word, found.gpus)
     if not fitting:
-        raise ValueError(f"device error: {word[:200]}: unknown device")
+        part = _part(word, usable)
+        if part is None:
+            raise ValueError(f"device error: {word[:200]}: unknown device")
+        return part
     if len(fitting) > 1:
         raise ValueError(f"device error: {word[:200]}: several devices begin so")
     if fitting[0] not in usable:
@@ -226,13 +232,38 @@ def _fitting(word: str, gpus: tuple[Gpu, ...], *, by_place: bool = False) -> tup
     return tuple(gpu for gpu in gpus if lower and lower in (gpu.bus.lower(), gpu.name.lower()))
 
 
+def _part(word: str, gpus: tuple[Gpu, ...]) -> Gpu | None:
+    """A GPU with one part only, by ``1:0`` or ``MIG-GPU-UUID/1/0`` (gi and ci).
+
+    The UUID of a part is known to NVML alone, so none is given: that of the GPU is another.
+    """
+    for gpu in gpus:
+        for number, part in enumerate(gpu.parts):
+            numbers = part.name.replace("gi", "").replace("ci", "")
+            old_name = f"mig-{gpu.uuid}/{numbers}".lower()
+            if word == f"{gpu.index}:{number}" or (gpu.uuid and word.lower() == old_name):
+                return replace(gpu, parts=(part,), uuid="")
+    return None
+
+
 def _sorted(gpus: list[Gpu] | tuple[Gpu, ...]) -> tuple[Gpu, ...]:
-    """In the order of the bus, each once."""
-    return tuple(sorted(dict.fromkeys(gpus), key=lambda gpu: gpu.index))
+    """In the order of the bus, each once; a whole GPU has all of its parts."""
+    by_index: dict[int, Gpu] = {}
+    for gpu in gpus:
+        other = by_index.setdefault(gpu.index, gpu)
+        if not gpu.uuid and not other.uuid:
+            parts = tuple(dict.fromkeys((*other.parts, *gpu.parts)))
+            by_index[gpu.index] = replace(gpu, parts=parts)
+        elif gpu.uuid:
+            by_index[gpu.index] = gpu
+    return tuple(by_index[index] for index in sorted(by_index))
 
 
 def _list(gpus: tuple[Gpu, ...]) -> str:
-    shown = [f"{gpu.index} ({gpu.uuid})" if gpu.uuid else f"{gpu.index}" for gpu in gpus]
+    shown = []
+    for gpu in gpus:
+        shown.append(f"{gpu.index} ({gpu.uuid})" if gpu.uuid else f"{gpu.index}")
+        shown += [f"{gpu.index}:{number}" for number in range(len(gpu.parts))]
     return ", ".join(shown) or "none"
 
 
