@@ -6,7 +6,7 @@ import pytest
 
 from udocker.devices.choose import Choice, choose, is_usable, visible
 from udocker.errors import DeviceError
-from udocker.model.devices import DeviceRequest, DeviceSet, Gpu, Library, Node
+from udocker.model.devices import DeviceRequest, DeviceSet, Gpu, Library, Node, Part
 from udocker.model.value import replace
 
 A, B, C = "GPU-6c1b34f0", "GPU-6c2fffff", "GPU-0a0a0a0a"
@@ -72,12 +72,36 @@ def test_all_by_name_leaves_nothing_out() -> None:
     assert chosen("0", "1", "2") == Choice(HOST.gpus)
 
 
-def test_a_part_of_a_gpu() -> None:
-    part = replace(gpu(1, "MIG-9f9f"), name="0:1")
-    found = DeviceSet("nvidia", "535.261.03", (gpu(0, A), part))
-    assert numbers(chosen("0:1", found=found)) == [1]
-    assert numbers(chosen("MIG-9f", found=found)) == [1]
-    assert refusal("0:2", found=found).message.endswith("device error: 0:2: unknown device")
+PARTS = (Part("gi1/ci0", (Node("/dev/nvidia-caps/nvidia-cap12"),)), Part("gi2/ci0"))
+DIVIDED = DeviceSet("nvidia", "535.261.03", (gpu(0, A), replace(gpu(1, B), parts=PARTS)))
+
+
+@pytest.mark.parametrize("word", ["1:1", f"MIG-{B}/2/0", f"mig-{B}/2/0".lower()])
+def test_a_part_of_a_gpu(word: str) -> None:
+    (found,) = chosen(word, found=DIVIDED).gpus
+    assert (found.index, found.parts, found.uuid) == (1, PARTS[1:], "")
+
+
+def test_parts_of_one_gpu() -> None:
+    (found,) = chosen("1:1", "1:0", found=DIVIDED).gpus
+    assert sorted(part.name for part in found.parts) == ["gi1/ci0", "gi2/ci0"]
+    for words in (("1", "1:0"), ("1:0", "1"), ("1:0", B, "1:1")):
+        choice = chosen(*words, found=DIVIDED)
+        assert (choice.gpus, choice.is_cut) == (DIVIDED.gpus[1:], True)
+    whole = chosen("0", "1", found=DIVIDED)
+    assert (whole.gpus, whole.is_cut) == (DIVIDED.gpus, False)
+    part = chosen("0", "1:0", found=DIVIDED)
+    assert part.is_cut
+    # NVML alone knows the UUIDs of parts.
+    environ = {"CUDA_VISIBLE_DEVICES": "0"}
+    assert visible(DIVIDED, part, environ) == (("CUDA_VISIBLE_DEVICES", None),)
+
+
+@pytest.mark.parametrize("word", ["1:2", "0:0", "2:0", "1:", ":1", "MIG-1234", f"MIG-{A}/1/0"])
+def test_parts_that_are_not_there(word: str) -> None:
+    error = refusal(word, found=DIVIDED)
+    assert error.message == f"--gpus x: device error: {word}: unknown device"
+    assert error.hint == f"here are 0 ({A}), 1 ({B}), 1:0, 1:1"
 
 
 @pytest.mark.parametrize("word", ["3", "99", "GPU-", "GPU-6c9", "MIG-1", "0:1", "x", "9" * 5000])

@@ -44,16 +44,18 @@ class Alias:
     library: Library
 
 
-def spec_of(found: DeviceSet, *, with_hooks: bool = True, root: str = "") -> dict[str, object]:
-    """The spec of ``found``, as JSON has it; host paths are below ``root``.
+def spec_of(
+    found: DeviceSet, *, with_hooks: bool = True, driver_root: str = "", device_root: str = ""
+) -> dict[str, object]:
+    """The spec of ``found``, as JSON has it; files were found below the roots.
 
     Raises DeviceError where there is no device.
     """
-    top = root.rstrip("/")
+    dev = device_root.rstrip("/")
     kind = _KINDS.get(found.vendor, f"{found.vendor}.com/gpu")
     shared = [node.path for node in found.nodes if node.is_open]
     devices = [
-        {"name": name, "containerEdits": {"deviceNodes": _nodes(nodes, top)}}
+        {"name": name, "containerEdits": {"deviceNodes": _nodes(nodes, dev)}}
         for name, nodes in _devices(found, shared)
     ]
     if not devices:
@@ -65,8 +67,8 @@ def spec_of(found: DeviceSet, *, with_hooks: bool = True, root: str = "") -> dic
     if found.vendor == "nvidia":
         edits["env"] = ["NVIDIA_VISIBLE_DEVICES=void"]  # or NVIDIA's runtime would come, too
     if shared:
-        edits["deviceNodes"] = _nodes(shared, top)
-    _driver(found, edits, top, with_hooks)
+        edits["deviceNodes"] = _nodes(shared, dev)
+    _driver(found, edits, driver_root.rstrip("/"), with_hooks)
     spec: dict[str, object] = {"cdiVersion": _VERSION, "kind": kind, "devices": devices}
     if edits:
         spec["containerEdits"] = edits
