@@ -115,6 +115,13 @@ def _program(text: str) -> str:
     return _path(path)
 
 
+def _gpus(text: str) -> str:
+    word = _word(text).lower()
+    if word not in ("auto", "none"):
+        raise ValueError("auto or none is expected")
+    return word
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(_text(text).replace(",", " ").split())
 
@@ -215,6 +222,11 @@ SETTINGS = (
     Setting(
         "singularity", ("use_singularity_executable",), ("UDOCKER_USE_SINGULARITY_EXECUTABLE",),
         _program, "the apptainer or singularity program; empty: found in PATH",
+    ),
+    Setting(
+        "gpus", ("gpus",), ("UDOCKER_GPUS",), _gpus,
+        "auto: the GPUs that this host has are in every run, as by --nv and --rocm; none: in those "
+        "that ask for them",
     ),
     Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,

@@ -24,6 +24,7 @@ class Config:
     runc: str = ""
     fakechroot: str = ""
     singularity: str = ""
+    gpus: str = "none"  # or auto: what the host has, in every run
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image
