@@ -115,6 +115,13 @@ def _program(text: str) -> str:
     return _path(path)
 
 
+def _gpus(text: str) -> str:
+    word = _word(text).lower()
+    if word not in ("auto", "none"):
+        raise ValueError("auto or none is expected")
+    return word
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(_text(text).replace(",", " ").split())
 
@@ -219,6 +226,19 @@ SETTINGS = (
     Setting(
         "fakeroot", ("fakeroot",), ("UDOCKER_FAKEROOT",), _boolean,
         "N1, R1: root is told that chown, setuid and mknod succeed where one id makes them fail",
+    ),
+    Setting(
+        "gpus", ("gpus",), ("UDOCKER_GPUS",), _gpus,
+        "auto: the GPUs that this host has are in every run, as by --nv and --rocm; none: in those "
+        "that ask for them",
+    ),
+    Setting(
+        "driver_root", ("driver_root",), ("UDOCKER_DRIVER_ROOT",), _program,
+        "the directory that has the GPU driver's /usr and /etc; empty: /",
+    ),
+    Setting(
+        "device_root", ("device_root",), ("UDOCKER_DEVICE_ROOT",), _program,
+        "the directory that has the GPUs' /dev, and perhaps /proc and /sys; empty: /",
     ),
     Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,

@@ -12,6 +12,7 @@ import pytest
 
 from builders.commands import Udocker
 from builders.trees import grow
+from udocker.model.run import DeviceOptions
 
 
 @pytest.fixture
@@ -181,16 +182,58 @@ def test_the_root_of_a_container(udocker: Udocker) -> None:
 
 def test_setup(udocker: Udocker) -> None:
     create(udocker, "--name=box")
-    assert udocker("setup", "box").out == "execmode: auto\n"
+    assert udocker("setup", "box").out == "execmode: auto\nnvidiamode: False\n"
     ended = udocker("setup", "--execmode=N1", "--force", "box")
     assert (ended.code, ended.out) == (0, "")
-    assert udocker("setup", "box").out == "execmode: N1\n"
+    assert udocker("setup", "box").out == "execmode: N1\nnvidiamode: False\n"
     assert udocker("setup", "--execmode=auto", "box").code == 0
-    assert udocker("setup", "box").out == "execmode: auto\n"
+    assert udocker("setup", "box").out == "execmode: auto\nnvidiamode: False\n"
     ended = udocker("setup", "--execmode=X1", "box")
     assert ended.code == 2
     assert ended.err.startswith("udocker: unknown execution mode 'X1'\n  try: one of auto, N1, ")
     assert udocker("setup", "none").code == 125
+
+
+def test_setup_of_gpus_is_a_wish(udocker: Udocker) -> None:
+    """Of 1.3, which copied files: now a run sees to it."""
+    create(udocker, "--name=box", "--rocm")
+    before = sorted(os.listdir(udocker.store.containers.get("box").path))
+    ended = udocker("setup", "--nvidia", "--force", "box")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert udocker("setup", "box").out == "execmode: auto\nnvidiamode: True\n"
+    assert udocker("setup", "--execmode=N1", "box").code == 0
+    box = udocker.store.containers.get("box")
+    assert (box.mode, box.devices) == ("N1", DeviceOptions(nv=True, rocm=True))
+    assert sorted(os.listdir(box.path)) == before
+    assert udocker("clone", "--name=other", "box").code == 0
+    assert udocker.store.containers.get("other").devices.nv
+    assert udocker("setup", "--nvidia=false", "box").code == 0
+    assert udocker("setup", "box").out == "execmode: N1\nnvidiamode: False\n"
+
+
+def test_create_keeps_what_is_asked_of_devices(udocker: Udocker) -> None:
+    (udocker.top / "specs").mkdir()
+    create(
+        udocker, "--name=box", "--gpus", '"device=0,1"', "--nv", "--device=/dev/fuse",
+        "--device", "nvidia.com/gpu=0", "--cdi-dir=specs",
+    )  # fmt: skip
+    wanted = DeviceOptions(
+        gpus=('"device=0,1"',),
+        nv=True,
+        devices=("/dev/fuse", "nvidia.com/gpu=0"),
+        cdi_dirs=(f"{udocker.top}/specs",),
+    )
+    assert udocker.store.containers.get("box").devices == wanted
+    shown = json.loads(udocker("inspect", "box").out)[0]["devices"]
+    assert shown["gpus"] == ['"device=0,1"']
+    ended = udocker("create", "--gpus=device=0,1", "test")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        'udocker: invalid argument "device=0,1" for "--gpus" flag: cannot set both Count and '
+        "DeviceIDs on device request\n"
+        "  try: --gpus '\"device=0,1\"', both kinds of quotes as they are here\n"
+    )
+    assert len(udocker.store.containers.all()) == 1
 
 
 def test_setup_of_a_mode_that_does_not_work_warns(udocker: Udocker) -> None:

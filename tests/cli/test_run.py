@@ -161,6 +161,12 @@ def test_a_terminal_that_is_not_there(udocker: Udocker) -> None:
         (("--execmode=X1", "test"), 2, "unknown execution mode 'X1'"),
         (("--hostname=a b", "test"), 2, "not a host name: 'a b'"),
         (("--name=a/b", "test"), 2, "not a container name: 'a/b'"),
+        (("--gpus=foo=1", "test"), 2, 'invalid argument "foo=1" for "--gpus" flag: unexpected'),
+        (("--gpus", "", "test"), 2, 'invalid argument "" for "--gpus" flag: EOF'),
+        (("--device=fuse", "test"), 2, "--device: fuse is not an absolute path"),
+        (("--device=a=b", "test"), 2, "--device 'a=b': not a name of CDI"),
+        (("--cdi-dir=/none", "test"), 2, "--cdi-dir '/none' is not a directory"),
+        (("--cdi-dir=", "test"), 2, "--cdi-dir '' is not a directory"),
     ],
 )
 def test_a_run_that_cannot_be(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.model.container import Container
+from udocker.model.run import DeviceOptions
 from udocker.model.value import replace
 from udocker.store.containers import Containers
 from udocker.store.store import Store
@@ -334,6 +336,32 @@ DAMAGE = [
     b'{"image": "a", "manifest": 1}',
     b'{"image": "a", "manifest": "sha256:1"}',
 ]
+NO_DEVICES = [
+    '"all"',
+    "[]",
+    "{}",
+    '{"gpus": "all", "nv": false, "rocm": false, "devices": [], "cdi_dirs": []}',
+    '{"gpus": [1], "nv": false, "rocm": false, "devices": [], "cdi_dirs": []}',
+    '{"gpus": [], "nv": false, "devices": [], "cdi_dirs": []}',
+]
+
+
+@pytest.mark.parametrize("devices", NO_DEVICES)
+def test_a_record_whose_devices_are_damaged(store: Store, devices: str) -> None:
+    made = create(store, A, "box")
+    path = Path(made.path, "container.json")
+    record = json.loads(path.read_bytes())
+    assert "devices" not in record  # as before there were any
+    path.write_text(json.dumps({**record, "devices": json.loads(devices)}))
+    with pytest.raises(StoreError, match="container aaaaaaaaaaaa is damaged"):
+        store.containers.get("box")
+
+
+def test_devices_are_kept(store: Store) -> None:
+    made = create(store, A, "box")
+    wanted = DeviceOptions(("all",), True, False, ("/dev/fuse",), ("/specs",))
+    store.containers.update(replace(made, devices=wanted))
+    assert store.containers.get("box").devices == wanted
 
 
 @pytest.mark.parametrize("content", DAMAGE)

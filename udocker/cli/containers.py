@@ -79,10 +79,12 @@ def _inspect(context: Context, parsed: Parsed) -> int:
 def _setup(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import setup
 
-    mode = parsed.text("execmode")
-    container = setup(context.session, parsed.words[0], mode)
-    if mode is None:
+    mode, nvidia = parsed.text("execmode"), parsed.text("nvidia")
+    wanted = None if nvidia is None else parsed.flag("nvidia")
+    container = setup(context.session, parsed.words[0], mode, wanted)
+    if mode is None and nvidia is None:
         context.print(f"execmode: {container.mode or 'auto'}")
+        context.print(f"nvidiamode: {container.devices.nv}")
     return 0
 
 
@@ -163,10 +165,15 @@ _SETUP = Syntax(
     summary="Show or choose how a container is executed.",
     options=(
         Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
-        Option(("--force",), FLAG, "accepted: a mode can always be changed", hidden=True),
+        Option(("--nvidia",), FLAG, "its runs have NVIDIA's GPUs, as by run --nv; =false: not"),
+        Option(("--force",), FLAG, "accepted: all can always be changed", hidden=True),
     ),
     at_least=1,
     at_most=1,
+    details=(
+        "Nothing is copied into the container: a run shows it the driver that this machine has\n"
+        "then, and goes on without where there is none."
+    ),
 )
 _DIFF = Syntax(
     usage="[OPTIONS] CONTAINER",

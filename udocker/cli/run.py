@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from udocker.cli.commands import Command
 from udocker.cli.images import PLACES, PLATFORM, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
-from udocker.model.run import SINGLE, RunRequest
+from udocker.errors import UsageError
+from udocker.model.run import SINGLE, DeviceOptions, RunRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +52,31 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         bindhome=parsed.flag("bindhome"),
         userns=SINGLE if userns is None else parse_userns(userns),
         fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
+        devices=_devices(parsed, cwd),
     )
+
+
+def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
+    """What is asked of GPUs and devices; wrong words are told now. Raises UsageError."""
+    options = DeviceOptions(
+        gpus=parsed.list("gpus"),
+        nv=parsed.flag("nv"),
+        rocm=parsed.flag("rocm"),
+        devices=parsed.list("device"),
+        cdi_dirs=tuple(_directory(text, cwd) for text in parsed.list("cdi-dir")),
+    )
+    if options.gpus or options.devices:
+        from udocker.devices.request import check
+
+        check(options)
+    return options
+
+
+def _directory(text: str, cwd: str) -> str:
+    path = os.path.normpath(os.path.join(cwd, text))
+    if not text or not os.path.isdir(path):
+        raise UsageError(f"--cdi-dir {text!r} is not a directory", hint="--cdi-dir DIR")
+    return path
 
 
 def _host(registry: str | None) -> str | None:
@@ -74,6 +101,7 @@ def _create(context: Context, parsed: Parsed) -> int:
     from udocker.ops.create import create, in_file
 
     session = context.session
+    devices = _devices(parsed, session.cwd)
     pull = parsed.text("pull") or "missing"
     place = Place.parse(parsed.words[0])
     if place is None:
@@ -87,11 +115,21 @@ def _create(context: Context, parsed: Parsed) -> int:
         pull=pull,
         platform=platform(parsed),
         copy=parsed.flag("copy"),
+        devices=devices,
     )
     context.print(container.id)
     return 0
 
 
+_DEVICES = (
+    Option(("--gpus",), LIST, "NVIDIA's GPUs: all, a number, or '\"device=0,1\"'", "GPUS"),
+    Option(("--nv",), FLAG, "NVIDIA's GPUs, if there are any"),
+    Option(("--rocm",), FLAG, "AMD's GPUs, if there are any"),
+    Option(
+        ("--device",), LIST, "/dev/X[:/dev/Y[:rwm]], or a name of CDI, VENDOR/CLASS=NAME", "DEVICE"
+    ),
+    Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
+)
 _OPTIONS = (
     Option(("--name",), TEXT, "give the new container a name", "NAME"),
     Option(("--rm",), FLAG, "remove the container and what it wrote when the command ends"),
@@ -112,6 +150,7 @@ _OPTIONS = (
         ("--no-fakeroot",), FLAG, "N1, R1: chown, setuid and mknod fail where the kernel says so"
     ),
     Option(("--bindhome",), FLAG, "show the home directory in the container"),
+    *_DEVICES,
     PLATFORM,
     _PULL,
     REGISTRY,
@@ -141,6 +180,7 @@ _CREATE = Syntax(
     options=(
         Option(("--name",), TEXT, "give the container a name", "NAME"),
         Option(("--copy",), FLAG, "with its own copy of the image, as R1 and the P modes need it"),
+        *_DEVICES,
         PLATFORM,
         _PULL,
         REGISTRY,

@@ -25,6 +25,9 @@ class Config:
     fakechroot: str = ""
     singularity: str = ""
     fakeroot: bool = True  # see RunRequest
+    gpus: str = "none"  # or auto: what the host has, in every run
+    driver_root: str = ""
+    device_root: str = ""
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image

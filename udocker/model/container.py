@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
+from udocker.model.run import DeviceOptions
 from udocker.model.value import value
 
 UNION = "union"  # an upper directory over the shared tree
@@ -28,6 +29,7 @@ class Container:
     form: str = UNION
     mode: str = ""  # execution mode set by `setup`; empty: not set
     names: tuple[str, ...] = ()
+    devices: DeviceOptions = DeviceOptions()  # said to `create` or `setup`: wishes for each run
 
     @property
     def short_id(self) -> str:

@@ -45,6 +45,7 @@ def describe(session: Session, text: str) -> dict[str, object]:
             "path": container.path,
             "tree": container.tree,
             "root": root,
+            "devices": vars(container.devices),
             "config": _config(container.config),
         }
     try:
@@ -103,17 +104,23 @@ def private_root(session: Session, text: str) -> str:
     return private_copy(session, container).root
 
 
-def setup(session: Session, text: str, mode: str | None) -> Container:
-    """Set the container's mode; ``auto`` clears it. Raises UsageError, ContainerNotFound."""
+def setup(session: Session, text: str, mode: str | None, nvidia: bool | None = None) -> Container:
+    """Set the container's mode, ``auto`` clears it, and whether its runs ask for NVIDIA's GPUs.
+
+    None: as it is. Raises UsageError, ContainerNotFound.
+    """
     from udocker.engine import table
 
     container = session.store.containers.get(text)
-    if mode is None:
-        return container
-    if mode != table.AUTO:
-        support = table.find(mode).engine.probe(session.host, mode)
-        if not support.ok:
-            session.report.warn(f"{mode} does not work on this host: {support.reason}")
-    changed = replace(container, mode="" if mode == table.AUTO else mode)
-    session.store.containers.update(changed)
+    changed = container
+    if mode is not None:
+        if mode != table.AUTO:
+            support = table.find(mode).engine.probe(session.host, mode)
+            if not support.ok:
+                session.report.warn(f"{mode} does not work on this host: {support.reason}")
+        changed = replace(changed, mode="" if mode == table.AUTO else mode)
+    if nvidia is not None:
+        changed = replace(changed, devices=replace(changed.devices, nv=nvidia))
+    if changed != container:
+        session.store.containers.update(changed)
     return changed

@@ -9,6 +9,8 @@ from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.moment import now
 from udocker.model.oci import ImageConfig
+from udocker.model.run import DeviceOptions
+from udocker.model.value import replace
 from udocker.ops.images import find_image
 from udocker.ops.space import used
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 ALWAYS = "always"
 MISSING = "missing"
 NEVER = "never"
+_NO_DEVICES = DeviceOptions()
 _TRIES = 5  # each is a pull, if the image has to come anew
 
 
@@ -36,12 +39,14 @@ def create(
     remove: bool = False,
     copy: bool = False,
     trial: bool = False,
+    devices: DeviceOptions = _NO_DEVICES,
 ) -> Container:
     """A new container of ``reference``, pulled first as ``pull`` says.
 
     ``remove``: it goes once the process that runs it has ended. ``copy``: with a root directory of
-    its own. ``trial``: the image does not count as used. Raises UdockerError; then there is no new
-    container.
+    its own. ``trial``: the image does not count as used. ``devices``: what its runs ask for.
+
+    Raises UdockerError; then there is no new container.
     """
     containers = session.store.containers
     if name is not None:
@@ -52,7 +57,7 @@ def create(
         with session.store.temporary() as directory, session.store.references():
             is_here = session.store.trees.has(record.chain_id)
             if is_here and session.store.images.get(reference) == record:
-                container = _new(session, record)
+                container = replace(_new(session, record), devices=devices)
                 made = containers.create(directory, container, name, remove=remove)
                 if not trial:
                     used(session, record)

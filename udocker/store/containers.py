@@ -22,12 +22,14 @@ from udocker.files import store_errors
 from udocker.model.container import RANGES, UNION, Container
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
+from udocker.model.run import DeviceOptions
 from udocker.model.value import replace
 from udocker.store import closed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -419,6 +421,7 @@ class Containers:
                 form=data["form"],
                 mode=data["mode"],
                 names=names,
+                devices=_devices(data.get("devices")),
             )
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -492,7 +495,7 @@ def _is_alive(mark: str, node: str) -> bool:
 
 
 def _encode(container: Container) -> bytes:
-    data = {
+    data: dict[str, object] = {
         "image": container.image,
         "manifest": str(container.manifest),
         "tree": container.tree,
@@ -500,4 +503,18 @@ def _encode(container: Container) -> bytes:
         "form": container.form,
         "mode": container.mode,
     }
+    if container.devices != DeviceOptions():
+        data["devices"] = vars(container.devices)
     return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _devices(data: Any) -> DeviceOptions:
+    """What a record says of devices; most say nothing. Raises ValueError, KeyError, TypeError."""
+    if data is None:
+        return DeviceOptions()
+    lists = {name: data[name] for name in ("gpus", "devices", "cdi_dirs")}
+    for texts in lists.values():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("not a list of texts")
+    given = {name: tuple(texts) for name, texts in lists.items()}
+    return DeviceOptions(nv=data["nv"] is True, rocm=data["rocm"] is True, **given)
