@@ -242,7 +242,7 @@ def test_setup_of_a_mode_that_does_not_work_warns(udocker: Udocker) -> None:
     ended = udocker("setup", "--execmode=F1", "box", env=env)
     assert ended.code == 0
     assert "F1 does not work on this host: libfakechroot.so is not in " in ended.err
-    assert udocker("setup", "box").out == "execmode: F1\n"
+    assert udocker("setup", "box").out == "execmode: F1\nnvidiamode: False\n"
 
 
 # diff, export, clone

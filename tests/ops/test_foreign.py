@@ -8,8 +8,8 @@ import pytest
 
 from builders.hosts import host
 from builders.sessions import session as make_session
-from engine.test_elf import ARM
-from engine.test_elf import program as elf
+from test_elf import ARM
+from test_elf import program as elf
 from udocker import host as host_module
 from udocker.errors import NotExecutable
 from udocker.model.run import BY_EMULATOR, BY_KERNEL, OTHER_MACHINES
