@@ -30,16 +30,18 @@ def _gpu(context: Context, parsed: Parsed) -> int:
         raise UsageError(f"gpu: unknown word {word!r}", hint=hint)
     if len(rest) > _WORDS[word]:
         raise UsageError(f"gpu {word}: unexpected argument {rest[_WORDS[word]]!r}", hint=hint)
-    driver, device = _root(parsed, "driver-root"), _root(parsed, "device-root")
+    settings = context.session.config
+    driver = _root(parsed, "driver-root", settings.driver_root)
+    device = _root(parsed, "device-root", settings.device_root)
     if word == "list":
         return _list(context, parsed, driver, device)
     return _doctor(context, parsed, rest[0] if rest else "", driver, device)
 
 
-def _root(parsed: Parsed, key: str) -> str:
+def _root(parsed: Parsed, key: str, otherwise: str) -> str:
     given = parsed.text(key)
     if given is None:
-        return "/"
+        return otherwise or "/"
     if not os.path.isdir(given):
         raise UsageError(f"--{key} {given!r} is no directory", hint=f"--{key} DIR")
     return os.path.abspath(given)

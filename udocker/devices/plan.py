@@ -75,7 +75,7 @@ def plan(
         env=(*visible(found, choice, environ), *names),
         prepend=tuple(_paths(libraries, image, bool(programs))),
         libraries=tuple((each.soname, _guest_path(each), each.bits) for each in libraries),
-        warnings=(*found.warnings, *choice.warnings, *warnings),
+        warnings=(*(choice.warnings or found.warnings), *warnings),  # the former tell the latter
         refusals=tuple(refusals),
     )
 

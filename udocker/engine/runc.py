@@ -15,6 +15,7 @@ from udocker.model.run import (
     BY_KERNEL,
     FILE_MOUNTS,
     HOSTNAME,
+    MOVED_DEVICES,
     MOVED_MOUNTS,
     OTHER_MACHINES,
     READ_ONLY_MOUNTS,
@@ -34,7 +35,15 @@ if TYPE_CHECKING:
 MODES = ("R1",)
 # No other user than root: of the one id that an ordinary user can map, runc makes root's.
 FEATURES = frozenset(
-    (HOSTNAME, READ_ONLY_MOUNTS, FILE_MOUNTS, MOVED_MOUNTS, OTHER_MACHINES, BY_KERNEL)
+    (
+        HOSTNAME,
+        READ_ONLY_MOUNTS,
+        FILE_MOUNTS,
+        MOVED_DEVICES,
+        MOVED_MOUNTS,
+        OTHER_MACHINES,
+        BY_KERNEL,
+    )
 )
 
 # Docker's default set: what root in a container may do to what belongs to the user.

@@ -28,6 +28,7 @@ MOVED_MOUNTS = "moved-mounts"
 UNION_ROOT = "union-root"  # runs a container without a directory of its own
 FOREIGN_TREE = "foreign-tree"  # also over an image's tree that belongs to another user
 HOST_DEVICES = "host-devices"  # /dev is the host's, whole
+MOVED_DEVICES = "moved-devices"
 # Programs of other machines: where the kernel or an emulator may start them; only one of these.
 OTHER_MACHINES = "other-machines"
 BY_KERNEL = "by-kernel"
@@ -41,6 +42,7 @@ FEATURE_TEXT = {
     UNION_ROOT: "shared image trees",
     FOREIGN_TREE: "image trees of other users",
     HOST_DEVICES: "all devices of the host",
+    MOVED_DEVICES: "devices by other names than on the host",
     OTHER_MACHINES: "programs of other machines",
     BY_KERNEL: "a kernel that starts programs of other machines by itself (binfmt_misc)",
     BY_EMULATOR: "an emulator of its own for programs of other machines",

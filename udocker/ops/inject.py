@@ -17,7 +17,14 @@ from udocker.devices.places import content, places
 from udocker.errors import DeviceError
 from udocker.files import store_errors
 from udocker.model.devices import Edits
-from udocker.model.run import HOST_DEVICES, GuestFile, Mount
+from udocker.model.run import (
+    FILE_MOUNTS,
+    HOST_DEVICES,
+    MOVED_DEVICES,
+    MOVED_MOUNTS,
+    GuestFile,
+    Mount,
+)
 from udocker.model.value import replace
 from udocker.ops import gpus, libc
 
@@ -38,6 +45,13 @@ _PARAMS_LIMIT = 1 << 16
 _CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
 _DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
 _HIDDEN = "hidden"  # an empty file, which is no device
+
+
+def features_of(session: Session, options: DeviceOptions) -> frozenset[str]:
+    """What a mode must have for ``options``. Raises UsageError."""
+    named = request.host_devices(options)
+    is_moved = session.config.device_root or any(each.source != each.target for each in named)
+    return frozenset((FILE_MOUNTS, MOVED_MOUNTS, *((MOVED_DEVICES,) if is_moved else ())))
 
 
 def with_devices(

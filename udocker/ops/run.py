@@ -17,7 +17,7 @@ from udocker.errors import (
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import AUTO_RANGES, FILE_MOUNTS, MOVED_MOUNTS, DeviceOptions, Root
+from udocker.model.run import AUTO_RANGES, DeviceOptions, Root
 from udocker.model.value import replace, value
 from udocker.ops.specify import env_files, layers, make_spec
 from udocker.spec import command, mounts
@@ -183,7 +183,9 @@ def _prepare(
     features = spec.features | (emulation.features if emulation else frozenset())
     devices = _devices(session, request, container)
     if devices is not None:
-        features |= {MOVED_MOUNTS, FILE_MOUNTS}
+        from udocker.ops.inject import features_of
+
+        features |= features_of(session, devices)
     verdict = choose(session, wanted, features, is_foreign(container), failed)
     if verdict.union and container.form == UNION and not dry and os.listdir(container.root):
         from udocker.ops.create import settled

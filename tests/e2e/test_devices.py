@@ -1,0 +1,270 @@
+"""GPUs in containers: the real user space of NVIDIA's driver, and doubles that count nodes.
+
+No GPU is needed: the driver itself says how far it came. cuInit gives 100 (no device) once the
+library is there, NVML 9 (driver not loaded).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builders.drivers import DriverHost, needs_x86_64
+from builders.nvidia_driver import driver_host
+from e2e.engines import BUSYBOX, SCI, need
+from udocker.model.run import UNION_ROOT
+
+if TYPE_CHECKING:
+    from e2e.conftest import Result
+    from e2e.engines import Shared
+
+pytestmark = [pytest.mark.e2e, needs_x86_64]
+pytest_plugins = ["e2e.engines"]
+
+_MODES = ("N1", "R1", "R2", "F3", "F2", "P1", "P2", "S1")
+# N1 and S1 have the host's own /dev, in which a test can make no nodes.
+_WITH_NODES = ("R1", "F3", "P1")
+_PROBE = """
+import ctypes
+def call(library, name):
+    try:
+        return getattr(ctypes.CDLL(library), name)(0)
+    except OSError:
+        return "missing"
+print(call("libcuda.so.1", "cuInit"), call("libnvidia-ml.so.1", "nvmlInit_v2"))
+"""
+# One GPU for each node that can be opened, as the driver has it.
+_DOUBLE = """
+extern int open(const char *, int, ...);
+extern int close(int);
+static int count(void) {
+    static char path[] = "/dev/nvidia0";
+    int found = 0;
+    for (int number = 0; number < 4; number++) {
+        path[11] = (char)('0' + number);
+        int node = open(path, 02);
+        char nothing[4];
+        extern long read(int, void *, unsigned long);
+        extern int isatty(int);
+        extern long lseek(int, long, int);
+        if (node >= 0 && lseek(node, 0, 2) == 0 && read(node, nothing, 4) == 0) {
+            found |= 1 << number;
+        }
+        if (node >= 0) {
+            close(node);
+        }
+    }
+    return found;
+}
+int cuInit(unsigned flags) { return flags == 0 ? count() : -1; }
+int nvmlInit_v2(void) { return 0; }
+"""
+_VERSION = "535.261.03"
+
+
+class Gpus:
+    """Runs in one mode, with the driver of a root."""
+
+    def __init__(self, shared: Shared, mode: str, host: DriverHost, devices: bool = False) -> None:
+        self.shared = shared
+        self.mode = mode
+        self.environment = {"UDOCKER_DRIVER_ROOT": str(host.top)}
+        if devices:
+            self.environment["UDOCKER_DEVICE_ROOT"] = str(host.top)
+
+    def __call__(
+        self,
+        *program: str,
+        options: tuple[str, ...] = ("--nv",),
+        image: str = SCI,
+        check: bool = True,
+        **more: str,
+    ) -> Result:
+        words = ("run", "-q", f"--execmode={self.mode}", *options, self.container(image), *program)
+        return self.shared(*words, check=check, env={**self.environment, **more})
+
+    def container(self, image: str) -> str:
+        """One for all runs of an image in such modes: a copy of a large one takes long."""
+        from udocker.engine import table
+
+        form = "union" if UNION_ROOT in table.find(self.mode).engine.FEATURES else "plain"
+        name = f"gpu-{image.replace(':', '-')}-{form}"
+        if name not in {each for row in self.shared.containers() for each in row["names"]}:
+            self.shared("create", "-q", f"--name={name}", self.shared.image(image))
+        return name
+
+    def directory(self, image: str = SCI) -> Path:
+        name = self.container(image)
+        identity = next(r["id"] for r in self.shared.containers() if name in r["names"])
+        return self.shared.store / "containers" / identity
+
+
+@pytest.fixture(scope="module")
+def host() -> DriverHost:
+    return driver_host()
+
+
+@pytest.fixture(params=_MODES)
+def gpus(
+    request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str], host: DriverHost
+) -> Gpus:
+    need(refusals, request.param)
+    return Gpus(shared, request.param, host)
+
+
+def test_the_driver_is_loaded(gpus: Gpus) -> None:
+    assert gpus("python3", "-c", _PROBE).out == "100 9\n"
+
+
+def test_without_being_asked_for_it_is_not_there(gpus: Gpus) -> None:
+    assert gpus("python3", "-c", _PROBE, options=()).out == "missing missing\n"
+
+
+def test_nvidia_smi_runs_and_says_what_is_missing(gpus: Gpus) -> None:
+    result = gpus("nvidia-smi", check=False)
+    assert result.code == 9
+    assert "couldn't communicate with the NVIDIA driver" in result.out
+
+
+def test_the_loader_knows_the_libraries_by_its_cache(gpus: Gpus) -> None:
+    script = "ldconfig -p | grep -c /run/udocker/devices; env | grep -c ^LD_LIBRARY_PATH="
+    assert gpus("sh", "-c", script, check=False).out.splitlines()[1] == "0"
+    found = gpus("sh", "-c", "ldconfig -p | grep libcuda.so.1").out
+    assert "=> /run/udocker/devices/lib64/libcuda.so." in found
+    # What the image has itself is found as before.
+    assert gpus("sh", "-c", "ldconfig -p | grep -c libc.so.6").out == "1\n"
+
+
+def test_nothing_of_it_is_in_the_container(gpus: Gpus) -> None:
+    gpus("true")
+    names = [path.name for path in gpus.directory().rglob("*nvidia*")]
+    names += [path.name for path in gpus.directory().rglob("libcuda*")]
+    in_stage = [p.name for p in gpus.directory().glob("files/devices-*/**/*") if not p.is_dir()]
+    assert sorted(names) == sorted(n for n in in_stage if "nvidia" in n or n.startswith("libcuda"))
+    assert gpus.shared("diff", gpus.container(SCI)).out.count("nvidia") == 0
+    assert "libcuda" not in gpus.shared("diff", gpus.container(SCI)).out
+
+
+def test_the_image_s_variables_only_narrow(gpus: Gpus) -> None:
+    options = ("-e", "NVIDIA_VISIBLE_DEVICES=all")
+    assert gpus("python3", "-c", _PROBE, options=options).out == "missing missing\n"
+    options = ("--nv", "-e", "NVIDIA_DRIVER_CAPABILITIES=utility")
+    assert gpus("python3", "-c", _PROBE, options=options).out == "missing 9\n"
+
+
+def test_a_driver_that_is_too_old_for_the_image(gpus: Gpus) -> None:
+    options = ("--nv", "-e", "NVIDIA_REQUIRE_DRIVER=driver>=999")
+    result = gpus("true", options=options, check=False)
+    assert result.code == 125
+    assert "NVIDIA_REQUIRE_DRIVER" in result.err
+    assert "999" in result.err
+
+
+def test_gpus_that_are_not_there_are_an_error(gpus: Gpus) -> None:
+    result = gpus("true", options=("--gpus=all",), check=False)
+    assert result.code == 125
+    assert result.err.startswith("udocker: --gpus all: no GPU of NVIDIA that may be used")
+    assert "\n  try: " in result.err
+
+
+@pytest.mark.parametrize("mode", ["N1", "F3", "P1"])
+def test_static_programs_get_nodes_only(
+    mode: str, shared: Shared, refusals: dict[str, str], host: DriverHost
+) -> None:
+    need(refusals, mode)
+    result = Gpus(shared, mode, host)("ls", "/", image=BUSYBOX)
+    assert result.code == 0
+    assert "its programs load no driver" in result.err
+
+
+# Choosing among GPUs
+
+
+@pytest.fixture(scope="module")
+def doubles(tmp_path_factory: pytest.TempPathFactory) -> DriverHost:
+    """Two GPUs, whose driver counts the nodes that it can open."""
+    made = DriverHost(tmp_path_factory.mktemp("doubles"))
+    folder = made.path(f"usr/lib64/libcuda.so.{_VERSION}").parent
+    for soname in ("libcuda.so.1", "libnvidia-ml.so.1"):
+        place = folder / f"{soname[: -len('.1')]}.{_VERSION}"
+        words = ["gcc", "-shared", "-fPIC", "-O1", f"-Wl,-soname,{soname}", "-x", "c", "-"]
+        subprocess.run([*words, "-o", place], input=_DOUBLE.encode(), check=True)
+        (folder / soname).symlink_to(place.name)
+    made.module(_VERSION)
+    for number in range(2):
+        made.gpu(f"0000:0{number + 1}:00.0", number, f"GPU-{number}0000000-aaaa")
+    made.node("nvidiactl")
+    os.chmod(made.top, 0o755)
+    return made
+
+
+@pytest.fixture(params=_WITH_NODES)
+def two(
+    request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str], doubles: DriverHost
+) -> Gpus:
+    need(refusals, request.param)
+    return Gpus(shared, request.param, doubles, devices=True)
+
+
+def visible(gpus: Gpus, *options: str, **environ: str) -> tuple[int, str]:
+    """A bit for each GPU that the driver sees, and CUDA_VISIBLE_DEVICES."""
+    program = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', '-'))"
+    result = gpus("python3", "-c", _PROBE + program, options=options, **environ)
+    first, second = result.out.splitlines()
+    return int(first.split()[0]), second
+
+
+def test_all_gpus(two: Gpus) -> None:
+    assert visible(two, "--gpus=all") == (3, "-")
+    assert visible(two, "--gpus=all", CUDA_VISIBLE_DEVICES="1") == (3, "1")
+
+
+@pytest.mark.parametrize(
+    ("option", "bits", "uuid"),
+    [
+        ("--gpus=1", 1, "GPU-00000000-aaaa"),
+        ('--gpus="device=1"', 2, "GPU-10000000-aaaa"),
+        ("--gpus=device=GPU-1", 2, "GPU-10000000-aaaa"),
+    ],
+)
+def test_a_choice_of_gpus(two: Gpus, option: str, bits: int, uuid: str) -> None:
+    """Of those that are left out there are no nodes; numbers would mean others, and go."""
+    assert visible(two, option, CUDA_VISIBLE_DEVICES="0,1") == (bits, uuid)
+
+
+def test_a_gpu_that_does_not_exist(two: Gpus) -> None:
+    result = two("true", options=('--gpus="device=7"',), check=False)
+    assert result.code == 125
+    assert "7" in result.err
+    assert "0 (GPU-00000000-aaaa), 1 (GPU-10000000-aaaa)" in result.err
+
+
+def test_the_host_s_nodes_stay(two: Gpus, doubles: DriverHost) -> None:
+    """What a container does to them, it does to something else."""
+    two("sh", "-c", "rm -f /dev/nvidia0; echo x >/dev/nvidia1", options=("--nv",), check=False)
+    assert os.readlink(doubles.path("dev/nvidia0")) == "/dev/null"
+    assert os.readlink(doubles.path("dev/nvidia1")) == "/dev/null"
+
+
+def test_a_device_by_its_name(two: Gpus) -> None:
+    assert two("sh", "-c", "wc -c </dev/zilch", options=("--device=/dev/null:/dev/zilch",)).out == (
+        "0\n"
+    )
+    result = two("true", options=("--device=/dev/no-such",), check=False)
+    assert (result.code, result.err.split("\n")[0]) == (
+        125,
+        "udocker: --device: /dev/no-such does not exist",
+    )
+
+
+def test_runs_at_the_same_time_share_what_is_made(two: Gpus) -> None:
+    words = ("run", "-q", f"--execmode={two.mode}", "--nv", two.container(SCI))
+    runs = [
+        two.shared.start([*words, "python3", "-c", _PROBE], env=two.environment) for _ in range(4)
+    ]
+    assert [run.communicate()[0].split()[0] for run in runs] == [b"3"] * 4
+    assert len(list(two.directory().glob("files/devices-*"))) >= 1
