@@ -167,7 +167,8 @@ def test_a_driver_that_is_too_old_for_the_image(gpus: Gpus) -> None:
 def test_gpus_that_are_not_there_are_an_error(gpus: Gpus) -> None:
     result = gpus("true", options=("--gpus=all",), check=False)
     assert result.code == 125
-    assert result.err.startswith("udocker: --gpus all: no GPU of NVIDIA that may be used")
+    assert result.err.startswith("udocker: --gpus all: could not select device driver ")
+    assert "no GPU of NVIDIA that may be used" in result.err
     assert "\n  try: " in result.err
 
 

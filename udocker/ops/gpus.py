@@ -7,7 +7,7 @@ import stat
 
 from udocker.devices import amd, fabric, intel, nvidia
 from udocker.devices.places import places as make_places
-from udocker.model.devices import FEATURES, GLIBC
+from udocker.model.devices import FEATURES, GLIBC, DeviceRequest
 from udocker.model.oci import ImageConfig, Platform
 from udocker.model.value import value
 from udocker.ops import libc
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 VENDORS = {"nvidia": nvidia, "amd": amd, "intel": intel, "fabric": fabric}
 _CACHE = "/etc/ld.so.cache"
+_BY_DEFAULT = DeviceRequest("nvidia").features
 _OWN = {"nvidia": "libcuda.so.1"}  # in an image: it was built on a host with the driver
 
 
@@ -189,15 +190,16 @@ def _of_libraries(found: DeviceSet, library: libc.CLibrary) -> Iterator[Need]:
     small = [each for each in found.libraries if each.bits == 32]
     if native:
         unfit = [each for each in native if each.glibc > library.version]
-        what = f"libraries of {found.vendor}"
         told = f"{len(native) - len(unfit)} of {len(native)} can be loaded by {library}"
+        hint = ""
         if unfit:
             newest = max(each.glibc for each in unfit)
             told += f"; not {', '.join(each.soname for each in unfit)}"
             hint = f"an image with glibc {newest[0]}.{newest[1]} or newer"
-        # AMD's, Intel's and the fabrics' may as well be the image's own.
-        ok = not unfit or found.vendor != "nvidia"
-        yield Need(what, told, ok, hint if unfit else "")
+        # What is not asked for by default is left out; AMD's, Intel's and the fabrics' may as
+        # well be the image's own.
+        ok = found.vendor != "nvidia" or all(each.feature not in _BY_DEFAULT for each in unfit)
+        yield Need(f"libraries of {found.vendor}", told, ok, hint)
     if small:
         told = (
             "can be loaded" if library.has_32_bits else "are of no use: it has no loader for them"

@@ -183,11 +183,11 @@ def _applied(
     view: View,
     dry: bool,
 ) -> RunSpec:
-    mounts = list(edits.mounts)
+    mounts = [replace(each, source=os.path.realpath(each.source)) for each in edits.mounts]
     has_host_devices = HOST_DEVICES in mode.engine.FEATURES
     for source, target in edits.nodes:
         if source != target or not has_host_devices:
-            mounts.append(Mount(source, target, is_dir=False))
+            mounts.append(Mount(os.path.realpath(source), target, is_dir=False))
     if has_host_devices:
         hidden = [Mount(f"/{_HIDDEN}", path, True, is_dir=False) for path in edits.hidden]
         mounts += hidden
