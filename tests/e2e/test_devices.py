@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, needs_x86_64]
 pytest_plugins = ["e2e.engines"]
 
-_MODES = ("N1", "R1", "R2", "F3", "F2", "P1", "P2", "S1")
+_MODES = ("N1", "R1", "F3", "P1", "S1")
 # N1 and S1 have the host's own /dev, in which a test can make no nodes.
 _WITH_NODES = ("R1", "F3", "P1")
 _PROBE = """
