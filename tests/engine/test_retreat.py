@@ -9,6 +9,8 @@ import pytest
 
 from builders.processes import environment, needs_namespaces, python
 from builders.trees import Directory, Link, grow
+from udocker import host
+from udocker.ops import ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +105,21 @@ def test_an_overlay_is_taken_away(top: Path) -> None:
     first, second, listing, *rest = child(top, code)
     assert (first, second.split()[0], listing) == ("EngineFailed", "True", "[]")
     assert rest == AS_IT_WAS
+
+
+def test_from_a_namespace_with_ranges(top: Path) -> None:
+    """There, unlike elsewhere, groups may be set."""
+    found = ranges.find(host.probe({}), os.environ["PATH"])
+    if isinstance(found, str):
+        pytest.skip(f"host: no ranges of ids for this user: {found}")
+    code = (
+        "from udocker import host\nfrom udocker.ops import ranges\n"
+        'ids = ranges.find(host.probe({}), os.environ["PATH"])\n'
+        f"told(Unshare(0, 0, os.getuid(), os.getgid(), False, ids), ENTER, {NO_SOURCE})\nlook()"
+    )
+    lines = child(top, code)
+    assert lines[:2] == ["EngineFailed", "True 0"]
+    assert lines[2:] == AS_IT_WAS
 
 
 def test_where_nothing_was_changed(top: Path) -> None:

@@ -282,6 +282,10 @@ def test_a_first_run_decides(store_path: Path) -> None:
         ("exit 3", "a first run ended with status 3: no output"),
         ("echo some; echo words >&2; exit 1", "a first run ended with status 1: words"),
         ("kill -9 $$", "a first run ended with status 137: no output"),
+        (
+            r"printf '\033[31mFATAL: \033[0mwords\n\033[0m\n'; exit 1",
+            "a first run ended with status 1: FATAL: words",
+        ),
     ],
 )
 def test_an_engine_that_fails_says_how(

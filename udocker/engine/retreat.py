@@ -112,6 +112,7 @@ def _become_oneself(lib: Any, step: Unshare) -> bool:
     if lib.udocker_unshare(_NEWUSER) != 0:
         return False
     for name, text in (
+        ("setgroups", "deny"),  # without which nobody but root may say what a group is
         ("uid_map", f"{step.host_uid} {step.uid} 1"),
         ("gid_map", f"{step.host_gid} {step.gid} 1"),
     ):

@@ -194,7 +194,10 @@ def _try(session: Session, mode: Mode) -> Verdict:
 def _failure(code: int, output: str) -> str:
     if code == _NOT_IN_TIME:
         return f"a first run did not end within {_PATIENCE:.0f} seconds"
-    lines = output.strip().splitlines() or ["no output"]
+    import re
+
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)  # Apptainer's messages have colours
+    lines = plain.strip().splitlines() or ["no output"]
     return f"a first run ended with status {code}: {lines[-1][:200]}"
 
 

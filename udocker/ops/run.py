@@ -247,7 +247,8 @@ def _with_needs(
         from udocker.engine.runc import runtime
         from udocker.ops.filters import can_filter
 
-        spec = replace(spec, feigns=can_filter(session, runtime(session.host)))
+        can = session.host.seccomp and can_filter(session, runtime(session.host))
+        spec = replace(spec, feigns=can)
     if mode.nests and by_proot:
         from udocker.ops.tracer import with_tracer
 
