@@ -10,7 +10,8 @@ import pytest
 from builders.commands import Udocker
 from builders.drivers import DriverHost, needs_x86_64
 from udocker.devices.cdi import read, read_file, resolve
-from udocker.devices.cdi_edits import HostFiles, inject
+from udocker.devices.cdi_edits import host_files, inject
+from udocker.errors import DeviceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,10 +83,17 @@ def test_a_file_that_is_a_spec(
     assert "nvidia-uvm is missing" in ended.err
     assert read_file(str(target)).kind == "nvidia.com/gpu"
     registry = read([str(target.parent)])
-    files = HostFiles(lambda path: False, lambda path: None, lambda path: None)
-    edits = inject(resolve(registry, ["nvidia.com/gpu=1"]), files).edits
+    edits = inject(resolve(registry, ["nvidia.com/gpu=1"]), host_files()).edits
     assert (f"{host.top}/dev/nvidia1", "/dev/nvidia1") in edits.nodes
     assert "/dev/nvidia0" not in {path for _, path in edits.nodes}
+    names = {soname: path for soname, path, _ in edits.libraries}
+    if not form:
+        assert names["libcuda.so.1"] == f"{LIB}/libcuda.so.1"
+        assert dict(edits.links)[f"{LIB}/libcuda.so.1"] == f"libcuda.so.{V}"
+    assert all(mount.readonly and not mount.is_dir for mount in edits.mounts)
+    host.path(f"{LIB}/libcuda.so.{V}").unlink()
+    with pytest.raises(DeviceError, match=r"libcuda\.so\.[0-9.]+ is not there"):
+        inject(resolve(registry, ["nvidia.com/gpu=1"]), host_files())
 
 
 def test_the_first_vendor_that_has_a_device(udocker: Udocker, tmp_path: Path) -> None:
