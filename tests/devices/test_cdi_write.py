@@ -171,14 +171,20 @@ def test_nodes_only() -> None:
     }
 
 
-def test_one_node_for_all() -> None:
-    wsl = DeviceSet("nvidia", "1.2", nodes=(Node("/dev/dxg"),))
-    made: Any = spec_of(wsl)
-    assert made["devices"] == [
-        {"name": "all", "containerEdits": {"deviceNodes": [{"path": "/dev/dxg"}]}}
-    ]
+def test_a_program_is_where_path_leads() -> None:
+    found = replace(FOUND, programs=("/usr/lib/nvidia/current/nvidia-smi",))
+    made: Any = spec_of(found)
+    mounts = {m["containerPath"]: m["hostPath"] for m in made["containerEdits"]["mounts"]}
+    assert mounts["/usr/bin/nvidia-smi"] == "/usr/lib/nvidia/current/nvidia-smi"
+
+
+def test_a_fabric_has_no_devices_to_choose() -> None:
     fabric = DeviceSet("fabric", nodes=(Node("/dev/infiniband/uverbs0"),))
-    assert spec(spec_of(fabric)).kind == "udocker/fabric"
+    made: Any = spec_of(fabric)
+    assert spec(made).kind == "udocker/fabric"
+    assert made["devices"] == [
+        {"name": "all", "containerEdits": {"deviceNodes": [{"path": "/dev/infiniband/uverbs0"}]}}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +192,8 @@ def test_one_node_for_all() -> None:
     [
         DeviceSet("nvidia"),
         DeviceSet("nvidia", V, nodes=(Node("/dev/nvidiactl", False),)),
-        replace(FOUND, gpus=(), nodes=()),
+        replace(FOUND, gpus=()),
+        replace(FOUND, gpus=FOUND.gpus[2:]),
     ],
 )
 def test_nothing_to_describe(found: DeviceSet) -> None:

@@ -250,17 +250,6 @@ def test_a_wish_by_name_gets_what_is_there() -> None:
     assert "device error: 7: unknown device; here are 0" in choice.warnings[0]
 
 
-@pytest.mark.parametrize("path", ["/dev/dxg", "/dev/nvmap", "/dev/nvhost-gpu"])
-def test_one_node_for_all(path: str) -> None:
-    found = DeviceSet("nvidia", nodes=(Node(path),))
-    assert chosen(found=found) == chosen(count=1, found=found) == chosen("0", found=found)
-    assert chosen(found=found) == Choice()
-    assert "all GPUs have one node here" in refusal("1", found=found).message
-    assert "all GPUs have one node here" in refusal(count=2, found=found).message
-    closed = DeviceSet("nvidia", nodes=(Node(path, False),))
-    assert "could not select" in refusal(found=closed).message
-
-
 # Variables
 
 

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+_UNSHARE = ("unshare", "--user", "--map-auto", "--map-root-user", "--mount")
 # podman's locks in /dev/shm have one name for all: another user's would be in the way.
-_NAMESPACE = (
-    *("unshare", "--user", "--map-auto", "--map-root-user", "--mount"),
-    *("sh", "-c", 'mount -t tmpfs shm /dev/shm && exec "$@"', "sh"),
-)
+_START = 'mount -t tmpfs shm /dev/shm && exec "$@"'
 _PODMAN_IN_NAMESPACE = {
     "_CONTAINERS_USERNS_CONFIGURED": "done",
     "_CONTAINERS_ROOTLESS_UID": "1000",
@@ -33,15 +31,19 @@ def told(*words: object, cwd: Path | None = None, **more: str) -> str:
 
 
 class Podman:
-    """podman with a store of its own, as root of a user namespace."""
+    """podman with a store of its own, as root of a user namespace.
 
-    def __init__(self, top: Path) -> None:
+    ``before``: lines for the shell that is that root, with mounts of its own.
+    """
+
+    def __init__(self, top: Path, before: str = "") -> None:
         self._top = top
+        self._namespace = (*_UNSHARE, "sh", "-c", f"{before}\n{_START}", "sh")
 
     def __call__(self, *words: object, cwd: Path | None = None) -> str:
         """``cwd``: names are made of paths, so these had better be short and have no capitals."""
         return told(
-            *_NAMESPACE,
+            *self._namespace,
             *("podman", "--storage-driver=vfs"),
             *(f"--root={self._top}/s", f"--runroot={self._top}/r"),
             *("--cgroup-manager=cgroupfs", "--events-backend=none", f"--tmpdir={self._top}/t"),
@@ -51,4 +53,4 @@ class Podman:
         )
 
     def close(self) -> None:
-        told(*_NAMESPACE, "rm", "-rf", self._top)
+        told(*_UNSHARE, "rm", "-rf", self._top)

@@ -182,6 +182,14 @@ def test_static_programs_get_nodes_only(
     assert "its programs load no driver" in result.err
 
 
+def test_drivers_of_the_image_stay(gpus: Gpus) -> None:
+    """OCL_ICD_VENDORS stands for the directory in which the image has its own."""
+    make = "mkdir -p /etc/OpenCL/vendors && echo libown.so >/etc/OpenCL/vendors/own.icd"
+    gpus("sh", "-c", make, options=())
+    shown = gpus("sh", "-c", "cat $OCL_ICD_VENDORS/*.icd; rm -r /etc/OpenCL").out
+    assert sorted(shown.split()) == ["libnvidia-opencl.so.1", "libown.so"]
+
+
 # Choosing among GPUs
 
 

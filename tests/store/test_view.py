@@ -202,6 +202,16 @@ def test_whiteouts_hide(union: Union) -> None:
     assert view.read("/dir/kept") == b"k"
 
 
+def test_names_of_a_directory_in_both_layers(union: Union) -> None:
+    tree = {"d/a": b"", "d/b": b"", "d/c": b"", "e/x": b"", "f": b""}
+    upper = {"d/b": Whiteout(), "d/c": b"new", "d/z": b"", "e": Directory(opaque=True), "e/y": b""}
+    view = union.view(tree, upper, {"/m": "dir"})
+    assert view.names("/d") == ("a", "c", "z")
+    assert view.names("/e") == ("y",)
+    assert view.names("/m") == ("file",)
+    assert view.names("/f") == view.names("/none") == ()
+
+
 def test_opaque_directories_hide_what_is_below(union: Union) -> None:
     view = union.view(
         {"dir/old": b"", "dir/sub/old": b"", "other/old": b"o"},

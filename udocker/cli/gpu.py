@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NOTHING = "no GPU, no accelerator and no fabric is found here"
 # How many arguments each word takes.
-_WORDS = {"list": 0, "doctor": 1}
+_WORDS = {"list": 0, "doctor": 1, "cdi": 1}
 
 
 def _gpu(context: Context, parsed: Parsed) -> int:
@@ -35,7 +35,12 @@ def _gpu(context: Context, parsed: Parsed) -> int:
     device = _root(parsed, "device-root", settings.device_root)
     if word == "list":
         return _list(context, parsed, driver, device)
-    return _doctor(context, parsed, rest[0] if rest else "", driver, device)
+    subject = rest[0] if rest else ""
+    if word == "cdi":
+        from udocker.cli.gpu_cdi import cdi
+
+        return cdi(context, parsed, subject, driver, device)
+    return _doctor(context, parsed, subject, driver, device)
 
 
 def _root(parsed: Parsed, key: str, otherwise: str) -> str:
@@ -129,12 +134,14 @@ def _nodes(nodes: Iterable[Node]) -> Iterator[str]:
 
 
 _GPU = Syntax(
-    usage="list [OPTIONS], or: doctor [OPTIONS] [IMAGE]",
+    usage="list [OPTIONS], or: doctor [OPTIONS] [IMAGE], or: cdi [OPTIONS] [VENDOR]",
     summary="Show GPUs, accelerators and fabrics of this host, and whether IMAGE can use them.",
     options=(
         Option(("--json",), FLAG, "as JSON"),
         Option(("--driver-root",), TEXT, "where the driver is installed (default: /)", "DIR"),
         Option(("--device-root",), TEXT, "where /dev is (and /proc, /sys; default: /)", "DIR"),
+        Option(("--hook-free",), FLAG, "cdi: without programs of NVIDIA's container toolkit"),
+        Option(("--output", "-o"), TEXT, "cdi: the file to write; - is stdout", "FILE"),
     ),
     at_least=1,
     at_most=None,
@@ -143,7 +150,11 @@ _GPU = Syntax(
         "libraries of the driver by feature. doctor says besides whether this user can use them,\n"
         "and of an image of the store whether its C library can load the libraries, with reasons;\n"
         "its exit code is then 125 where something cannot. Nothing is changed, and no program of\n"
-        "a driver is run."
+        "a driver is run.\n\n"
+        "cdi writes a CDI spec of the devices of VENDOR (nvidia, amd, intel, fabric; without it,\n"
+        "the first of them that is here) for podman, docker and others: put it into /etc/cdi, or\n"
+        "name its directory to --cdi-dir. The hooks in it need the NVIDIA Container Toolkit;\n"
+        "--hook-free has mounts and LD_LIBRARY_PATH in their place."
     ),
 )
 COMMANDS = (Command("gpu", _GPU, _gpu),)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
+from udocker import elf
 from udocker.errors import DeviceError
 from udocker.model.devices import Edits
 from udocker.model.run import GuestFile, Mount
@@ -28,6 +30,7 @@ _PARAMS = "/proc/driver/nvidia/params"
 _MODIFY = re.compile(rb"^ModifyDeviceFiles:.*$", re.MULTILINE)
 _PROFILE = "/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf"
 _GPU = re.compile(r"/nvidia([0-9]{1,2})")
+_LARGEST_TEXT = 1 << 16
 _MOST_MINORS = 64  # bits of the mask
 _REMAKE = "make the spec anew: udocker gpu cdi, or nvidia-ctk cdi generate"
 
@@ -43,6 +46,34 @@ class HostFiles:
     is_directory: Callable[[str], Optional[bool]]
     library: Callable[[str], Optional[tuple[str, int]]]
     read: Callable[[str], Optional[bytes]]
+
+
+def host_files() -> HostFiles:
+    """Those of this host."""
+    return HostFiles(_is_directory, _library, _read)
+
+
+def _is_directory(path: str) -> bool | None:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return None
+
+
+def _library(path: str) -> tuple[str, int] | None:
+    try:
+        found = elf.shared(path)
+    except OSError:  # it is not for this user, and so not for the container
+        return None
+    return None if found is None else (found.soname, found.bits)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(_LARGEST_TEXT)
+    except OSError:
+        return None
 
 
 @value

@@ -88,8 +88,10 @@ def _devices(found: DeviceSet, shared: list[str]) -> Iterator[tuple[str, list[st
             if _NAME.fullmatch(name):
                 yield name, [*nodes, *of_parts]
         yield from _parts(gpu, nodes)
-    if every or shared:
-        yield _ALL, every or shared
+    if not every and found.vendor == "fabric":
+        every = shared
+    if every:
+        yield _ALL, every
 
 
 def _parts(gpu: Gpu, nodes: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -110,7 +112,9 @@ def _node(host: str, path: str) -> dict[str, str]:
 def _driver(found: DeviceSet, edits: dict[str, object], top: str, with_hooks: bool) -> None:
     """Mounts, and what makes names of libraries."""
     mounts: dict[str, dict[str, object]] = {}
-    for path in (*found.programs, *found.files):
+    for path in found.programs:  # links followed: where they are, no PATH leads
+        _mount(mounts, path, f"/usr/bin/{os.path.basename(path)}", _OPTIONS)
+    for path in found.files:
         _mount(mounts, path, _inside(path, top), _OPTIONS)
     for path in found.sockets:
         _mount(mounts, path, _inside(path, top), _SOCKET)

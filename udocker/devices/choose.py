@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from udocker.devices.request import ALL, AUTO_ORIGIN
+from udocker.devices.request import AUTO_ORIGIN
 from udocker.errors import DeviceError
 from udocker.model.value import replace, value
 from udocker.wording import counted
@@ -33,8 +33,6 @@ _OF_JOB = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 _ORDER = "CUDA_DEVICE_ORDER"
 _BY_BUS = "PCI_BUS_ID"
 _NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
-# Nodes that are there once for all GPUs: of WSL, of Jetson.
-_FOR_ALL = re.compile(r"/(dxg|nvmap|nvhost-[^/]*)$")
 _NAMES = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel"}
 _DOCTOR = "udocker gpu doctor says what is here, and what is missing"
 
@@ -101,8 +99,6 @@ def visible(
 
 def _without(request: DeviceRequest, found: DeviceSet) -> Choice:
     """No GPU may be opened."""
-    if not found.gpus and any(_FOR_ALL.search(n.path) and n.is_open for n in found.nodes):
-        return _undivided(request)
     vendor = _NAMES.get(request.vendor, request.vendor)
     is_here = bool(found.gpus or found.libraries or found.version)
     why = f"no GPU of {vendor} that may be used"
@@ -123,15 +119,6 @@ def _without(request: DeviceRequest, found: DeviceSet) -> Choice:
     # A site may have it set for machines that have no GPU, too.
     is_silent = request.origin == AUTO_ORIGIN and not is_here
     return Choice(warnings=() if is_silent else (f"{request.origin}: {why}",))
-
-
-def _undivided(request: DeviceRequest) -> Choice:
-    if request.count > 1 or any(name not in ("0", ALL) for name in request.ids):
-        raise DeviceError(
-            f"{request.origin}: all GPUs have one node here, so none can be chosen",
-            hint="--gpus all",
-        )
-    return Choice()
 
 
 def _by_count(

@@ -44,6 +44,14 @@ _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
 _CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
 _DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
+# Variables that take the place of directories in which loaders look for drivers.
+_OPENCL = ("OCL_ICD_VENDORS", "/etc/OpenCL/vendors")
+_VULKAN = ("/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d")
+_BY_FILES = {
+    "VK_DRIVER_FILES": _VULKAN,
+    "VK_ICD_FILENAMES": _VULKAN,
+    "__EGL_VENDOR_LIBRARY_FILENAMES": ("/usr/share/glvnd/egl_vendor.d",),
+}
 _HIDDEN = "hidden"  # an empty file, which is no device
 
 
@@ -120,7 +128,24 @@ def _of_vendor(
         environ=session.environ,
         params=params or None,
     )
-    yield replace(edits, warnings=(*edits.warnings, *warnings))
+    yield _with_own_drivers(replace(edits, warnings=(*edits.warnings, *warnings)), view)
+
+
+def _with_own_drivers(edits: Edits, view: View) -> Edits:
+    """The variables that name drivers stand for the usual directories: the image's own stay."""
+    env = dict(edits.env)
+    files = [
+        GuestFile(f"{env[_OPENCL[0]]}/{name}", content)
+        for name in (view.names(_OPENCL[1]) if _OPENCL[0] in env else ())
+        if (content := view.read(f"{_OPENCL[1]}/{name}")) is not None
+    ]
+    for variable, folders in _BY_FILES.items():
+        if env.get(variable):
+            own = [f"{folder}/{name}" for folder in folders for name in view.names(folder)]
+            env[variable] = ":".join([env[variable] or "", *own])
+    taken = {mount.target for mount in edits.mounts}
+    kept = (file for file in files if file.target not in taken)
+    return replace(edits, env=tuple(env.items()), files=(*edits.files, *kept))
 
 
 def _roots(session: Session) -> tuple[str, str]:

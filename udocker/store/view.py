@@ -83,6 +83,19 @@ class View:
             return False
         return resolved == path and bool(places) and os.path.isdir(places[0])
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """What the directory has, sorted; nothing where there is none, or it cannot be read."""
+        found: set[str] = set()
+        hidden: set[str] = set()
+        with contextlib.suppress(OSError):
+            for place in self._walk(path)[0]:
+                for name in os.listdir(place):
+                    status = os.lstat(f"{place}/{name}")
+                    is_whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+                    if name not in found:
+                        (hidden if is_whiteout else found).add(name)
+        return tuple(sorted(found - hidden))
+
     def _walk(self, path: str, make: bool = False) -> tuple[list[str], str]:
         pending = _parts(path)[::-1]
         trail: list[tuple[str, list[str]]] = [("", self._at("/", list(self._layers)))]
