@@ -190,6 +190,18 @@ def test_drivers_of_the_image_stay(gpus: Gpus) -> None:
     assert sorted(shown.split()) == ["libnvidia-opencl.so.1", "libown.so"]
 
 
+@pytest.mark.parametrize(
+    ("names", "comes_first"),
+    [("999.10.02", True), ("100.10.02", False), ("999.10.02 998.1.1", False), ("", False)],
+)
+def test_the_image_s_newer_libcuda_comes_first(gpus: Gpus, names: str, comes_first: bool) -> None:
+    """Forward compatibility: only where there is one, of a newer driver than the host's."""
+    place = "/usr/local/cuda/compat"
+    gpus("sh", "-c", f"mkdir -p {place}; for v in {names}; do : >{place}/libcuda.so.$v; done")
+    shown = gpus("sh", "-c", f"echo $LD_LIBRARY_PATH; rm -r {place}").out
+    assert shown == (f"{place}\n" if comes_first else "\n")
+
+
 # Choosing among GPUs
 
 
@@ -207,6 +219,7 @@ def doubles(tmp_path_factory: pytest.TempPathFactory) -> DriverHost:
     for number in range(2):
         made.gpu(f"0000:0{number + 1}:00.0", number, f"GPU-{number}0000000-aaaa")
     made.node("nvidiactl")
+    made.text("proc/driver/nvidia/params", "Mobile: 0\nModifyDeviceFiles: 1\n")
     os.chmod(made.top, 0o755)
     return made
 
@@ -257,6 +270,33 @@ def test_the_host_s_nodes_stay(two: Gpus, doubles: DriverHost) -> None:
     two("sh", "-c", "rm -f /dev/nvidia0; echo x >/dev/nvidia1", options=("--nv",), check=False)
     assert os.readlink(doubles.path("dev/nvidia0")) == "/dev/null"
     assert os.readlink(doubles.path("dev/nvidia1")) == "/dev/null"
+
+
+@pytest.mark.parametrize(("name", "bits"), [("all", 3), ("1", 2), ("GPU-00000000-aaaa", 1)])
+def test_a_device_of_cdi(two: Gpus, doubles: DriverHost, name: str, bits: int) -> None:
+    """By the spec that udocker writes, which others read too."""
+    specs = doubles.path("specs/nvidia.json")
+    if not specs.exists():
+        two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
+    options = (f"--cdi-dir={specs.parent}", f"--device=nvidia.com/gpu={name}")
+    found = two("python3", "-c", _PROBE, options=options, UDOCKER_DRIVER_ROOT="").out
+    assert int(found.split()[0]) == bits
+
+
+def test_a_device_of_cdi_that_no_spec_has(two: Gpus, doubles: DriverHost) -> None:
+    options = (f"--cdi-dir={doubles.top}", "--device=nvidia.com/gpu=9")
+    result = two("true", options=options, check=False)
+    assert result.code == 125
+    assert "unresolvable CDI devices nvidia.com/gpu=9" in result.err
+
+
+def test_the_driver_is_told_to_make_no_nodes(two: Gpus) -> None:
+    """Else it would remove what stands for one. In R1 the kernel's file is needed to mount on."""
+    result = two("cat", "/proc/driver/nvidia/params", check=False)
+    if two.mode == "R1":
+        assert result.code == 1
+    else:
+        assert result.out == "Mobile: 0\nModifyDeviceFiles: 0\n"
 
 
 def test_a_device_by_its_name(two: Gpus) -> None:

@@ -8,6 +8,7 @@ the host's are mounted. Runs share it, it goes with the container, nothing of it
 from __future__ import annotations
 
 import os
+import re
 import zlib
 
 from udocker import elf
@@ -44,6 +45,8 @@ _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
 _CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
 _DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
+_COMPAT = "/usr/local/cuda/compat"
+_COMPAT_LIBRARY = re.compile(r"libcuda\.so\.([0-9]{1,5})(?:\.[0-9]{1,5}){1,2}", re.ASCII)
 # Variables that take the place of directories in which loaders look for drivers.
 _OPENCL = ("OCL_ICD_VENDORS", "/etc/OpenCL/vendors")
 _VULKAN = ("/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d")
@@ -128,7 +131,26 @@ def _of_vendor(
         environ=session.environ,
         params=params or None,
     )
-    yield _with_own_drivers(replace(edits, warnings=(*edits.warnings, *warnings)), view)
+    edits = replace(
+        edits,
+        prepend=(*edits.prepend, *_compatible(view, found.version)),
+        warnings=(*edits.warnings, *warnings),
+    )
+    yield _with_own_drivers(edits, view)
+
+
+def _compatible(view: View, version: str) -> tuple[tuple[str, str], ...]:
+    """The image's own libcuda for drivers older than it, before the host's.
+
+    CUDA images have it for what they need more than the driver has; where it is no newer than the
+    host's, or there are several, it is not for this host.
+    https://docs.nvidia.com/deploy/cuda-compatibility
+    """
+    found = [match for name in view.names(_COMPAT) if (match := _COMPAT_LIBRARY.fullmatch(name))]
+    host = version.partition(".")[0]
+    if len(found) != 1 or not host.isdigit() or int(found[0][1]) <= int(host):
+        return ()
+    return (("LD_LIBRARY_PATH", _COMPAT),)
 
 
 def _with_own_drivers(edits: Edits, view: View) -> Edits:
@@ -216,7 +238,12 @@ def _applied(
     if has_host_devices:
         hidden = [Mount(f"/{_HIDDEN}", path, True, is_dir=False) for path in edits.hidden]
         mounts += hidden
-    guest_files = [file for file in edits.files if not _is_inside(file.target)]
+    features = mode.engine.FEATURES
+    guest_files = [
+        file
+        for file in edits.files
+        if not _is_inside(file.target) and _has_place(file.target, features)
+    ]
     if edits.libraries:
         guest_files.append(GuestFile(_CACHE, _cache(session, view, edits)))
     stage = _stage(container, edits, mounts)
@@ -236,6 +263,12 @@ def _applied(
         files=(*spec.files, *guest_files),
         env=_env(spec, edits),
     )
+
+
+def _has_place(path: str, features: frozenset[str]) -> bool:
+    """In the kernel's own directories nothing can be made to mount on."""
+    needs_none = {HOST_DEVICES, MOVED_DEVICES} <= features  # F and P modes mount nothing
+    return needs_none or not path.startswith("/proc/") or os.path.exists(path)
 
 
 def _is_inside(path: str) -> bool:
