@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from e2e.conftest import Result
 
-MODES = ("F2", "F3", "P1", "P2")
+MODES = ("F2", "F3", "P1")
 PROGRAMS = Path(__file__).parent / "programs"
 COMPILE = "gcc -O1 -w -pthread {options} -o /tmp/{name} /w/{name}.c && "
 IN_NEW = "rm -rf /tmp/new && mkdir /tmp/new && cd /tmp/new && "

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.engines import BUSYBOX, Inside, Shared
+from e2e.engines import BUSYBOX, Inside, Shared, need
 from e2e.inprocess import COMPILE, IN_NEW, MODES, PROGRAMS, Container
 
 pytestmark = pytest.mark.e2e
@@ -24,8 +24,16 @@ pytest_plugins = ["e2e.engines", "e2e.inprocess"]
 # Those of the first row say the same with each libc, and with none beside them.
 _WITH_ANY_LIBC = ("paths", "execute", "signals", "sockets", "proc")
 _OTHERS = ("sigsys", "filters", "self", "stacks", "waiting", "trace")
+_ALL = (*MODES, "P2")  # where every call stops, all else takes long, and is the same
 # What a tracer takes from programs: tests/e2e/test_tracer.py has what they see instead.
 _TAKEN = {("P1", "trace"), ("P2", "trace"), ("P2", "filters")}
+
+
+@pytest.fixture(params=_ALL)
+def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
+    name: str = request.param
+    need(refusals, name)
+    return name
 
 
 def _sections(program: str) -> list[str]:
@@ -66,7 +74,7 @@ def test_programs_of_another_libc_behave_as_under_the_kernel(
 
 @pytest.mark.parametrize(
     ("mode", "program"),
-    [(mode, program) for mode in MODES for program in _OTHERS if (mode, program) not in _TAKEN],
+    [(mode, program) for mode in _ALL for program in _OTHERS if (mode, program) not in _TAKEN],
     indirect=["mode"],
 )
 def test_processes_are_what_they_are_under_the_kernel(

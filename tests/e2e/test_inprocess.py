@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.inprocess import COMPILE, MODES, Container
+from e2e.inprocess import COMPILE, Container
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,7 +191,6 @@ for request in (0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x50
     assert shown == ["Inappropriate ioctl for device"] * 6 + ["Bad file descriptor"]
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "P2"], indirect=True)
 def test_a_program_with_a_filter_of_its_own_runs(compiled: Callable[..., Result]) -> None:
     source = """
         #include <errno.h>
