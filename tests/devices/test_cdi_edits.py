@@ -93,6 +93,14 @@ def test_several_devices_share_what_is_for_all(tmp_path: Path) -> None:
     )
 
 
+def test_a_device_has_the_last_word(tmp_path: Path) -> None:
+    """Also where another device of the spec comes after it."""
+    data = edited(env=["A=all"])
+    one = {"name": "one", "containerEdits": {"env": ["A=one"]}}
+    data["devices"].append(one)
+    assert injected(tmp_path, data, "one", "a").edits.env == (("A", "one"),)
+
+
 def test_nodes_and_mounts_at_other_places(tmp_path: Path) -> None:
     data = edited(
         deviceNodes=[{"path": "/dev/x", "hostPath": "/dev/y"}],

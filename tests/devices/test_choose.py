@@ -157,6 +157,7 @@ def test_a_count_is_taken_from_what_the_job_has(text: str, count: int, found: li
 
 def test_a_count_without_a_job() -> None:
     assert numbers(chosen(count=2)) == [0, 1]
+    assert chosen(count=2).is_cut
     assert chosen(count=3) == Choice(HOST.gpus)
 
 

@@ -92,6 +92,13 @@ def test_the_hint_shows_the_quotes(text: str, hint: str) -> None:
     assert str(caught.value.hint).startswith(hint)
 
 
+def test_a_number_of_any_length() -> None:
+    """Python itself refuses to read one of 5000 digits."""
+    with pytest.raises(UsageError, match="value out of range"):
+        parse("1" * 5000)
+    assert parse("0" * 5000 + "2") == Gpus(count=2)
+
+
 def test_a_long_text_is_not_told_whole() -> None:
     with pytest.raises(UsageError) as caught:
         parse("x" * 5000)

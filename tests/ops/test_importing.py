@@ -22,6 +22,7 @@ from builders.trees import Directory, File, Link, Same, Whiteout, contents, grow
 from udocker.errors import NameInUse, UdockerError, UnpackError, UsageError
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
+from udocker.model.run import DeviceOptions
 from udocker.ops.commit import Note, commit
 from udocker.ops.create import create, private_copy
 from udocker.ops.export import diff, export
@@ -52,7 +53,8 @@ def session(store_path: Path) -> TestSession:
 def replace_mode(session: TestSession, mode: str) -> Any:
     from udocker.model.value import replace
 
-    return replace(session.store.containers.get("box"), mode=mode)
+    devices = DeviceOptions(gpus=("all",), devices=("/dev/fuse",))
+    return replace(session.store.containers.get("box"), mode=mode, devices=devices)
 
 
 @pytest.fixture
@@ -107,6 +109,7 @@ def test_a_container_in_another_store(
     made = import_clone(other, str(tmp_path / "one.tar"), "again")
     box = session.store.containers.get("box")
     assert (made.image, made.manifest, made.mode) == (box.image, box.manifest, "F3")
+    assert made.devices == box.devices == DeviceOptions(gpus=("all",), devices=("/dev/fuse",))
     assert (made.config.cmd, made.config.env) == (("/x",), ("A=1",))
     assert made.id != box.id
     assert other.store.containers.get("again").id == made.id
@@ -160,6 +163,10 @@ SHELL = ("ROOT/sh", {}, b"#!")
         ((("container.json", {}, b"{"), SHELL), "description of the container is damaged"),
         ((SOUND, ("udocker.json", {}, b"[]"), SHELL), "description of the container is damaged"),
         ((SOUND, ("udocker.json", {}, b'{"version": 9}'), SHELL), "is of version 9"),
+        (
+            (SOUND, ("udocker.json", {}, b'{"version": 1, "devices": {"gpus": "all"}}'), SHELL),
+            "description of the container is damaged",
+        ),
         ((SOUND, ("imagerepo.name", {}, b"../../x"), SHELL), "not a registry host"),
         ((SOUND, ("execmode", {}, b"../x"), SHELL), "is damaged"),
         ((SOUND, ("execmode", {}, b"\xff"), SHELL), "is damaged"),

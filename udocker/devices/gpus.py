@@ -82,9 +82,11 @@ def _count(text: str) -> int:
     what = f'invalid count ({text}): value must be either "all" or an integer'
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{what}: invalid syntax")
-    if len(text.lstrip("+-0")) > len(str(_LARGEST)) or abs(int(text)) > _LARGEST:
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    # Python refuses to read numbers of thousands of digits.
+    if len(digits) > len(str(_LARGEST)) or int(digits) > _LARGEST:
         raise ValueError(f"{what}: value out of range")
-    return int(text)
+    return -int(digits) if text.startswith("-") else int(digits)
 
 
 def _options(text: str) -> None:

@@ -7,6 +7,10 @@ from udocker.model.reference import Digest
 from udocker.model.run import DeviceOptions
 from udocker.model.value import value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 UNION = "union"  # an upper directory over the shared tree
 RANGES = "ranges"
 PLAIN = "plain"  # a directory of its own, ROOT
@@ -52,3 +56,15 @@ class Container:
     def root(self) -> str:
         """The private root of a PLAIN container; the empty mount point of a UNION one."""
         return f"{self.path}/ROOT"
+
+
+def devices_of(data: Any) -> DeviceOptions:
+    """What a record says of devices; most say nothing. Raises ValueError, KeyError, TypeError."""
+    if data is None:
+        return DeviceOptions()
+    lists = {name: data[name] for name in ("gpus", "devices", "cdi_dirs")}
+    for texts in lists.values():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("not a list of texts")
+    given = {name: tuple(texts) for name, texts in lists.items()}
+    return DeviceOptions(nv=data["nv"] is True, rocm=data["rocm"] is True, **given)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 
 from udocker.errors import BadReference, BadReplyError, UnpackError, UsageError
+from udocker.model.container import devices_of
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest, Reference
+from udocker.model.run import DeviceOptions
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -38,17 +40,20 @@ class Description:
     manifest: Digest
     mode: str
     config: dict[str, Any]  # the document
+    devices: DeviceOptions = DeviceOptions()
 
 
 def describe(members: Members, container: Container) -> None:
     """Write all but the files."""
-    data = {
+    data: dict[str, object] = {
         "version": _VERSION,
         "image": container.image,
         "manifest": str(container.manifest),
         "created": container.created,
         "names": list(container.names),
     }
+    if container.devices != DeviceOptions():
+        data["devices"] = vars(container.devices)
     members.note(OWN.decode(), (json.dumps(data, indent=2, sort_keys=True) + "\n").encode())
     members.note(_CONFIG.decode(), container.config.raw)
     members.note(_IMAGE.decode(), Reference.parse(container.image).canonical.encode())
@@ -79,6 +84,7 @@ def described(kept: Mapping[bytes, bytes]) -> Description:
             Digest.parse(manifest) if manifest else config.digest,
             "" if mode == table.AUTO else mode,
             json.loads(config.raw),
+            devices_of(own.get("devices")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnpackError("the archive's description of the container is damaged") from error

@@ -166,6 +166,7 @@ def _container(
             config=config,
             created=now(),
             mode=about.mode,
+            devices=about.devices,
         )
         return store.containers.create(directory, made, name)
 

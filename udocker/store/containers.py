@@ -19,7 +19,7 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.files import store_errors
-from udocker.model.container import RANGES, UNION, Container
+from udocker.model.container import RANGES, UNION, Container, devices_of
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.run import DeviceOptions
@@ -29,7 +29,6 @@ from udocker.store import closed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -421,7 +420,7 @@ class Containers:
                 form=data["form"],
                 mode=data["mode"],
                 names=names,
-                devices=_devices(data.get("devices")),
+                devices=devices_of(data.get("devices")),
             )
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -506,15 +505,3 @@ def _encode(container: Container) -> bytes:
     if container.devices != DeviceOptions():
         data["devices"] = vars(container.devices)
     return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _devices(data: Any) -> DeviceOptions:
-    """What a record says of devices; most say nothing. Raises ValueError, KeyError, TypeError."""
-    if data is None:
-        return DeviceOptions()
-    lists = {name: data[name] for name in ("gpus", "devices", "cdi_dirs")}
-    for texts in lists.values():
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise ValueError("not a list of texts")
-    given = {name: tuple(texts) for name, texts in lists.items()}
-    return DeviceOptions(nv=data["nv"] is True, rocm=data["rocm"] is True, **given)
