@@ -264,10 +264,10 @@ def test_setup_chooses_the_mode_of_later_runs(inside: Inside, shared: Shared) ->
     show = ("run", "-q", name, "sh", "-c", "echo $container_execmode")
     shared("create", f"--name={name}", shared.image("busybox:latest"))
     try:
-        assert shared("setup", name).out == "execmode: auto\n"
+        assert shared("setup", name).out == "execmode: auto\nnvidiamode: False\n"
         before = shared(*show).out
         shared("setup", f"--execmode={inside.mode}", name)
-        assert shared("setup", name).out == f"execmode: {inside.mode}\n"
+        assert shared("setup", name).out == f"execmode: {inside.mode}\nnvidiamode: False\n"
         assert shared(*show).out == f"{inside.mode}\n"
         [mode] = [each["mode"] for each in shared.containers() if name in each["names"]]
         assert mode == inside.mode
@@ -294,7 +294,7 @@ def test_an_unknown_mode_is_told(udocker: Udocker, busybox: str) -> None:
         ["run", "--execmode=n1", "it", "true"],
     ):
         is_told(udocker(*words, check=False), 2, "unknown execution mode", *table.names())
-    assert udocker("setup", "it").out == "execmode: auto\n"
+    assert udocker("setup", "it").out == "execmode: auto\nnvidiamode: False\n"
 
 
 # --dry-run

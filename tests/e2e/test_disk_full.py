@@ -316,7 +316,7 @@ def test_lists_of_a_read_only_store(caller: checks.Caller, name: str, ready: str
     assert checks.containers(caller) == [ready]
     caller("inspect", "x")
     caller("inspect", name)
-    assert caller("setup", "x").out == "execmode: auto\n"
+    assert caller("setup", "x").out == "execmode: auto\nnvidiamode: False\n"
 
 
 @pytest.mark.parametrize(
