@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from devices.specs import UUID, nvidia, small, spec, write
-from udocker.devices.cdi import DIRECTORIES, Registry, read, read_file, resolve, stale
+from udocker.devices.cdi import DIRECTORIES, Registry, read, read_file, resolve, stale, with_own
+from udocker.devices.cdi_write import spec_of
 from udocker.errors import DeviceError
+from udocker.model.devices import DeviceSet, Gpu, Node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +63,18 @@ def test_one_device_in_two_files_of_a_directory(tmp_path: Path) -> None:
     assert named(read([str(tmp_path), str(later)]), "v.com/c=a") == ["3.json"]
     write(tmp_path / "4.json", small(kind="v.com/d"))
     assert named(read([str(tmp_path)]), "v.com/d=a") == ["4.json"]
+
+
+def test_what_was_found_counts_where_no_file_has_it(tmp_path: Path) -> None:
+    found = DeviceSet("amd", gpus=(Gpu(0, (Node("/dev/dri/renderD128"),)),))
+    write(tmp_path / "x.json", small(kind="amd.com/gpu"))
+    registry = with_own(read([str(tmp_path)]), [DeviceSet("nvidia"), found])
+    assert named(registry, "amd.com/gpu=0") == ["(devices of amd that are here)"]
+    assert named(registry, "amd.com/gpu=a") == ["x.json"]
+    (tmp_path / "x.json").write_text(json.dumps(spec_of(found)))
+    registry = with_own(read([str(tmp_path)]), [found])
+    assert named(registry, "amd.com/gpu=0") == ["x.json"]
+    assert refusal(registry, "nvidia.com/gpu=0").message.startswith("unresolvable")
 
 
 def test_what_is_read(tmp_path: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from devices.specs import UUID, edited, hook, mount, nvidia, small, spec
 from udocker.devices import cdi_rules
 from udocker.devices.cdi_rules import VERSIONS, Changes, Hook, MountChange, NodeChange
+
+if TYPE_CHECKING:
+    from typing import Any
 
 NODE = {"path": "/dev/a"}
 
@@ -229,3 +237,46 @@ def test_a_name_of_digits_in_yaml() -> None:
     data["devices"][0]["name"] = True
     with pytest.raises(ValueError, match="name is not a text"):
         cdi_rules.read(data, "/x.yaml", from_yaml=True)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=True),
+    st.text(max_size=8),
+    st.sampled_from(["/a", "/a/../b", "A=b", "rwm", "0.5.0", "v.com/c", "prestart"]),
+)
+NAMES = st.sampled_from(
+    [
+        *("cdiVersion", "kind", "devices", "containerEdits", "annotations", "name", "env"),
+        *("deviceNodes", "mounts", "hooks", "additionalGids", "intelRdt", "netDevices", "path"),
+        *("hostPath", "containerPath", "options", "hookName", "args", "timeout", "type", "x"),
+    ]
+)
+JSON = st.recursive(
+    VALUES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(NAMES, st.integers()), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(database=None, deadline=None)
+@given(JSON, st.lists(NAMES, min_size=1, max_size=3), st.booleans())
+def test_no_data_is_anything_but_a_spec_or_an_error(
+    data: object, place: list[str], from_yaml: bool
+) -> None:
+    """Alone, and in the place of some part of a spec that is right."""
+    whole: Any = edited(env=["A=b"], deviceNodes=[dict(NODE)], mounts=[mount("/a")], hooks=[hook()])
+    part = whole
+    for name in place[:-1]:
+        inner = part.get(name) if isinstance(part, dict) else None
+        part = inner[0] if isinstance(inner, list) and isinstance(inner[0], dict) else inner
+    if isinstance(part, dict):
+        part[place[-1]] = data
+    for each in (data, whole):
+        with contextlib.suppress(ValueError):
+            assert isinstance(cdi_rules.read(each, "/x", from_yaml=from_yaml), cdi_rules.Spec)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from udocker.devices.gpus import Gpus, parse, record
 from udocker.errors import UsageError
@@ -100,10 +104,18 @@ def test_a_number_of_any_length() -> None:
 
 
 def test_a_long_text_is_not_told_whole() -> None:
-    with pytest.raises(UsageError) as caught:
-        parse("x" * 5000)
-    assert len(caught.value.message) < 5400  # Docker's words repeat the key
-    assert "x" * 5000 not in caught.value.message.partition(" for ")[0]
+    long = "x" * 5000
+    for text in (long, f"{long}=1", f"{long}=,{long}=", f"options=,{long}"):
+        with pytest.raises(UsageError) as caught:
+            parse(text)
+        assert len(caught.value.message) < 800
+
+
+@settings(database=None, deadline=None)
+@given(st.one_of(st.text(), st.text(alphabet='adelvicount=,"012GPU-\n')))
+def test_no_text_is_anything_but_a_request_or_an_error(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert isinstance(parse(text), Gpus)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from udocker.devices.request import HostDevice, asked, check, host_devices, is_cdi, merged
 from udocker.errors import DeviceError, UsageError
@@ -293,3 +297,17 @@ def test_what_only_the_privileged_may(name: str) -> None:
     for text in ("", "void", "none"):
         assert one(ALL, **{name: text}).count == -1
     assert asked(DeviceOptions(), {name: "all"}) == ()
+
+
+WORDS = st.text(alphabet="alvoidne0:1,GPUMIG-/=. nvidia.com")
+
+
+@settings(database=None, deadline=None)
+@given(st.one_of(st.text(), WORDS), st.one_of(st.text(), WORDS), st.one_of(st.text(), WORDS))
+def test_no_text_raises_anything_else(visible: str, capabilities: str, device: str) -> None:
+    variables = {"NVIDIA_VISIBLE_DEVICES": visible, "NVIDIA_DRIVER_CAPABILITIES": capabilities}
+    for options in (ALL, NV):
+        with contextlib.suppress(DeviceError):
+            asked(options, variables)
+    with contextlib.suppress(UsageError):
+        check(DeviceOptions(gpus=(f"device={visible}",), devices=(device,)))

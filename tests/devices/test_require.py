@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from udocker.devices.require import Facts, check
 from udocker.errors import DeviceError
@@ -191,3 +194,15 @@ def test_a_value_of_four_kilobytes() -> None:
     assert len(caught.value.message) < 400
     with pytest.raises(DeviceError, match="not a requirement"):
         check({"NVIDIA_REQUIRE_CUDA": "c" * 100_000}, KNOWN)
+
+
+@settings(database=None, deadline=None)
+@given(
+    st.one_of(st.text(), st.text(alphabet="cudabrndivesl<>=!,. 0129")),
+    st.sampled_from([OLD, KNOWN]),
+)
+def test_no_text_raises_anything_else(text: str, facts: Facts) -> None:
+    with contextlib.suppress(DeviceError):
+        check({"NVIDIA_REQUIRE_CUDA": text}, facts)
+    with contextlib.suppress(DeviceError):
+        check({"CUDA_VERSION": text}, facts)

@@ -7,12 +7,14 @@ device is asked for that no other file has.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import stat
 
 from udocker.devices import cdi_rules
+from udocker.devices.cdi_write import spec_of
 from udocker.devices.request import split
 from udocker.errors import DeviceError
 from udocker.model.value import value
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from udocker.devices.cdi_rules import Changes, Spec
+    from udocker.model.devices import DeviceSet
 
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 _LARGEST = 4 << 20  # bytes; of 16 GPUs with all their parts a spec has 200 kB
@@ -74,6 +77,16 @@ def read_file(path: str) -> Spec:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     return cdi_rules.read(data, path)
+
+
+def with_own(registry: Registry, sets: Iterable[DeviceSet]) -> Registry:
+    """With what was found here, by the names that ``gpu cdi`` gives it; any file comes before."""
+    own = []
+    for found in sets:
+        with contextlib.suppress(DeviceError):  # no device
+            path = f"(devices of {found.vendor} that are here)"
+            own.append((-1, cdi_rules.read(spec_of(found), path)))
+    return Registry(registry.directories, (*own, *registry.specs), registry.problems)
 
 
 def resolve(registry: Registry, names: Iterable[str]) -> tuple[Found, ...]:

@@ -60,7 +60,7 @@ def _said(fields: tuple[str, ...]) -> tuple[dict[str, str], int | None]:
     for field in fields:
         key, equals, given = field.partition("=")
         if key in seen:
-            raise ValueError(f"gpu request key '{key}' can be specified only once")
+            raise ValueError(f"gpu request key '{_cut(key)}' can be specified only once")
         seen.add(key)
         if not equals:
             counted = _count(key)
@@ -72,14 +72,14 @@ def _said(fields: tuple[str, ...]) -> tuple[dict[str, str], int | None]:
         elif key == "options":  # those of a driver: NVIDIA's has none
             _options(given)
         else:
-            raise ValueError(f"unexpected key '{key}' in '{field}'")
+            raise ValueError(f"unexpected key '{_cut(key)}' in '{_cut(field)}'")
     return said, counted
 
 
 def _count(text: str) -> int:
     if text == "all":
         return -1
-    what = f'invalid count ({text}): value must be either "all" or an integer'
+    what = f'invalid count ({_cut(text)}): value must be either "all" or an integer'
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{what}: invalid syntax")
     digits = text.lstrip("+-").lstrip("0") or "0"
@@ -151,7 +151,11 @@ def _quoted(fields: tuple[str, ...], ids: tuple[str, ...]) -> str:
 
 
 def _wrong(text: str, why: str, hint: str = "") -> UsageError:
-    shown = text if len(text) <= 200 else f"{text[:200]}…"
+    shown = _cut(text)
     if not hint and text.upper().startswith(("GPU-", "MIG-")):
         hint = f"--gpus '\"device={shown}\"'"
     return UsageError(f'invalid argument "{shown}" for "--gpus" flag: {why}', hint=hint or _HINT)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
