@@ -450,7 +450,8 @@ def test_no_union_over_a_root_that_has_files(top: Path) -> None:
     """Another process has just given the container a plain root."""
     for name in ("lower", "upper", "work"):
         (top / name).mkdir()
-    code = 'told(BEGIN, MountUnion(top + "/lower", top + "/upper", top + "/work", root))'
-    assert child(top, code) == [
-        "the container was given a root directory of its own at this very moment"
-    ]
+    union = 'MountUnion(top + "/lower", top + "/upper", top + "/work", root)'
+    own = 'ShareUnion(top + "/upper", top + "/lower", top + "/work", top + "/work/s", root)'
+    told = ["the container was given a root directory of its own at this very moment"]
+    assert child(top, f"told(BEGIN, {union})") == told
+    assert child(top, f"told({own})") == told

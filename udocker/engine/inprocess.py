@@ -81,7 +81,8 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     union: tuple[str, ...] = ()
     if spec.root.is_union:
         union, points = _in_union(spec, points, host)
-        steps.append(ShareUnion(spec.root.upper, spec.root.tree, spec.root.work, union[5]))
+        root = spec.root
+        steps.append(ShareUnion(root.upper, root.tree, root.work, union[5], root.path))
     description = _description(spec, union, mode)
     place = description_file(spec, description)
     steps += points

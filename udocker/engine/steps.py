@@ -152,11 +152,7 @@ class Steps:
 
     def _mount_union(self, step: MountUnion) -> None:
         self._written = step.upper
-        if os.listdir(step.target):
-            raise EngineError(
-                "the container was given a root directory of its own at this very moment",
-                hint="run it once more",
-            )
+        _check_is_union(step.target)
         refusal = self._work.refusal
         if self._work.tree >= 0:
             if self._lib.udocker_attach(self._work.tree, os.fsencode(step.target)) == 0:
@@ -185,6 +181,7 @@ class Steps:
                 os.close(descriptor)
 
     def _share_union(self, step: ShareUnion) -> None:
+        _check_is_union(step.root)
         if os.path.exists(step.state):
             return
         with workdirs.unused(step.work) as unused:
@@ -340,6 +337,15 @@ class Steps:
         if result != 0:
             number = self._ffi.errno
             raise OSError(number, os.strerror(number), what)
+
+
+def _check_is_union(root: str) -> None:
+    """What would be written to a union that nobody looks at any more would be lost."""
+    if os.listdir(root):
+        raise EngineError(
+            "the container was given a root directory of its own at this very moment",
+            hint="run it once more",
+        )
 
 
 @contextlib.contextmanager

@@ -255,6 +255,7 @@ class ShareUnion:
     tree: str
     work: str
     state: str
+    root: str  # where a directory of the container's own would be: it must be empty
 
 
 @value
