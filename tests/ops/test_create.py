@@ -269,6 +269,7 @@ def test_a_container_is_described(session: TestSession) -> None:
         "path": made.path,
         "tree": made.tree,
         "root": None,
+        "devices": {"gpus": (), "nv": False, "rocm": False, "devices": (), "cdi_dirs": ()},
         "config": found["config"],
     }
     config = found["config"]
