@@ -293,6 +293,21 @@ def test_a_device_of_cdi(two: Gpus, doubles: DriverHost, name: str, bits: int) -
     assert int(found.split()[0]) == bits
 
 
+def test_a_device_of_cdi_without_a_spec(two: Gpus) -> None:
+    """What is here has the names that a spec of udocker's gives it."""
+    found = two("python3", "-c", _PROBE, options=("--device=nvidia.com/gpu=0",)).out
+    assert int(found.split()[0]) == 1
+
+
+def test_a_spec_of_another_driver(two: Gpus, doubles: DriverHost) -> None:
+    specs = doubles.path("old-specs/nvidia.json")
+    two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
+    specs.write_text(specs.read_text().replace(_VERSION, "470.1.2"))
+    options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
+    result = two("true", options=options, check=False)
+    assert "is stale" in result.err or "470.1.2" in result.err
+
+
 def test_a_device_of_cdi_that_no_spec_has(two: Gpus, doubles: DriverHost) -> None:
     options = (f"--cdi-dir={doubles.top}", "--device=nvidia.com/gpu=9")
     result = two("true", options=options, check=False)

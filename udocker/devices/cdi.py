@@ -79,13 +79,16 @@ def read_file(path: str) -> Spec:
     return cdi_rules.read(data, path)
 
 
-def with_own(registry: Registry, sets: Iterable[DeviceSet]) -> Registry:
+def with_own(
+    registry: Registry, sets: Iterable[DeviceSet], *, driver_root: str = "", device_root: str = ""
+) -> Registry:
     """With what was found here, by the names that ``gpu cdi`` gives it; any file comes before."""
     own = []
     for found in sets:
         with contextlib.suppress(DeviceError):  # no device
             path = f"(devices of {found.vendor} that are here)"
-            own.append((-1, cdi_rules.read(spec_of(found), path)))
+            spec = spec_of(found, driver_root=driver_root, device_root=device_root)
+            own.append((-1, cdi_rules.read(spec, path)))
     return Registry(registry.directories, (*own, *registry.specs), registry.problems)
 
 

@@ -11,7 +11,6 @@ import os
 import re
 import zlib
 
-from udocker import elf
 from udocker.devices import cdi, cdi_edits, ldcache, plan, request, require
 from udocker.devices.choose import choose
 from udocker.devices.places import content, places
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 _CACHE = "/etc/ld.so.cache"
 _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
-_CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
 _DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
 _COMPAT = "/usr/local/cuda/compat"
 _COMPAT_LIBRARY = re.compile(r"libcuda\.so\.([0-9]{1,5})(?:\.[0-9]{1,5}){1,2}", re.ASCII)
@@ -95,7 +93,7 @@ def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) 
     found = [_of_nodes(options)]
     for each in asked:
         if each.vendor == request.CDI:
-            found.append(_of_cdi(each, options))
+            found.append(_of_cdi(session, each, options, view))
         else:
             found += _of_vendor(session, each, variables, view)
     return plan.joined(found)
@@ -186,31 +184,22 @@ def _of_nodes(options: DeviceOptions) -> Edits:
     return Edits(nodes=tuple(nodes))
 
 
-def _of_cdi(asked: DeviceRequest, options: DeviceOptions) -> Edits:
-    registry = cdi.read((*_CDI_DIRS, *options.cdi_dirs))
-    host = cdi_edits.HostFiles(_is_directory, _library, _read)
-    found = cdi_edits.inject(cdi.resolve(registry, asked.ids), host)
-    return cdi_edits.relocated(found.edits, plan.PLACE)
-
-
-def _is_directory(path: str) -> bool | None:
-    return os.path.isdir(path) if os.path.exists(path) else None
-
-
-def _library(path: str) -> tuple[str, int] | None:
-    try:
-        found = elf.shared(path)
-    except OSError:
-        return None
-    return (found.soname or os.path.basename(path), found.bits) if found else None
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(_PARAMS_LIMIT)
-    except OSError:
-        return None
+def _of_cdi(session: Session, asked: DeviceRequest, options: DeviceOptions, view: View) -> Edits:
+    """By specs of the host, or else by what is found here. Raises DeviceError."""
+    registry = cdi.read((*cdi.DIRECTORIES, *options.cdi_dirs))
+    driver, device = _roots(session)
+    sets = gpus.discover(places(driver, device, session.host.architecture), session.environ)
+    registry = cdi.with_own(registry, sets, driver_root=driver, device_root=device)
+    found = cdi.resolve(registry, asked.ids)
+    injection = cdi_edits.inject(found, cdi_edits.host_files())
+    loaded = next((each.version for each in sets if each.vendor == request.NVIDIA), "")
+    old = {cdi.stale(each.spec, loaded) for each in found} - {""}
+    edits = cdi_edits.relocated(injection.edits, plan.PLACE)
+    return replace(
+        edits,
+        prepend=(*edits.prepend, *_compatible(view, injection.compat)),
+        warnings=(*edits.warnings, *sorted(old)),
+    )
 
 
 def _told(edits: Edits) -> Iterator[str]:
