@@ -1,32 +1,22 @@
 """Devices of a run: what is asked for is looked for here, and becomes part of the specification.
 
-What the container gets lies below one directory. That is a directory of the container's own on
-the host, named by what it holds: links, drivers' files that are written, and empty files on which
-the host's are mounted. Runs share it, it goes with the container, nothing of it is in the image.
+Requests and discovery are of ``devices``; how the changes are brought in is in ``ops.devices``.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import zlib
 
-from udocker.devices import cdi, cdi_edits, ldcache, plan, request, require
+from udocker.devices import cdi, cdi_edits, plan, request, require
 from udocker.devices.choose import choose
 from udocker.devices.places import content, places
 from udocker.errors import DeviceError
-from udocker.files import store_errors
 from udocker.model.devices import Edits
-from udocker.model.run import (
-    FILE_MOUNTS,
-    HOST_DEVICES,
-    MOVED_DEVICES,
-    MOVED_MOUNTS,
-    GuestFile,
-    Mount,
-)
+from udocker.model.run import FILE_MOUNTS, MOVED_DEVICES, MOVED_MOUNTS, GuestFile
 from udocker.model.value import replace
 from udocker.ops import gpus, libc
+from udocker.ops.devices import CACHE, applied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +29,6 @@ if TYPE_CHECKING:
     from udocker.ops.session import Session
     from udocker.store.view import View
 
-_CACHE = "/etc/ld.so.cache"
 _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
 _DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
@@ -53,7 +42,6 @@ _BY_FILES = {
     "VK_ICD_FILENAMES": _VULKAN,
     "__EGL_VENDOR_LIBRARY_FILENAMES": ("/usr/share/glvnd/egl_vendor.d",),
 }
-_HIDDEN = "hidden"  # an empty file, which is no device
 
 
 def features_of(session: Session, options: DeviceOptions) -> frozenset[str]:
@@ -82,9 +70,9 @@ def with_devices(
         session.report.warn(warning)
     if edits.refusals:
         raise DeviceError("; ".join(edits.refusals), hint=_DOCTOR)
-    for path in (line for line in _told(edits)):
-        session.report.debug(path)
-    return _applied(session, spec, container, mode, edits=edits, view=view, dry=dry)
+    for line in _told(edits):
+        session.report.debug(line)
+    return applied(session, spec, container, mode, edits=edits, view=view, dry=dry)
 
 
 def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) -> Edits:
@@ -118,7 +106,7 @@ def _of_vendor(
     if asked.vendor == request.NVIDIA:
         warnings = require.check(variables, require.Facts(driver=found.version or None))
     library = libc.examine(view, session.host.architecture)
-    image = plan.Image(library.kind, library.version, view.read(_CACHE) is not None)
+    image = plan.Image(library.kind, library.version, view.read(CACHE) is not None)
     params = content(f"{here.proc}{_PARAMS.removeprefix('/proc')}", _PARAMS_LIMIT)
     edits = plan.plan(
         found,
@@ -207,122 +195,3 @@ def _told(edits: Edits) -> Iterator[str]:
         yield f"device file {mount.source} at {mount.target}"
     for source, target in edits.nodes:
         yield f"device node {source} at {target}"
-
-
-def _applied(
-    session: Session,
-    spec: RunSpec,
-    container: Container,
-    mode: Mode,
-    *,
-    edits: Edits,
-    view: View,
-    dry: bool,
-) -> RunSpec:
-    mounts = [replace(each, source=os.path.realpath(each.source)) for each in edits.mounts]
-    has_host_devices = HOST_DEVICES in mode.engine.FEATURES
-    for source, target in edits.nodes:
-        if source != target or not has_host_devices:
-            mounts.append(Mount(os.path.realpath(source), target, is_dir=False))
-    if has_host_devices:
-        hidden = [Mount(f"/{_HIDDEN}", path, True, is_dir=False) for path in edits.hidden]
-        mounts += hidden
-    features = mode.engine.FEATURES
-    guest_files = [
-        file
-        for file in edits.files
-        if not _is_inside(file.target) and _has_place(file.target, features)
-    ]
-    if edits.libraries:
-        guest_files.append(GuestFile(_CACHE, _cache(session, view, edits)))
-    stage = _stage(container, edits, mounts)
-    if stage is not None and not dry:
-        with store_errors("making what a device needs"):
-            _make(stage[0], stage[1], session)
-    if stage is not None:
-        mounts = [
-            replace(m, source=stage[0] + m.source) if m.source == f"/{_HIDDEN}" else m
-            for m in mounts
-        ]
-        mounts.insert(0, Mount(stage[0], plan.PLACE, True))
-    taken = {mount.target for mount in spec.mounts}
-    return replace(
-        spec,
-        mounts=(*spec.mounts, *(mount for mount in mounts if mount.target not in taken)),
-        files=(*spec.files, *guest_files),
-        env=_env(spec, edits),
-    )
-
-
-def _has_place(path: str, features: frozenset[str]) -> bool:
-    """In the kernel's own directories nothing can be made to mount on."""
-    needs_none = {HOST_DEVICES, MOVED_DEVICES} <= features  # F and P modes mount nothing
-    return needs_none or not path.startswith("/proc/") or os.path.exists(path)
-
-
-def _is_inside(path: str) -> bool:
-    return path.startswith(f"{plan.PLACE}/")
-
-
-def _cache(session: Session, view: View, edits: Edits) -> bytes:
-    machine = session.host.architecture
-    ours = [
-        ldcache.Entry(os.fsencode(name), os.fsencode(path), ldcache.FLAGS[machine, bits])
-        for name, path, bits in edits.libraries
-        if (machine, bits) in ldcache.FLAGS
-    ]
-    return ldcache.merge(view.read(_CACHE) or b"", ours)
-
-
-def _env(spec: RunSpec, edits: Edits) -> tuple[tuple[str, str], ...]:
-    """Variables; what ``-e`` and the image say of paths stays, behind ours."""
-    found = dict(spec.env)
-    for name, text in edits.env:
-        if text is None:
-            found.pop(name, None)
-        else:
-            found.setdefault(name, text)
-    for name, path in edits.prepend:
-        found[name] = f"{path}:{found[name]}" if found.get(name) else path
-    return tuple(found.items())
-
-
-def _stage(
-    container: Container, edits: Edits, mounts: list[Mount]
-) -> tuple[str, dict[str, str | bytes]] | None:
-    """The directory for ``plan.PLACE``, and what is in it: bytes of a file, or a link's text."""
-    size = len(plan.PLACE)
-    inside: dict[str, str | bytes] = {
-        mount.target[size:]: b"" for mount in mounts if _is_inside(mount.target)
-    }
-    for file in edits.files:
-        if _is_inside(file.target):
-            inside[file.target[size:]] = file.content
-    for link, target in edits.links:
-        if _is_inside(link):
-            inside[link[size:]] = target
-    if edits.hidden:
-        inside[f"/{_HIDDEN}"] = b""
-    if not inside:
-        return None
-    check = zlib.crc32(repr(sorted(inside.items())).encode("utf-8", "surrogateescape"))
-    return f"{container.path}/files/devices-{check:08x}", inside
-
-
-def _make(path: str, inside: dict[str, str | bytes], session: Session) -> None:
-    if os.path.isdir(path):
-        return
-    with session.store.temporary() as new:
-        for name, what in inside.items():
-            os.makedirs(os.path.dirname(new + name), exist_ok=True)
-            if isinstance(what, str):
-                os.symlink(what, new + name)
-            else:
-                with open(new + name, "xb") as stream:
-                    stream.write(what)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            os.rename(new, path)
-        except OSError:
-            if not os.path.isdir(path):  # another run was faster, with the same
-                raise
