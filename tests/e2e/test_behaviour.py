@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.engines import BUSYBOX, Inside, Shared, need
+from e2e.engines import BUSYBOX, Inside, Shared
 from e2e.inprocess import COMPILE, IN_NEW, MODES, PROGRAMS, Container
 
 pytestmark = pytest.mark.e2e
@@ -27,13 +27,6 @@ _OTHERS = ("sigsys", "filters", "self", "stacks", "waiting", "trace")
 _ALL = (*MODES, "P2")  # where every call stops, all else takes long, and is the same
 # What a tracer takes from programs: tests/e2e/test_tracer.py has what they see instead.
 _TAKEN = {("P1", "trace"), ("P2", "trace"), ("P2", "filters")}
-
-
-@pytest.fixture(params=_ALL)
-def mode(request: pytest.FixtureRequest, refusals: dict[str, str]) -> str:
-    name: str = request.param
-    need(refusals, name)
-    return name
 
 
 def _sections(program: str) -> list[str]:
@@ -51,6 +44,7 @@ def _compare(container: Container, mode: str, native: str, program: str, script:
 
 @pytest.mark.parametrize("options", ["", "-static"], ids=["dynamic", "static"])
 @pytest.mark.parametrize("program", _WITH_ANY_LIBC)
+@pytest.mark.parametrize("mode", _ALL, indirect=True)
 def test_programs_behave_as_under_the_kernel(
     mode: str, native: str, program: str, options: str, container: Container
 ) -> None:

@@ -6,19 +6,16 @@ The image is of a few dynamic programs of Debian's, because F1 runs no others.
 from __future__ import annotations
 
 import io
-import itertools
 import os
+import re
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.engines import Shared, need
+from e2e.engines import Shared
 from udocker.engine import table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from udocker.model.run import UNION_ROOT
 
 pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
@@ -78,39 +75,40 @@ data/mode:
 data/moved/name: moved.
 data/new: new.
 """
-_SECOND = """
+# Undoes all of that.
+_BACK = """
 set -e; cd /data
-echo more >>new; rm hard change; echo again >gone; chmod 755 mode; rm soft; ln -s dir/in soft
-rm -r moved; mkdir moved; ln new moved/same; mv dir/in dir/out; rm -r a; echo file >a
+rm new soft hard; echo before >change; echo -n >gone; chmod 644 mode; mv moved/name moved/file
+rm -r dir a; mkdir -p dir/sub; echo -n >dir/old; echo -n >dir/sub/deep
 """
-_SEEN_THEN = """
+_AT_FIRST = """
 data d 755
-data/a f 644
+data/change f 644
 data/dir d 755
-data/dir/out f 644
+data/dir/old f 644
+data/dir/sub d 755
+data/dir/sub/deep f 644
 data/gone f 644
 data/keep f 644
-data/mode f 755
+data/mode f 644
 data/moved d 755
-data/moved/same f 644
-data/new f 644
-data/soft l 777 dir/in
-data/moved/same 2
-data/new 2
-data/a: file.
-data/dir/out: replaced.
-data/gone: again.
+data/moved/file f 644
+data/change: before.
+data/dir/old:
+data/dir/sub/deep:
+data/gone:
 data/keep: kept.
 data/mode:
-data/moved/same: new.more.
-data/new: new.more.
+data/moved/file: moved.
 """
 # docs/architecture.md, "The store": names up to the first hyphen
 _OF_A_CONTAINER = {
     *("container.json", "config.json", "upper", "work", "work.lock", "ROOT", "files", "runs"),
     *("owners", "in", "lock", "patched"),
 }
-_PAIRS = list(itertools.permutations(table.names(), 2))
+_SHARING = [m.name for m in table.MODES if UNION_ROOT in m.engine.FEATURES]
+_OWN = [name for name in table.names() if name not in _SHARING]
+_EACH = 20  # steps of a walk, after which copies are looked at, too
 
 
 @pytest.fixture(scope="module")
@@ -180,47 +178,100 @@ def tidy(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-SEEN, SEEN_THEN = tidy(_SEEN), tidy(_SEEN_THEN)
+AT_FIRST, SEEN = tidy(_AT_FIRST), tidy(_SEEN)
 
 
-@pytest.fixture
-def moved(
-    shared: Shared, refusals: dict[str, str], image: str, first: str, second: str
-) -> Iterator[Moved]:
-    need(refusals, first, second)
-    made = Moved(shared, f"moved-{first}-{second}")
-    yield made
-    shared("rm", "-f", made.name, f"{made.name}-renamed", check=False)
+def walk(modes: list[str]) -> list[str]:
+    """Each ordered pair of modes comes after one another in it once (Hierholzer's algorithm)."""
+    left = {mode: [other for other in modes if other != mode] for mode in modes}
+    stack, found = modes[:1], []
+    while stack:
+        if left[stack[-1]]:
+            stack.append(left[stack[-1]].pop())
+        else:
+            found.append(stack.pop())
+    return found
 
 
-@pytest.mark.parametrize(("first", "second"), _PAIRS, ids=["-".join(pair) for pair in _PAIRS])
-def test_there_and_back(shared: Shared, image: str, moved: Moved, first: str, second: str) -> None:
-    words = ("run", "-q", f"--name={moved.name}", f"--execmode={first}", image)
-    assert tidy(shared(*words, "sh", "-c", _FIRST + _LIST).out) == SEEN
-    if _PAIRS.index((first, second)) % 2:
-        shared("setup", f"--execmode={second}", moved.name)
-        there = moved.run(_LIST + "echo --" + _SECOND + _LIST)
-    else:
-        there = moved.run(_LIST + "echo --" + _SECOND + _LIST, second)
-    assert there.split("\n--\n") == [SEEN, SEEN_THEN]
-    assert moved.run(_LIST, first) == SEEN_THEN
+def test_a_walk_has_every_pair_once() -> None:
+    steps = walk(table.names())
+    pairs = list(zip(steps, steps[1:]))
+    wanted = {(a, b) for a in table.names() for b in table.names() if a != b}
+    assert sorted(pairs) == sorted(wanted)
 
+
+def check_copy(moved: Moved, mode: str, seen: str) -> None:
+    """What is cloned, renamed and exported is the same."""
+    shared = moved.shared
     copy = Moved(shared, f"{moved.name}-renamed")
     shared("clone", "-q", f"--name={moved.name}-copy", moved.name)
     shared("rename", f"{moved.name}-copy", copy.name)
-    assert copy.run(_LIST, second) == SEEN_THEN
+    assert copy.run(_LIST, mode) == seen
     exported = copy.paths()
-    assert sorted(exported) == sorted(line.split(" ")[0] for line in SEEN_THEN.splitlines()[:11])
-    assert exported["data/soft"] == (tarfile.SYMTYPE, 0o777, "dir/in")
-    assert exported["data/mode"][1] == 0o755
-    assert exported["data/moved/same"][0] == tarfile.REGTYPE != exported["data/new"][0]
+    listed = [line.split(" ")[0] for line in seen.splitlines() if re.search(" [dfl] [0-7]", line)]
+    assert sorted(exported) == sorted(listed)
+    if seen == SEEN:
+        assert exported["data/soft"] == (tarfile.SYMTYPE, 0o777, "keep")
+        assert exported["data/mode"][1] == 0o640
+        assert exported["data/hard"][0] == tarfile.REGTYPE != exported["data/keep"][0]
+    check_left(copy)
+    shared("rm", copy.name)
 
-    for each in (moved, copy):
-        left = {name.partition("-")[0] for name in os.listdir(each.directory())}
-        assert left <= _OF_A_CONTAINER
-        runs = each.directory() / "runs"
-        assert not runs.exists() or os.listdir(runs) == []
+
+def check_left(moved: Moved) -> None:
+    """Nothing is in the container's directory but what is documented."""
+    left = {name.partition("-")[0] for name in os.listdir(moved.directory())}
+    assert left <= _OF_A_CONTAINER
+    runs = moved.directory() / "runs"
+    assert not runs.exists() or os.listdir(runs) == []
     # F1 makes absolute links relative.
-    own = ("/data", "/usr") if "F1" in (first, second) else ("/data",)
-    changed = shared("diff", moved.name).out.split()[1::2]
-    assert [path for path in changed if not path.startswith(own)] == []
+    changed = moved.shared("diff", moved.name).out.split()[1::2]
+    assert [path for path in changed if not path.startswith(("/data", "/usr"))] == []
+
+
+@pytest.mark.parametrize("form", ["shared", "own"])
+def test_from_every_mode_to_every_other(
+    form: str, shared: Shared, image: str, works_all: list[str]
+) -> None:
+    """One container on a walk: each mode sees what the one before has made, or undone."""
+    modes = [m for m in works_all if form == "own" or m in _SHARING]
+    moved = Moved(shared, f"walk-{form}")
+    shared("create", "-q", f"--name={moved.name}", image)
+    if form == "own":  # from here on it has a directory of its own
+        moved.run("true", next(m for m in modes if m in _OWN))
+    seen, change = (AT_FIRST, SEEN), (_FIRST, _BACK)
+    steps = walk(modes)
+    for number, mode in enumerate(steps):
+        before, after = seen[number % 2], seen[1 - number % 2]
+        script = f"{_LIST}echo --{change[number % 2]}{_LIST}"
+        asked = mode
+        if number % 2:
+            shared("setup", f"--execmode={mode}", moved.name)
+            asked = ""
+        assert moved.run(script, asked).split("\n--\n") == [before, after], (number, mode)
+        if number % _EACH == _EACH - 1:
+            check_copy(moved, mode, after)
+    check_left(moved)
+    shared("rm", moved.name)
+
+
+@pytest.mark.parametrize("second", _OWN)
+@pytest.mark.parametrize("first", _SHARING)
+def test_a_container_gets_a_directory_of_its_own(
+    first: str, second: str, shared: Shared, image: str, works_all: list[str]
+) -> None:
+    """With what was changed in the union, and the first mode goes on in it."""
+    if first not in works_all or second not in works_all:
+        pytest.skip(f"host: mode {first} or {second} does not work here")
+    moved = Moved(shared, f"moved-{first}-{second}")
+    words = ("run", "-q", f"--name={moved.name}", f"--execmode={first}", image)
+    assert tidy(shared(*words, "sh", "-c", _FIRST + _LIST).out) == SEEN
+    assert moved.run(f"{_LIST}echo --{_BACK}{_LIST}", second).split("\n--\n") == [SEEN, AT_FIRST]
+    assert moved.run(_LIST, first) == AT_FIRST
+    shared("rm", moved.name)
+
+
+@pytest.fixture(scope="module")
+def works_all(refusals: dict[str, str]) -> list[str]:
+    """The modes that work here, F1 too."""
+    return [name for name in table.names() if not refusals[name]]

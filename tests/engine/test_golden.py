@@ -224,6 +224,14 @@ def test_planning_changes_nothing_and_is_repeatable(mode: str) -> None:
     assert engine.launch(spec(), HOST, mode) == engine.launch(spec(), HOST, mode)
 
 
+@pytest.mark.parametrize("name", [name for name in goldens() if name.startswith("F4-")])
+def test_f4_is_another_name_of_f3(name: str) -> None:
+    """So the end-to-end tests of all modes run one of them."""
+    _, run, on = goldens()[name]
+    engine = table.find("F4").engine
+    assert engine.launch(run, on, "F4") == engine.launch(run, on, "F3")
+
+
 @pytest.mark.parametrize("mode", UTF8_ONLY)
 @pytest.mark.parametrize("name", ["argv", "mounts"])
 def test_bytes_are_refused_where_they_would_be_changed(mode: str, name: str) -> None:
