@@ -10,12 +10,16 @@ import os
 import re
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.engines import Shared
 from udocker.engine import table
 from udocker.model.run import UNION_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
@@ -181,10 +185,10 @@ def tidy(text: str) -> str:
 AT_FIRST, SEEN = tidy(_AT_FIRST), tidy(_SEEN)
 
 
-def walk(modes: list[str]) -> list[str]:
+def walk(modes: Sequence[str]) -> list[str]:
     """Each ordered pair of modes comes after one another in it once (Hierholzer's algorithm)."""
     left = {mode: [other for other in modes if other != mode] for mode in modes}
-    stack, found = modes[:1], []
+    stack, found = list(modes[:1]), []
     while stack:
         if left[stack[-1]]:
             stack.append(left[stack[-1]].pop())
