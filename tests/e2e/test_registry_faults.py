@@ -581,7 +581,8 @@ def test_wrong_architecture(udocker: Udocker, fake: FakeRegistry) -> None:
         for name, number in machines.items()
     ]
     make_index(fake, _NAME, "latest", made)
-    result = udocker("run", "--platform=linux/s390x", f"{fake.host}/{_NAME}", check=False)
+    words = ("run", "--platform=linux/s390x", f"{fake.host}/{_NAME}")
+    result = udocker(*words, check=False, env={"PATH": "/nowhere"})  # where no emulator is
     checks.is_told(result, 126, "/bin/hello", "s390x", "--platform=linux/")
     assert len(checks.images(udocker)) == 1
     assert checks.containers(udocker) == []

@@ -387,8 +387,8 @@ def _program(pid: int) -> str:
 
 def _check_ids(work: WorkDirectory, ids: IdMap | None) -> None:
     """Raise EngineError where the other run of the container has ids of another kind."""
-    if not work.ids:
-        return
+    if not work.ids or not all(work.ids):
+        return  # nobody, or a process that has gone into a namespace without ids
     has_one = all(len(rows) == 1 and rows[0][2] == 1 for rows in work.ids)
     if has_one if ids is None else work.ids == (ids.uids, ids.gids):
         return

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 20.0  # seconds for a run that takes hundredths
 _NOT_IN_TIME = 124  # of ``capture``
+_LONGEST_OF_MANY = 80  # characters
 _REFUSAL_AGE = 3600.0  # seconds: what did not work may be repaired
 # What a run can do without, with a warning; a read-only volume that is not is another matter.
 _DISPENSABLE = frozenset((HOSTNAME,))
@@ -67,7 +68,7 @@ def choose(
     copying: Verdict | None = None
     for mode in table.automatic():
         if mode.name in failed:
-            refusals.append(f"{mode.name}: {failed[mode.name]}")
+            refusals.append(f"{mode.name}: {_short(failed[mode.name])}")
             continue
         missing = features - mode.engine.FEATURES - _DISPENSABLE
         if missing:
@@ -76,7 +77,7 @@ def choose(
         found = _tried(session, mode) if failed else examine(session, mode)
         verdict = _over(found, foreign)
         if not verdict.support.ok:
-            refusals.append(f"{mode.name}: {verdict.support.reason}")
+            refusals.append(f"{mode.name}: {_short(verdict.support.reason)}")
         elif verdict.union or not foreign:
             _warn_missing(session, mode, features)
             return verdict
@@ -88,6 +89,11 @@ def choose(
     raise EngineUnavailable(
         f"no execution mode works on this host ({'; '.join(refusals)})", hint="udocker doctor"
     )
+
+
+def _short(reason: str) -> str:
+    """As one of many in a line."""
+    return reason if len(reason) <= _LONGEST_OF_MANY else f"{reason[: _LONGEST_OF_MANY - 1]}…"
 
 
 def _explicit(session: Session, mode: Mode, features: frozenset[str]) -> Verdict:
