@@ -30,7 +30,6 @@ enum {
 
 struct tracer {
     struct threads threads;
-    const struct guest *guest;
     const struct program *filter; /* to be asked here; NULL: the kernel does */
     struct common *common;
     int front;
@@ -379,7 +378,6 @@ static void seize(const struct tracer *tracer) {
 
 _Noreturn void tracer_run(const struct guest *guest, struct common *common, int ready) {
     static struct tracer tracer;
-    tracer.guest = guest;
     tracer.common = common;
     tracer.front = (int)kernel(NR_getppid, 0, 0, 0, 0, 0, 0);
     tracer.filter = guest->tracing == TRACING_ALL ? filter_make(guest) : NULL;

@@ -165,9 +165,14 @@ def _of_nodes(options: DeviceOptions) -> Edits:
     nodes = []
     for each in request.host_devices(options):
         if not os.path.exists(each.source):
-            raise DeviceError(f"--device: {each.source} does not exist")
+            raise DeviceError(
+                f"--device: {each.source} does not exist", hint="udocker gpu list says what is here"
+            )
         if not os.access(each.source, os.R_OK):
-            raise DeviceError(f"--device: {each.source}: permission denied")
+            raise DeviceError(
+                f"--device: {each.source}: permission denied",
+                hint=f"ls -l {each.source} shows whose it is",
+            )
         nodes.append((each.source, each.target))
     return Edits(nodes=tuple(nodes))
 
