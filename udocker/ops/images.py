@@ -132,7 +132,9 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
 
 
 def _check_own(session: Session, record: ImageRecord) -> None:
-    if session.store.images.own(Reference.parse(record.reference)) is None:
+    images, reference = session.store.images, Reference.parse(record.reference)
+    # It may be in neither: just removed by another udocker.
+    if images.own(reference) is None and images.elsewhere(reference) is not None:
         raise StoreUnwritableError(
             f"image {record.reference} is in a store that is only read",
             hint="udocker --repo=DIR rmi … where it may be written; UDOCKER_REPOS names them",
