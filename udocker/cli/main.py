@@ -100,9 +100,7 @@ def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
 
 
 def _session(general: Parsed, parsed: Parsed) -> Session:
-    from udocker import config
-    from udocker.ops.session import Session
-    from udocker.store.store import Store
+    from udocker.ops.session import begin
 
     overrides: dict[str, Any] = {}
     repo = general.text("repo")
@@ -120,9 +118,7 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["jobs"] = _jobs(parsed.text("jobs") or "")
     if parsed.text("httpproxy"):
         overrides["proxy"] = parsed.text("httpproxy")
-    settings = config.load(os.environ, overrides, general.text("config"))
-    store = Store(settings.topdir, settings.repos)
-    return Session(store, settings, _reporter(settings), os.environ)
+    return begin(os.environ, overrides, general.text("config"), _reporter)
 
 
 def _jobs(text: str) -> int:

@@ -87,6 +87,11 @@ def list_images(session: Session) -> list[ListedImage]:
     return found
 
 
+def describe_image(session: Session, text: str) -> ListedImage:
+    """As ``get_image``, with what a list shows of it. Raises ImageNotFound, StoreError."""
+    return _listed(session, get_image(session, text))
+
+
 def _listed_if_there(session: Session, record: ImageRecord) -> list[ListedImage]:
     try:
         return [_listed(session, record)]
