@@ -8,7 +8,6 @@ begin one, also one with threads.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Optional, Union
 
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
     from udocker.report import Reporter
 
 Input = Union[bytes, str, None]
-# The first thing that Python does there is to forget the current directory: it may hold anything.
-_BEGIN = (
-    "import sys; sys.path[0] = sys.argv.pop(1); "
-    "from udocker.cli.main import main; raise SystemExit(main())"
-)
 _LAST_LINES = 3
 
 
@@ -277,10 +271,11 @@ class Client:
         ``subprocess.Popen`` otherwise. Without ``input`` it reads nothing."""
         import subprocess
 
+        from udocker.ops import program
+
         words = [*self._general, "--quiet", "run", *_words(options), target, *command]
-        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         return subprocess.Popen(
-            [sys.executable, "-c", _BEGIN, package, *words],
+            [*program.words(), *words],
             stdin=subprocess.PIPE if input else subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

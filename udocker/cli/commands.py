@@ -58,6 +58,7 @@ _MODULES = (
     ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
+    ("shim", "shim"),
     ("showconf", "host"),
     ("version", "host"),
     ("help", "host"),

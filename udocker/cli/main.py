@@ -7,6 +7,7 @@ import sys
 
 from udocker.cli import commands
 from udocker.cli.context import Context
+from udocker.cli.ending import ToldToEnd, heed_signals
 from udocker.cli.parser import FLAG, TEXT, Option, Parsed, Syntax, help_text, parse
 from udocker.cli.table import line
 from udocker.errors import UdockerError, UsageError
@@ -48,20 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = False
     _open_streams()
+    if arguments is None:  # otherwise the process is another's
+        heed_signals()
     try:
         general = parse(GENERAL, given, "")
         debug = general.flag("debug")
         if debug:
             import traceback  # noqa: F401 - an engine may be past importing when it is needed
         return _dispatch(general)
-    except UdockerError as error:
-        return _tell(error, debug)
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return _INTERRUPTED
+    except KeyboardInterrupt as told:
+        return _interrupted(told)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
+    except UdockerError as error:
+        return _tell(error, debug)
     except OSError as error:
         return _tell(translate(error, "cannot go on"), debug)
     except Exception as error:  # noqa: BLE001 - the boundary: nothing else may reach the user
@@ -166,6 +168,14 @@ def _flush() -> None:
         sys.stdout.flush()
     except (OSError, ValueError):  # Python would try once more at its end, and fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _interrupted(told: KeyboardInterrupt) -> int:
+    _flush()
+    if isinstance(told, ToldToEnd):
+        return told.end()
+    sys.stderr.write("\n")
+    return _INTERRUPTED
 
 
 def _open_streams() -> None:

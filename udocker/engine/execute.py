@@ -171,12 +171,15 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
         os.setpgid(child, child)  # both sides: whoever is first
     os.close(output_in)
     os.close(sender)
+    in_time = False
     try:
-        text, in_time = read_until(output, seconds)
-        if not in_time and launch.pid_file:
-            os.kill(child, 9)  # the keeper ends the rest, which is in another session
-        elif not in_time:
-            os.killpg(child, 9)
+        try:
+            text, in_time = read_until(output, seconds)
+        finally:
+            if not in_time and launch.pid_file:
+                os.kill(child, 9)  # the keeper ends the rest, which is in another session
+            elif not in_time:
+                os.killpg(child, 9)
         failure = _failure(receiver)
         code = exit_code(os.waitpid(child, 0)[1])
     finally:
