@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from udocker.devices import loaders
-from udocker.model.run import GuestFile
+from udocker.model.run import GuestFile, Mount
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
@@ -24,8 +24,8 @@ def relocated(edits: Edits, folder: str) -> Edits:
     """``edits`` with the libraries below ``folder``, in the same order of directories.
 
     So nothing has to be made where the container has its own libraries. What is not for the
-    loader's cache stays. Parts in directories below are had at both places: some are loaded from
-    beside their library (UCX), others by their path (VA-API).
+    loader's cache stays. Parts in directories below are had at both places, as are directories of
+    data: some are found from where their library lies (UCX, PoCL), others by their path (VA-API).
     """
     places = {os.path.dirname(path) for _, path, _ in edits.libraries}
 
@@ -49,7 +49,7 @@ def relocated(edits: Edits, folder: str) -> Edits:
             *(
                 replace(mount, target=folder + mount.target)
                 for mount in edits.mounts
-                if not mount.is_dir and _is_part(mount.target, places)
+                if _is_part(mount, places)
             ),
         ),
         links=tuple(led(link, target) for link, target in edits.links),
@@ -57,10 +57,13 @@ def relocated(edits: Edits, folder: str) -> Edits:
     )
 
 
-def _is_part(path: str, places: set[str]) -> bool:
-    """Whether ``path`` is a library in a directory below one of ``places``."""
-    above = os.path.dirname(path)
-    if above in places or ".so" not in os.path.basename(path):
+def _is_part(mount: Mount, places: set[str]) -> bool:
+    """Whether it is a library below one of ``places``, or a directory of data beside /lib."""
+    if mount.is_dir:
+        tops = {place.partition("/lib")[0] for place in places}
+        return any(mount.target.startswith(f"{top}/share/") for top in tops)
+    above = os.path.dirname(mount.target)
+    if above in places or ".so" not in os.path.basename(mount.target):
         return False
     return any(above.startswith(f"{place}/") for place in places)
 
