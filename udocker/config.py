@@ -241,6 +241,11 @@ SETTINGS = (
         "the directory that has the GPUs' /dev, and perhaps /proc and /sys; empty: /",
     ),
     Setting(
+        "driver_libraries", ("driver_libraries",), ("UDOCKER_DRIVER_LIBRARIES",), _directories,
+        "directories below driver_root with the GPU driver's libraries, : between them, before "
+        "the usual ones", ":",
+    ),
+    Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
         "beyond this a pull removes images, the longest unused first, that no container needs; "
         "20G is 20 GiB, 0 no limit",

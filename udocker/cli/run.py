@@ -64,6 +64,8 @@ def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
         rocm=parsed.flag("rocm"),
         devices=parsed.list("device"),
         cdi_dirs=tuple(_directory(text, cwd) for text in parsed.list("cdi-dir")),
+        skip_hooks=_skips_hooks(parsed.text("allow-cdi-hooks")),
+        host_libc=parsed.flag("host-libc"),
     )
     if options.gpus or options.devices:
         from udocker.devices.request import check
@@ -77,6 +79,13 @@ def _directory(text: str, cwd: str) -> str:
     if not text or not os.path.isdir(path):
         raise UsageError(f"--cdi-dir {text!r} is not a directory", hint="--cdi-dir DIR")
     return path
+
+
+def _skips_hooks(text: str | None) -> bool:
+    if text not in (None, "skip"):
+        hint = "--allow-cdi-hooks=skip passes over those that are not known; none is ever run"
+        raise UsageError(f"--allow-cdi-hooks {text!r} is not known", hint=hint)
+    return text == "skip"
 
 
 def _host(registry: str | None) -> str | None:
@@ -129,6 +138,8 @@ _DEVICES = (
         ("--device",), LIST, "/dev/X[:/dev/Y[:rwm]], or a name of CDI, VENDOR/CLASS=NAME", "DEVICE"
     ),
     Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
+    Option(("--allow-cdi-hooks",), TEXT, "skip: go on without hooks that are not known", "skip"),
+    Option(("--host-libc",), FLAG, "the host's glibc over an older one: see docs/gpu.md"),
 )
 _OPTIONS = (
     Option(("--name",), TEXT, "give the new container a name", "NAME"),

@@ -28,6 +28,7 @@ class Config:
     gpus: str = "none"  # or auto: what the host has, in every run
     driver_root: str = ""
     device_root: str = ""
+    driver_libraries: tuple[str, ...] = ()  # directories below driver_root
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image

@@ -60,13 +60,15 @@ class Volume:
 
 @value
 class DeviceOptions:
-    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and ``--cdi-dir``, as the user said them."""
+    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and so on, as the user said them."""
 
     gpus: tuple[str, ...] = ()
     nv: bool = False
     rocm: bool = False
     devices: tuple[str, ...] = ()
     cdi_dirs: tuple[str, ...] = ()  # absolute
+    skip_hooks: bool = False  # pass over hooks of CDI that are not known
+    host_libc: bool = False  # the host's C library in place of an older one of the image
 
 
 @value

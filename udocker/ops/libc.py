@@ -34,6 +34,12 @@ class CLibrary:
         return f"{self.kind} {'.'.join(map(str, self.version))}".strip()
 
 
+def of_file(path: str) -> CLibrary:
+    """The glibc whose libc.so.6 is a file of the host's. Raises OSError."""
+    with open(path, "rb") as stream:
+        return CLibrary(GLIBC, elf.glibc_release(stream.read()) or (), path)
+
+
 def examine(view: View, architecture: str) -> CLibrary:
     """What is in ``view`` for programs of ``architecture``."""
     has_32_bits = view.read(_LOADERS_32.get(architecture, "/none")) is not None
