@@ -28,6 +28,7 @@ class Config:
     gpus: str = "none"  # or auto: what the host has, in every run
     driver_root: str = ""
     device_root: str = ""
+    job: bool = True  # a run in a batch job is given what belongs to the job
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image

@@ -53,7 +53,11 @@ def run(session: Session, request: RunRequest) -> int:
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
-    container, is_new = _container(session, request)
+    if session.task is not None or request.mpi != "auto":
+        from udocker.ops.batch import check_mpi
+
+        check_mpi(session, request)
+    session, container, is_new = _container(session, request)
     session.store.containers.enter(container)
     if request.remove:
         session.store.containers.hold(container)
@@ -111,8 +115,12 @@ def _remove(session: Session, container: Container) -> None:
     """After the run: that it fails is no reason to lose the command's status."""
     try:
         session.store.containers.delete(container.id)
-    except UdockerError as error:
-        session.report.warn(error.message)
+        if session.scratch:
+            from udocker.files import remove_tree
+
+            remove_tree(session.scratch)
+    except (OSError, UdockerError) as error:
+        session.report.warn(str(error))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -125,7 +133,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     from udocker.engine.steps import describe, describe_undo
 
-    container, is_new = _container(session, replace(request, pull="never"), trial=True)
+    session, container, is_new = _container(session, replace(request, pull="never"), trial=True)
     try:
         launch = _prepare(session, request, container, dry=True).launch
     finally:
@@ -215,6 +223,10 @@ def _prepare(
         from udocker.ops.ranges import with_ids
 
         spec = with_ids(session, spec, container, mode, dry)
+    if session.task is not None:
+        from udocker.ops.batch import with_ranks
+
+        spec = with_ranks(session, request, spec, mode)
     spec = _with_needs(session, spec, container, mode, dry)
     launch = mode.engine.launch(spec, session.host, mode.name)
     return Planned(mode.name, wanted == table.AUTO, launch)
@@ -387,8 +399,8 @@ def _is_directory(view: View, path: str) -> bool | None:
 
 def _container(
     session: Session, request: RunRequest, trial: bool = False
-) -> tuple[Container, bool]:
-    """The container to run, and whether it was made for this run."""
+) -> tuple[Session, Container, bool]:
+    """The container to run, where its store is, and whether it was made for this run."""
     existing = session.store.containers.find(request.target, least=_LEAST_ID)
     if existing is not None:
         if request.name is not None:
@@ -396,7 +408,7 @@ def _container(
                 f"{request.target} is a container and has its name",
                 hint=f"udocker rename {request.target} {request.name}",
             )
-        return existing, False
+        return session, existing, False
     from udocker.ops.create import create, in_file
 
     place = Place.parse(request.target)
@@ -406,6 +418,8 @@ def _container(
     pull = request.pull
     if place is not None:
         reference, pull = in_file(session, place, pull, _platform(request))
+    if session.task is not None and request.name is None:
+        session, pull = _in_scratch(session, reference, pull, _platform(request))
     container = create(
         session,
         reference,
@@ -415,7 +429,19 @@ def _container(
         remove=request.remove,
         trial=trial,
     )
-    return container, True
+    return session, container, True
+
+
+def _in_scratch(
+    session: Session, reference: Reference, pull: str, platform: Platform | None
+) -> tuple[Session, str]:
+    """In a job, the image comes into the store, and its container into the job's own space."""
+    from udocker.ops import batch
+    from udocker.ops.create import NEVER, ensure_image
+
+    ensure_image(session, reference, pull, platform)
+    found = batch.in_scratch(session, session.task) if session.task else session
+    return found, NEVER
 
 
 def _reference(session: Session, request: RunRequest) -> Reference:
