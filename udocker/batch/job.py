@@ -161,7 +161,7 @@ def _of_mpirun(environ: Mapping[str, str], outer: Task | None) -> Task | None:
 
 def _scratch(environ: Mapping[str, str], *names: str) -> tuple[str, ...]:
     found = (_path(environ, name) for name in names)
-    return tuple(dict.fromkeys((*filter(None, found), "/tmp")))  # noqa: S108
+    return tuple(dict.fromkeys((*filter(None, found), "/tmp")))
 
 
 def _path(environ: Mapping[str, str], name: str) -> str:

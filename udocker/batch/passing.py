@@ -27,9 +27,10 @@ _NAMES = frozenset(
         *("JOB_ID", "JOB_NAME", "NSLOTS", "NHOSTS", "PE", "RESTARTED"),
     )
 )
-# They say where files of the host's MPI are, and the image has another one.
+# Where files of the host's MPI are, of which the image has others; and a login.
 _NEVER = frozenset(
     (
+        "SLURM_JWT",
         *("OMPI_MCA_mca_base_component_path", "PMIX_MCA_mca_base_component_path"),
         *("PMIX_INSTALL_PREFIX", "OMPI_MCA_orte_launch_agent"),
     )
@@ -67,7 +68,7 @@ def environment(environ: Mapping[str, str], mpi: str) -> tuple[tuple[str, str], 
     return tuple(sorted(found.items()))
 
 
-def directories(task: Task, environ: Mapping[str, str], home: str, cwd: str) -> Iterator[str]:
+def directories(task: Task, home: str, cwd: str) -> Iterator[str]:
     """Paths of the host that a job's programs count on, where they are there."""
     scratch = [path for path in task.scratch[:-1] if os.path.isdir(path)]
     # Without a directory of the job's own it is /tmp that its processes share.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunRequest, RunSpec
     from udocker.store.view import View
 
-_ON_NODE = ("/dev/shm", "/tmp")  # noqa: S108 - looked at before it is used
+_ON_NODE = ("/dev/shm", "/tmp")
 _ENDING = re.compile(r"(.+)-([0-9a-f]{12}-[0-9]+-[0-9]+-[0-9]+)")
 _ASKS = {passing.PMIX: "pmix", passing.PMI2: "pmi2"}
 
@@ -102,7 +102,7 @@ def mounts(session: Session, view: View) -> tuple[Mount, ...]:
     if task is None:
         return ()
     found: dict[str, Mount] = {}
-    for path in passing.directories(task, session.environ, session.host.home, session.cwd):
+    for path in passing.directories(task, session.host.home, session.cwd):
         target = os.path.normpath(path)
         if target == "/" or target in found or not os.access(path, os.X_OK):
             continue

@@ -53,11 +53,8 @@ def run(session: Session, request: RunRequest) -> int:
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
-    if session.task is not None or request.mpi != "auto":
-        from udocker.ops.batch import check_mpi
-
-        check_mpi(session, request)
-    session, container, is_new = _container(session, request)
+    session, request = _in_job(session, request)
+    container, is_new = _container(session, request)
     session.store.containers.enter(container)
     if request.remove:
         session.store.containers.hold(container)
@@ -133,7 +130,8 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     from udocker.engine.steps import describe, describe_undo
 
-    session, container, is_new = _container(session, replace(request, pull="never"), trial=True)
+    session, request = _in_job(session, replace(request, pull="never"))
+    container, is_new = _container(session, request, trial=True)
     try:
         launch = _prepare(session, request, container, dry=True).launch
     finally:
@@ -399,8 +397,8 @@ def _is_directory(view: View, path: str) -> bool | None:
 
 def _container(
     session: Session, request: RunRequest, trial: bool = False
-) -> tuple[Session, Container, bool]:
-    """The container to run, where its store is, and whether it was made for this run."""
+) -> tuple[Container, bool]:
+    """The container to run, and whether it was made for this run."""
     existing = session.store.containers.find(request.target, least=_LEAST_ID)
     if existing is not None:
         if request.name is not None:
@@ -408,7 +406,7 @@ def _container(
                 f"{request.target} is a container and has its name",
                 hint=f"udocker rename {request.target} {request.name}",
             )
-        return session, existing, False
+        return existing, False
     from udocker.ops.create import create, in_file
 
     place = Place.parse(request.target)
@@ -418,8 +416,6 @@ def _container(
     pull = request.pull
     if place is not None:
         reference, pull = in_file(session, place, pull, _platform(request))
-    if session.task is not None and request.name is None:
-        session, pull = _in_scratch(session, reference, pull, _platform(request))
     container = create(
         session,
         reference,
@@ -429,19 +425,30 @@ def _container(
         remove=request.remove,
         trial=trial,
     )
-    return session, container, True
+    return container, True
 
 
-def _in_scratch(
-    session: Session, reference: Reference, pull: str, platform: Platform | None
-) -> tuple[Session, str]:
-    """In a job, the image comes into the store, and its container into the job's own space."""
-    from udocker.ops import batch
-    from udocker.ops.create import NEVER, ensure_image
+def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]:
+    """In a batch job a new container without a name is in the job's own space, its image not."""
+    if request.mpi != "auto" or session.task is not None:
+        from udocker.ops import batch
 
+        batch.check_mpi(session, request)
+    if session.task is None or request.name is not None:
+        return session, request
+    if session.store.containers.find(request.target, least=_LEAST_ID) is not None:
+        return session, request
+    from udocker.ops.create import NEVER, ensure_image, in_file
+
+    place, pull, platform = Place.parse(request.target), request.pull, _platform(request)
+    _check_early(session, request)
+    if place is None:
+        reference = _reference(session, request)
+    else:
+        reference, pull = in_file(session, place, pull, platform)
     ensure_image(session, reference, pull, platform)
-    found = batch.in_scratch(session, session.task) if session.task else session
-    return found, NEVER
+    found = batch.in_scratch(session, session.task)
+    return found, replace(request, target=reference.canonical, pull=NEVER)
 
 
 def _reference(session: Session, request: RunRequest) -> Reference:
