@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from slurm_rig.settings import ADDRESS, hosts, scripts, slurm_conf
+from slurm_rig.settings import ADDRESS, JOB_CONTAINER_CONF, PRIVATE, hosts, scripts, slurm_conf
 
 LOGIN = "login1"
 _PROGRAMS = ("slurmctld", "slurmd", "sinfo", "munged", "ip", "nsenter", "unshare")
@@ -45,6 +45,9 @@ def _start(directory: Path, nodes: int) -> None:
     names = [f"node{number}" for number in range(1, nodes + 1)]
     (directory / "etc/hosts").write_text(hosts(LOGIN, names))
     (directory / "etc/slurm.conf").write_text(slurm_conf(directory, LOGIN, nodes))
+    (directory / "etc/job_container.conf").write_text(JOB_CONTAINER_CONF)
+    settings = (directory / "etc/slurm.conf").read_text()
+    (directory / f"etc/slurm.conf.{names[-1]}").write_text(f"{settings}{PRIVATE}")
     for number in range(2):  # twins of /dev/null that stand for GPUs
         os.mknod(directory / f"etc/fakegpu{number}", 0o020666, os.makedev(1, 3))
         os.chmod(directory / f"etc/fakegpu{number}", 0o666)

@@ -30,6 +30,7 @@ mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mkdir -p /etc/slurm
 mount --bind "$1/etc" /etc/slurm
+[ ! -e "/etc/slurm/slurm.conf.$2" ] || mount --bind "/etc/slurm/slurm.conf.$2" /etc/slurm/slurm.conf
 mount --bind "$1/etc/hosts" /etc/hosts
 """
 

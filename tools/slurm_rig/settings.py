@@ -26,12 +26,13 @@ JobCompType=jobcomp/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
-PrologFlags=Alloc
+PrologFlags=Alloc,Contain
 MailProg=/bin/true
 ReturnToService=2
 KillWait=3
 MinJobAge=3600
 MaxArraySize=1001
+DebugFlags=NO_CONF_HASH
 LaunchParameters=disable_send_gids
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=10000,sched_interval=1,bf_interval=1
 Prolog={top}/etc/prolog
@@ -43,6 +44,9 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP OverSubscribe=YES
 """
 # A scratch directory for each job, which root makes before it and removes after it.
 _SCRATCH = "/tmp/job.$SLURM_JOB_ID"
+# The last node gives each job a /tmp and /dev/shm of its own.
+PRIVATE = "JobContainerType=job_container/tmpfs\n"
+JOB_CONTAINER_CONF = "AutoBasePath=true\nBasePath=/run/jobs\n"
 _SCRIPTS = {
     "prolog": f'mkdir -p -m 700 "{_SCRATCH}" && chown "$SLURM_JOB_UID" "{_SCRATCH}"',
     "epilog": f'rm -rf --one-file-system "{_SCRATCH}"',

@@ -41,6 +41,7 @@ def in_scratch(session: Session, task: Task) -> Session:
         path = f"{top}/{task.key}-{makers.mark()}"
         with contextlib.suppress(OSError):
             os.mkdir(path, 0o700)
+            session.report.debug(f"{task.text}: its container is in {path}")
             return _session(session, path, node_directory() or top)
     session.report.debug(f"no scratch space in {', '.join(task.scratch)}: using the store")
     return session
