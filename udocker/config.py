@@ -233,6 +233,11 @@ SETTINGS = (
         "that ask for them",
     ),
     Setting(
+        "job", ("job",), ("UDOCKER_JOB",), _boolean,
+        "in a batch job a run is given its variables and directories, and its new containers are "
+        "in its scratch space; false: as outside",
+    ),
+    Setting(
         "driver_root", ("driver_root",), ("UDOCKER_DRIVER_ROOT",), _program,
         "the directory that has the GPU driver's /usr and /etc; empty: /",
     ),

@@ -98,6 +98,17 @@ def _lock(path: str, waiting: Callable[[], None]) -> int | None:
             raise
 
 
+def can_lock(descriptor: int) -> bool:
+    """Whether the kernel has locks for that file. Raises OSError."""
+    try:
+        _flock(descriptor, lambda: None)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
+
+
 def _flock(descriptor: int, waiting: Callable[[], None]) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,6 +36,10 @@ int udocker_unshare(int flags) {
     return unshare(flags);
 }
 
+int udocker_enter_user(int user_namespace) {
+    return setns(user_namespace, CLONE_NEWUSER);
+}
+
 int udocker_mount(const char *source, const char *target, const char *kind, unsigned long flags,
                   const char *data) {
     return mount(source, target, kind, flags, data);

@@ -116,6 +116,8 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["verbosity"] = 1
     if general.flag("debug"):
         overrides["verbosity"] = 5
+    if parsed.flag("no-job"):
+        overrides["job"] = False
     if parsed.text("jobs") is not None:
         overrides["jobs"] = _jobs(parsed.text("jobs") or "")
     if parsed.text("httpproxy"):

@@ -53,6 +53,7 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         userns=SINGLE if userns is None else parse_userns(userns),
         fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
         devices=_devices(parsed, cwd),
+        mpi=parsed.text("mpi") or "auto",
     )
 
 
@@ -165,6 +166,14 @@ _OPTIONS = (
     PLATFORM,
     _PULL,
     REGISTRY,
+    Option(
+        ("--mpi",),
+        TEXT,
+        "in a batch job: auto (default), pmix or pmi2 as srun has it, none",
+        "KIND",
+        ("auto", "pmix", "pmi2", "none"),
+    ),
+    Option(("--no-job",), FLAG, "in a batch job: run as outside"),
     Option(("--dry-run",), FLAG, "print what would be done"),
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),

@@ -29,6 +29,7 @@ class Config:
     driver_root: str = ""
     device_root: str = ""
     driver_libraries: tuple[str, ...] = ()  # directories below driver_root
+    job: bool = True  # a run in a batch job is given what belongs to the job
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
     readable_trees: bool = False  # by everybody, whatever the modes of the image

@@ -96,6 +96,7 @@ class RunRequest:
     userns: str = SINGLE
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
     devices: DeviceOptions = DeviceOptions()
+    mpi: str = "auto"  # how the tasks of a batch job find each other: auto, pmix, pmi2, none
 
 
 @value
@@ -199,6 +200,9 @@ class RunSpec:
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
+    group: str = ""  # the file by which tasks come into one user namespace; "": each has its own
+    apart: tuple[tuple[str, str], ...] = ()  # variables where they do not
+    tells: bool = False  # this task speaks for the others of its host
     # The number of a machine, of elf(5), and a static qemu-user of the host for its programs.
     emulators: tuple[tuple[int, str], ...] = ()
 
@@ -216,6 +220,8 @@ class Unshare:
     host_gid: int
     uts: bool = False
     ids: Optional[IdMap] = None
+    group: str = ""  # as of RunSpec
+    tells: bool = False  # this task speaks for its group
 
 
 @value
@@ -396,3 +402,4 @@ class Launch:
         0  # from argv down to the command, each the other's child: none heeds signals
     )
     pid_file: str = ""
+    apart: tuple[tuple[str, str], ...] = ()  # more of env, where ``Unshare`` has found no group

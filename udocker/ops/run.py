@@ -53,6 +53,7 @@ def run(session: Session, request: RunRequest) -> int:
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
+    session, request = _in_job(session, request)
     container, is_new = _container(session, request)
     session.store.containers.enter(container)
     if request.remove:
@@ -111,8 +112,12 @@ def _remove(session: Session, container: Container) -> None:
     """After the run: that it fails is no reason to lose the command's status."""
     try:
         session.store.containers.delete(container.id)
-    except UdockerError as error:
-        session.report.warn(error.message)
+        if session.scratch:
+            from udocker.files import remove_tree
+
+            remove_tree(session.scratch)
+    except (OSError, UdockerError) as error:
+        session.report.warn(str(error))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -125,7 +130,8 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     from udocker.engine.steps import describe, describe_undo
 
-    container, is_new = _container(session, replace(request, pull="never"), trial=True)
+    session, request = _in_job(session, replace(request, pull="never"))
+    container, is_new = _container(session, request, trial=True)
     try:
         launch = _prepare(session, request, container, dry=True).launch
     finally:
@@ -215,6 +221,10 @@ def _prepare(
         from udocker.ops.ranges import with_ids
 
         spec = with_ids(session, spec, container, mode, dry)
+    if session.task is not None:
+        from udocker.ops.batch import with_ranks
+
+        spec = with_ranks(session, request, spec, mode)
     spec = _with_needs(session, spec, container, mode, dry)
     launch = mode.engine.launch(spec, session.host, mode.name)
     return Planned(mode.name, wanted == table.AUTO, launch)
@@ -416,6 +426,29 @@ def _container(
         trial=trial,
     )
     return container, True
+
+
+def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]:
+    """In a batch job a new container without a name is in the job's own space, its image not."""
+    if request.mpi != "auto" or session.task is not None:
+        from udocker.ops import batch
+
+        batch.check_mpi(session, request)
+    if session.task is None or request.name is not None:
+        return session, request
+    if session.store.containers.find(request.target, least=_LEAST_ID) is not None:
+        return session, request
+    from udocker.ops.create import NEVER, ensure_image, in_file
+
+    place, pull, platform = Place.parse(request.target), request.pull, _platform(request)
+    _check_early(session, request)
+    if place is None:
+        reference = _reference(session, request)
+    else:
+        reference, pull = in_file(session, place, pull, platform)
+    ensure_image(session, reference, pull, platform)
+    found = batch.in_scratch(session, session.task)
+    return found, replace(request, target=reference.canonical, pull=NEVER)
 
 
 def _reference(session: Session, request: RunRequest) -> Reference:
