@@ -53,7 +53,44 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         userns=SINGLE if userns is None else parse_userns(userns),
         fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
         devices=_devices(parsed, cwd),
+        detach=parsed.flag("detach"),
+        tty=parsed.flag("tty"),
+        interactive=parsed.flag("interactive"),
+        init=parsed.flag("init"),
+        stop_signal=_signal(parsed.text("stop-signal")),
+        stop_timeout=_seconds(parsed.text("stop-timeout")),
+        cidfile=_path(parsed.text("cidfile"), cwd),
+        detach_keys=_keys(parsed.text("detach-keys")),
     )
+
+
+def _signal(text: str | None) -> str | None:
+    if text is not None:
+        from udocker.model.signals import number
+
+        number(text)
+    return text
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"not a number of seconds: {text!r}", hint="--stop-timeout=10") from None
+
+
+def _keys(text: str | None) -> str | None:
+    if text is not None:
+        from udocker.model.signals import keys
+
+        keys(text)
+    return text
+
+
+def _path(text: str | None, cwd: str) -> str | None:
+    return None if text is None else os.path.join(cwd, text)
 
 
 def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
@@ -87,13 +124,14 @@ def _run(context: Context, parsed: Parsed) -> int:
     from udocker.ops.run import plan, run
 
     request = _request(context, parsed)
-    if parsed.flag("tty") and not context.session.terminal:
+    is_in_front = not request.detach
+    if is_in_front and parsed.flag("tty") and not context.session.terminal:
         context.session.report.warn("standard input is not a terminal: -t has no effect")
     if parsed.flag("dry-run"):
         for line in plan(context.session, request):
             context.print(line)
         return 0
-    return run(context.session, request)
+    return run(context.session, request, context.print)
 
 
 def _create(context: Context, parsed: Parsed) -> int:
@@ -130,6 +168,18 @@ _DEVICES = (
     ),
     Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
 )
+_TERMINAL = (
+    Option(("--interactive", "-i"), FLAG, "with -d: take input from attach; else always connected"),
+    Option(("--tty", "-t"), FLAG, "with -d: a terminal of its own; else the one that is there"),
+)
+_LIVING = (
+    Option(("--detach", "-d"), FLAG, "let it go on without udocker, and print the container's id"),
+    Option(("--init",), FLAG, "somebody stays who waits for orphans and passes signals on"),
+    Option(("--stop-signal",), TEXT, "what stop sends, before SIGKILL", "SIGNAL"),
+    Option(("--stop-timeout",), TEXT, "seconds that stop waits; -1: for ever", "SECONDS"),
+    Option(("--cidfile",), TEXT, "write the container's id to a new file", "FILE"),
+    Option(("--detach-keys",), TEXT, "what leaves attach; default ctrl-p,ctrl-q", "KEYS"),
+)
 _OPTIONS = (
     Option(("--name",), TEXT, "give the new container a name", "NAME"),
     Option(("--rm",), FLAG, "remove the container and what it wrote when the command ends"),
@@ -141,8 +191,8 @@ _OPTIONS = (
     Option(("--entrypoint",), TEXT, 'in place of the image\'s; "" for none', "COMMAND"),
     Option(("--hostname",), TEXT, "a host name of the container's own", "NAME"),
     Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
-    Option(("--interactive", "-i"), FLAG, "accepted: standard input is always connected"),
-    Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
+    *_TERMINAL,
+    *_LIVING,
     Option(("--hostenv",), FLAG, "take over the host's environment"),
     Option(("--hostauth",), FLAG, "use the host's users and groups"),
     Option(("--userns",), TEXT, "ids: single (default), keep-id, auto; see above", "HOW"),

@@ -94,6 +94,14 @@ class RunRequest:
     userns: str = SINGLE
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
     devices: DeviceOptions = DeviceOptions()
+    detach: bool = False
+    tty: bool = False  # of its own, where it is detached; else the terminal that is there
+    interactive: bool = False  # input may be sent to a detached command
+    init: bool = False  # somebody is there to wait for orphans
+    stop_signal: Optional[str] = None
+    stop_timeout: Optional[int] = None  # seconds; -1: for ever
+    cidfile: Optional[str] = None
+    detach_keys: Optional[str] = None
 
 
 @value

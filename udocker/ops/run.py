@@ -19,13 +19,14 @@ from udocker.model.place import Place
 from udocker.model.reference import Reference
 from udocker.model.run import AUTO_RANGES, DeviceOptions, Root
 from udocker.model.value import replace, value
-from udocker.ops.specify import env_files, layers, make_spec
+from udocker.ops.specify import as_asked, env_files, layers, make_spec
 from udocker.spec import command, mounts
 from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from udocker.engine.table import Mode
     from udocker.model.container import Container
@@ -47,13 +48,33 @@ class Planned:
     launch: Launch
 
 
-def run(session: Session, request: RunRequest) -> int:
-    """Run as asked; returns only where udocker stays as the command's parent.
+def run(
+    session: Session, request: RunRequest, told: Callable[[str], None] = lambda identity: None
+) -> int:
+    """Run as asked; returns only where udocker stays as the command's parent, or leaves it.
+
+    ``told`` is called with the container's id where the command goes on without udocker.
 
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
     container, is_new = _container(session, request)
+    if request.cidfile is not None:
+        _write_id(session, request.cidfile, container, is_new)
+    code = run_container(session, request, container, is_new)
+    if request.detach:
+        told(container.id)
+    return code
+
+
+def run_container(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    is_new: bool = False,
+    listening: Callable[[], None] | None = None,
+) -> int:
+    """As ``run``, of a container that is there. ``listening``: see ``ops.living``."""
     session.store.containers.enter(container)
     if request.remove:
         session.store.containers.hold(container)
@@ -62,7 +83,7 @@ def run(session: Session, request: RunRequest) -> int:
         planned = prepare(session, request, container, is_new, failed)
         session.report.close()
         try:
-            return _carry_out(session, request, container, planned)
+            return _carry_out(session, request, container, planned, listening)
         except EngineFailed as error:
             forget_mode(session, planned.mode)
             if not planned.is_automatic:
@@ -77,19 +98,41 @@ def run(session: Session, request: RunRequest) -> int:
         container = session.store.containers.get(container.id)
 
 
+def _write_id(session: Session, path: str, container: Container, is_new: bool) -> None:
+    """Docker's --cidfile: never over a file that is there. Raises UsageError."""
+    try:
+        with open(path, "x", encoding="ascii") as stream:
+            stream.write(container.id)
+    except OSError as error:
+        if is_new:
+            session.store.containers.delete(container.id)
+        hint = "remove it first" if isinstance(error, FileExistsError) else None
+        raise UsageError(f"--cidfile {path}: {error.strerror}", hint=hint) from error
+
+
 def _carry_out(
-    session: Session, request: RunRequest, container: Container, planned: Planned
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    planned: Planned,
+    listening: Callable[[], None] | None,
 ) -> int:
     from udocker.engine.execute import execute
 
     def clean() -> None:
-        _remove(session, container)
+        if request.remove:
+            _remove(session, container)
 
     launch, host = planned.launch, session.host
     programs = (host.inprocess, *(path for _, path in host.programs))
     is_engine = launch.argv[0] in programs or table.find(planned.mode).preloads
+    stays = request.remove or request.init
     try:
-        code = execute(launch, clean if request.remove else None, session.report.warn, is_engine)
+        if request.detach:
+            how = {"is_engine": is_engine, "listening": listening}
+            _detach(session, request, container, planned, **how)
+            return 0
+        code = execute(launch, clean if stays else None, session.report.warn, is_engine)
     except EngineFailed:
         raise
     except EngineError:
@@ -98,6 +141,25 @@ def _carry_out(
     if launch.pid_file and code == EngineError.exit_code:  # perhaps of the runtime
         forget_mode(session, planned.mode)
     return code
+
+
+def _detach(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    planned: Planned,
+    **how: Any,
+) -> None:
+    from udocker.ops.living import launch
+
+    try:
+        launch(session, request, container, planned, **how)
+    except EngineFailed:
+        raise
+    except UdockerError:
+        if request.remove:
+            _remove(session, container)
+        raise
 
 
 def forget_mode(session: Session, mode: str) -> None:
@@ -414,6 +476,7 @@ def _container(
         platform=_platform(request),
         remove=request.remove,
         trial=trial,
+        asked={} if trial else as_asked(request),
     )
     return container, True
 

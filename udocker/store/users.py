@@ -10,6 +10,7 @@ import os
 
 from udocker import files, makers
 from udocker.errors import ContainerInUse
+from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,11 +18,34 @@ if TYPE_CHECKING:
 
 REMOVE = "remove-after-run"
 USERS = "in-use"
+_BESIDE = "beside"
 _MANY = 64  # marks of runs that ended are looked through when there are more
 _IN_USE = "udocker stop ends it; udocker rm -f ends and removes it"
 
 
-def enter(path: str) -> None:
+@value
+class User:
+    """A process that may use a container. ``is_beside``: of exec, and goes when the rest does."""
+
+    mark: str
+    node: str  # the name of its host
+    is_beside: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is surely alive, and a process that can be seen from here."""
+        return makers.state(self.mark) == makers.ALIVE
+
+    @property
+    def is_alive(self) -> bool:
+        """Of another boot of this very host nothing is left."""
+        if makers.state(self.mark) != makers.UNKNOWN:
+            return self.is_known
+        here, node = os.uname().nodename, self.node
+        return node != here or node.startswith("localhost") or makers.is_of_this_boot(self.mark)
+
+
+def enter(path: str, beside: bool = False) -> None:
     """Let others see that this process, or the program it becomes, uses the container there."""
     folder = f"{path}/{USERS}"
     # On a full disk, or in a store that is only read, what is there can be run all the same.
@@ -31,17 +55,18 @@ def enter(path: str) -> None:
         if len(os.listdir(folder)) > _MANY:
             list(users(path))
         with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
-            stream.write(os.uname().nodename)
+            stream.write(os.uname().nodename + ("\n" + _BESIDE if beside else ""))
 
 
 def is_left(path: str) -> bool:
+    """Whether a container of ``remove`` is there, and nobody is to remove it."""
     try:
         with open(f"{path}/{REMOVE}", encoding="ascii") as stream:
             state = makers.state(stream.read())
         silent = files.older_than(f"{path}/{REMOVE}", files.SURELY_LEFT)
         if state == makers.ALIVE or (state == makers.UNKNOWN and not silent):
             return False
-        if any(is_alive(*user) for user in users(path)):
+        if any(user.is_alive for user in users(path)):
             return False
         lock = files.lock_entry(path)
     except (OSError, ValueError):  # it has none, or is held
@@ -52,17 +77,19 @@ def is_left(path: str) -> bool:
 
 
 def check_unused(path: str, name: str, runs: Callable[[str], bool] = lambda path: False) -> None:
-    for mark, node in users(path):
-        if is_alive(mark, node):
-            known = makers.state(mark) == makers.ALIVE
-            where = f"process {makers.pid(mark)}" + ("" if known else f" on {node}")
+    """Raise ContainerInUse where a process uses the container; ``runs``: as for ``remove``."""
+    for user in users(path):
+        if user.is_alive:
+            where = f"process {makers.pid(user.mark)}" + (
+                "" if user.is_known else f" on {user.node}"
+            )
             raise ContainerInUse(f"container {name} is in use: {where}", hint=_IN_USE)
     if runs(path):
         raise ContainerInUse(f"container {name} is in use: a run has left processes", hint=_IN_USE)
 
 
-def users(path: str) -> Iterator[tuple[str, str]]:
-    """Marks of processes that may use the container at ``path``, and their hosts' names."""
+def users(path: str) -> Iterator[User]:
+    """Processes that may use the container at ``path``; marks of those that ended go."""
     try:
         marks = os.listdir(f"{path}/{USERS}")
     except OSError:
@@ -74,12 +101,5 @@ def users(path: str) -> Iterator[tuple[str, str]]:
                 os.unlink(place)
                 continue
             with open(place, encoding="utf-8", errors="replace") as stream:
-                yield mark, stream.read().strip()
-
-
-def is_alive(mark: str, node: str) -> bool:
-    """Of another boot of this very host nothing is left."""
-    if makers.state(mark) != makers.UNKNOWN:
-        return makers.state(mark) == makers.ALIVE
-    here = os.uname().nodename
-    return node != here or node.startswith("localhost") or makers.is_of_this_boot(mark)
+                node, _, kind = stream.read().strip().partition("\n")
+            yield User(mark, node, kind == _BESIDE)
