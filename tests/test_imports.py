@@ -56,6 +56,7 @@ PROCESS_PREFIXES = ("exec", "spawn")  # of os.execve, os.spawnl…
 MAY_READ_ENVIRONMENT = ("cli/main.py",)
 MAY_START_PROCESSES = (
     "engine/apart.py",
+    "engine/detached.py",
     "engine/execute.py",
     "engine/supervisor.py",
     "host.py",

@@ -137,10 +137,13 @@ def _run(context: Context, parsed: Parsed) -> int:
 def _create(context: Context, parsed: Parsed) -> int:
     from udocker.model.place import Place
     from udocker.ops.create import create, in_file
+    from udocker.ops.run import check_early, write_id
+    from udocker.ops.specify import as_asked
 
     session = context.session
-    devices = _devices(parsed, session.cwd)
-    pull = parsed.text("pull") or "missing"
+    request = _request(context, parsed)
+    pull = request.pull
+    check_early(session, request)
     place = Place.parse(parsed.words[0])
     if place is None:
         image = reference(session, parsed.words[0], parsed)
@@ -153,8 +156,11 @@ def _create(context: Context, parsed: Parsed) -> int:
         pull=pull,
         platform=platform(parsed),
         copy=parsed.flag("copy"),
-        devices=devices,
+        devices=request.devices,
+        asked=as_asked(request),
     )
+    if request.cidfile is not None:
+        write_id(session, request.cidfile, container, is_new=True)
     context.print(container.id)
     return 0
 
@@ -174,13 +180,15 @@ _TERMINAL = (
 )
 _LIVING = (
     Option(("--detach", "-d"), FLAG, "let it go on without udocker, and print the container's id"),
+)
+_STOPPED = (
     Option(("--init",), FLAG, "somebody stays who waits for orphans and passes signals on"),
     Option(("--stop-signal",), TEXT, "what stop sends, before SIGKILL", "SIGNAL"),
     Option(("--stop-timeout",), TEXT, "seconds that stop waits; -1: for ever", "SECONDS"),
     Option(("--cidfile",), TEXT, "write the container's id to a new file", "FILE"),
     Option(("--detach-keys",), TEXT, "what leaves attach; default ctrl-p,ctrl-q", "KEYS"),
 )
-_OPTIONS = (
+_MADE = (
     Option(("--name",), TEXT, "give the new container a name", "NAME"),
     Option(("--rm",), FLAG, "remove the container and what it wrote when the command ends"),
     Option(("--env", "-e"), LIST, "set a variable; NAME alone takes the host's value", "NAME=V"),
@@ -192,7 +200,7 @@ _OPTIONS = (
     Option(("--hostname",), TEXT, "a host name of the container's own", "NAME"),
     Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
     *_TERMINAL,
-    *_LIVING,
+    *_STOPPED,
     Option(("--hostenv",), FLAG, "take over the host's environment"),
     Option(("--hostauth",), FLAG, "use the host's users and groups"),
     Option(("--userns",), TEXT, "ids: single (default), keep-id, auto; see above", "HOW"),
@@ -204,10 +212,10 @@ _OPTIONS = (
     PLATFORM,
     _PULL,
     REGISTRY,
-    Option(("--dry-run",), FLAG, "print what would be done"),
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
 )
+_OPTIONS = (*_LIVING, *_MADE, Option(("--dry-run",), FLAG, "print what would be done"))
 _RUN = Syntax(
     usage="[OPTIONS] IMAGE|CONTAINER [COMMAND [ARG…]]",
     summary="Run a command in a new container of an image, or in a container that is there.",
@@ -225,20 +233,16 @@ _RUN = Syntax(
     ),
 )
 _CREATE = Syntax(
-    usage="[OPTIONS] IMAGE",
-    summary="Make a container of an image and print its id.",
+    usage="[OPTIONS] IMAGE [COMMAND [ARG…]]",
+    summary="Make a container of an image and print its id; udocker start runs it.",
     options=(
-        Option(("--name",), TEXT, "give the container a name", "NAME"),
-        Option(("--copy",), FLAG, "with its own copy of the image, as R1 and the P modes need it"),
-        *_DEVICES,
-        PLATFORM,
-        _PULL,
-        REGISTRY,
-        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+        *_MADE,
+        Option(("--copy",), FLAG, "with its own copy of the image, as R1 needs it"),
         Option(("--force",), FLAG, "accepted: nothing has to be forced", hidden=True),
     ),
     at_least=1,
-    at_most=1,
-    details=PLACES,
+    at_most=None,
+    passes_on=True,
+    details=f"What it is given counts for `start`; `run CONTAINER` has its own options.\n{PLACES}",
 )
 COMMANDS = (Command("run", _RUN, _run), Command("create", _CREATE, _create))

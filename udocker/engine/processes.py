@@ -40,7 +40,7 @@ def stop(roots: Iterable[int]) -> None:
     stopped: set[int] = set()
     for _ in range(_ROUNDS):
         pids = tree(roots)
-        tracers = {_tracer(pid) for pid in pids}
+        tracers = {tracer(pid) for pid in pids}
         new = [pid for pid in pids if pid not in stopped and pid not in tracers]
         if not new:
             return
@@ -60,7 +60,8 @@ def kill(roots: Iterable[int]) -> None:
     send(tree(roots)[::-1], signal.SIGKILL)
 
 
-def _tracer(pid: int) -> int:
+def tracer(pid: int) -> int:
+    """The process that traces ``pid``; 0: none."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
             found = [line for line in stream if line.startswith("TracerPid:")]

@@ -20,6 +20,7 @@ from udocker.model.run import (
     EnterRoot,
     FeignIds,
     GiveOwners,
+    Join,
     MakeDirectory,
     MakeFile,
     MountUnion,
@@ -74,6 +75,7 @@ class Steps:
         self._goes_out = False  # owners that are kept for files are to be given to them
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
+            Join: self._join,
             GiveOwners: self._give_owners,
             Become: self._become,
             MountUnion: self._mount_union,
@@ -143,6 +145,11 @@ class Steps:
             _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
         # What the host mounts later (automounters) shows up here, and nothing goes back.
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
+
+    def _join(self, step: Join) -> None:
+        from udocker.engine import joining
+
+        joining.join(self._lib, self._ffi, step)
 
     def _give_owners(self, step: GiveOwners) -> None:
         from udocker import away
@@ -421,6 +428,8 @@ def describe(step: Step) -> str:
     if isinstance(step, Unshare):
         names = "user, mount" + (", uts" if step.uts else "")
         text = f"make new namespaces ({names}; {_ids(step)})"
+    elif isinstance(step, Join):
+        text = f"enter the namespaces of process {step.process} as user {step.user.uid}"
     elif isinstance(step, MountUnion):
         layers = f"(lower {step.lower}, upper {step.upper})"
         text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"

@@ -27,6 +27,7 @@ class Mode:
     feigns: bool = False  # root with one id is told that what needs more has succeeded
     has_runtime: bool = False  # ... by a program of the host, which may not be able to
     maps: bool = False  # can have ids of /etc/subuid
+    joins: bool = False  # exec goes into the namespaces of the run
     is_automatic: bool = True  # ``auto`` may take it
 
     @property
@@ -36,8 +37,15 @@ class Mode:
 
 
 MODES = (
-    Mode("N1", namespace, "user namespace, native speed", feigns=True, maps=True),
-    Mode("R1", runc, "runc or crun of the host, native speed", feigns=True, has_runtime=True),
+    Mode("N1", namespace, "user namespace, native speed", feigns=True, maps=True, joins=True),
+    Mode(
+        "R1",
+        runc,
+        "runc or crun of the host, native speed",
+        feigns=True,
+        has_runtime=True,
+        joins=True,
+    ),
     Mode(
         "F3",
         inprocess,

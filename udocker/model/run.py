@@ -225,6 +225,15 @@ class Unshare:
 
 
 @value
+class Join:
+    """The namespaces of a process, where they are others than ours; then this user in them."""
+
+    process: int
+    mark: str  # of ``makers``
+    user: User
+
+
+@value
 class GiveOwners:
     """Files below ``upper`` get the owners that are kept for them, if they have not got them yet.
 
@@ -367,6 +376,7 @@ class RemoveTree:
 if TYPE_CHECKING:
     Step = Union[
         Unshare,
+        Join,
         GiveOwners,
         Become,
         MountUnion,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # As for run: an image may have such a name.
 _LEAST_ID = 8
+_GOES = 5.0  # seconds
+_MOMENT = 0.01
 
 
 def as_json(container: Container) -> dict[str, object]:
@@ -87,6 +89,7 @@ def remove(session: Session, text: str, force: bool = False) -> None:
     """
     if force:
         _end(session, text)
+    _let_go(session, text)
     session.store.containers.remove(text, force, _has_processes)
 
 
@@ -102,6 +105,26 @@ def _end(session: Session, text: str) -> None:
         container, found = running(session, text)
         end(session, container, found)
         end_beside(container)
+
+
+def _let_go(session: Session, text: str) -> None:
+    """Where a run has just ended, wait until its supervisor has gone, too."""
+    import time
+
+    from udocker.errors import StoreError
+    from udocker.ops.control import life
+    from udocker.store import users
+
+    try:
+        container = session.store.containers.find(text)
+    except StoreError:
+        return
+    end = time.monotonic() + _GOES
+    while container is not None and not life(container).is_running:
+        kinds = [user.kind for user in users.users(container.path) if user.is_known]
+        if users.SUPERVISES not in kinds or time.monotonic() > end:
+            return
+        time.sleep(_MOMENT)
 
 
 def is_used(session: Session, identity: str) -> bool:

@@ -53,7 +53,7 @@ def roots(container: Container, found: Life) -> list[int]:
     """The processes that all others of a running container descend from."""
     from udocker.engine.supervisor import children
 
-    beside = [makers.pid(u.mark) for u in users.users(container.path) if u.is_beside and u.is_known]
+    beside = [makers.pid(user.mark) for user in users.beside(container.path)]
     begun = _begun(found)
     if found.is_in_front:
         return [makers.pid(begun.mark), *beside]

@@ -48,7 +48,7 @@ class _Job:
     def begin(self) -> None:
         self._begun = replace(self._begun, mark=makers.mark(), started=now())
         with store_errors("starting the container"):
-            self._session.store.containers.enter(self._container)
+            self._session.store.containers.enter(self._container, users.SUPERVISES)
             if self._remove:
                 self._session.store.containers.hold(self._container)
             self._runs.begin(self._begun)
@@ -124,7 +124,7 @@ def launch(
 
 def end_beside(container: Container) -> None:
     """Kill what exec has started in the container, if it still runs."""
-    found = [user for user in users.users(container.path) if user.is_beside and user.is_known]
+    found = users.beside(container.path)
     if found:
         from udocker.engine import processes
 

@@ -21,6 +21,7 @@ from udocker.model.run import AUTO_RANGES, DeviceOptions, Root
 from udocker.model.value import replace, value
 from udocker.ops.specify import as_asked, env_files, layers, make_spec
 from udocker.spec import command, mounts
+from udocker.store.users import RUNS, SUPERVISES
 from udocker.store.view import View
 
 TYPE_CHECKING = False
@@ -60,7 +61,7 @@ def run(
     """
     container, is_new = _container(session, request)
     if request.cidfile is not None:
-        _write_id(session, request.cidfile, container, is_new)
+        write_id(session, request.cidfile, container, is_new)
     code = run_container(session, request, container, is_new)
     if request.detach:
         told(container.id)
@@ -75,7 +76,7 @@ def run_container(
     listening: Callable[[], None] | None = None,
 ) -> int:
     """As ``run``, of a container that is there. ``listening``: see ``ops.living``."""
-    session.store.containers.enter(container)
+    session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
     if request.remove:
         session.store.containers.hold(container)
     failed: dict[str, str] = {}
@@ -98,7 +99,7 @@ def run_container(
         container = session.store.containers.get(container.id)
 
 
-def _write_id(session: Session, path: str, container: Container, is_new: bool) -> None:
+def write_id(session: Session, path: str, container: Container, is_new: bool) -> None:
     """Docker's --cidfile: never over a file that is there. Raises UsageError."""
     try:
         with open(path, "x", encoding="ascii") as stream:
@@ -267,7 +268,7 @@ def _prepare(
         view = View(layers(container))
         spec = with_devices(session, spec, container, mode, options=devices, view=view, dry=dry)
     _check_mounts(spec, container)
-    program = _check_command(session, spec, container, emulation.machine if emulation else "")
+    program = check_command(session, spec, container, emulation.machine if emulation else "")
     spec = _settled(spec, container, program)
     if emulation is not None:
         spec = replace(spec, emulators=emulation.emulators)
@@ -338,7 +339,7 @@ def _fit_early(session: Session, request: RunRequest, container: Container, mode
     """Nobody should wait for a copy to hear that the program does not fit the mode."""
     if table.find(mode).preloads:
         spec = make_spec(session, request, container, mode)
-        spec = _settled(spec, container, _check_command(session, spec, container))
+        spec = _settled(spec, container, check_command(session, spec, container))
         _preload(session, spec, container)
 
 
@@ -399,9 +400,7 @@ def _emulation(session: Session, spec: RunSpec, container: Container) -> Emulati
     return emulation(session, program, head)
 
 
-def _check_command(
-    session: Session, spec: RunSpec, container: Container, emulated: str = ""
-) -> str:
+def check_command(session: Session, spec: RunSpec, container: Container, emulated: str = "") -> str:
     """The guest path of the command; the same answer in every engine when there is none."""
     view = _view(container, spec.mounts)
     there = _is_directory(view, spec.cwd)
@@ -464,7 +463,7 @@ def _container(
     place = Place.parse(request.target)
     if place is None:
         reference = _reference(session, request)
-    _check_early(session, request)
+    check_early(session, request)
     pull = request.pull
     if place is not None:
         reference, pull = in_file(session, place, pull, _platform(request))
@@ -490,7 +489,7 @@ def _reference(session: Session, request: RunRequest) -> Reference:
         ) from error
 
 
-def _check_early(session: Session, request: RunRequest) -> None:
+def check_early(session: Session, request: RunRequest) -> None:
     """What is looked at again for the run; nobody should wait for a pull to hear of it."""
     mode = request.mode or session.config.execution_mode
     if mode != table.AUTO:

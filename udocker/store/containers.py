@@ -124,12 +124,13 @@ class Containers:
                 mark = makers.mark().encode()
                 files.write_atomic(f"{container.path}/{users.REMOVE}", mark, parents=False)
 
-    def enter(self, container: Container) -> None:
+    def enter(self, container: Container, kind: str = users.RUNS) -> None:
         """Let others see that this process, or the program it becomes, uses the container.
 
+        ``kind``: see ``users``.
         Raises ContainerNotFound where another process has removed it meanwhile.
         """
-        users.enter(container.path)
+        users.enter(container.path, kind)
         if not os.path.isdir(container.path):
             raise _removed(container)
 

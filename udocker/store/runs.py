@@ -121,7 +121,7 @@ class Runs:
     def _in_front(self) -> Life | None:
         """A run that nobody supervises: the command has taken udocker's place."""
         for user in users.users(self._path):
-            if user.is_alive and not user.is_beside:
+            if user.kind == users.RUNS and user.is_alive:
                 started = _moment(f"{self._path}/{users.USERS}/{user.mark}")
                 begun = Begun("", user.mark, user.node, started)
                 node = "" if user.is_known else user.node

@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 
 REMOVE = "remove-after-run"
 USERS = "in-use"
-_BESIDE = "beside"
+# What a process does with the container: runs in it, in the foreground; is of exec, and goes when
+# the rest does; supervises a run, or starts one.
+RUNS = ""
+BESIDE = "beside"
+SUPERVISES = "supervises"
 _MANY = 64  # marks of runs that ended are looked through when there are more
 _IN_USE = "udocker stop ends it; udocker rm -f ends and removes it"
 
 
 @value
 class User:
-    """A process that may use a container. ``is_beside``: of exec, and goes when the rest does."""
+    """A process that may use a container, by its mark; ``kind`` is one of those above."""
 
     mark: str
     node: str  # the name of its host
-    is_beside: bool = False
+    kind: str = RUNS
 
     @property
     def is_known(self) -> bool:
@@ -45,7 +49,7 @@ class User:
         return node != here or node.startswith("localhost") or makers.is_of_this_boot(self.mark)
 
 
-def enter(path: str, beside: bool = False) -> None:
+def enter(path: str, kind: str = RUNS) -> None:
     """Let others see that this process, or the program it becomes, uses the container there."""
     folder = f"{path}/{USERS}"
     # On a full disk, or in a store that is only read, what is there can be run all the same.
@@ -55,7 +59,7 @@ def enter(path: str, beside: bool = False) -> None:
         if len(os.listdir(folder)) > _MANY:
             list(users(path))
         with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
-            stream.write(os.uname().nodename + ("\n" + _BESIDE if beside else ""))
+            stream.write(f"{os.uname().nodename}\n{kind}".rstrip())
 
 
 def is_left(path: str) -> bool:
@@ -102,4 +106,9 @@ def users(path: str) -> Iterator[User]:
                 continue
             with open(place, encoding="utf-8", errors="replace") as stream:
                 node, _, kind = stream.read().strip().partition("\n")
-            yield User(mark, node, kind == _BESIDE)
+            yield User(mark, node, kind)
+
+
+def beside(path: str) -> list[User]:
+    """What exec has started in the container at ``path`` and can be seen from here."""
+    return [user for user in users(path) if user.kind == BESIDE and user.is_known]
