@@ -428,8 +428,6 @@ def describe(step: Step) -> str:
     if isinstance(step, Unshare):
         names = "user, mount" + (", uts" if step.uts else "")
         text = f"make new namespaces ({names}; {_ids(step)})"
-    elif isinstance(step, Join):
-        text = f"enter the namespaces of process {step.process} as user {step.user.uid}"
     elif isinstance(step, MountUnion):
         layers = f"(lower {step.lower}, upper {step.upper})"
         text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"
@@ -447,7 +445,7 @@ def describe(step: Step) -> str:
         text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
-    elif isinstance(step, (GiveOwners, Become, FeignIds)):
+    elif isinstance(step, (GiveOwners, Become, FeignIds, Join)):
         text = _describe_owners(step)
     elif isinstance(step, RelativeLinks):
         text = f"make absolute links below {step.root} relative"
@@ -456,7 +454,9 @@ def describe(step: Step) -> str:
     return text
 
 
-def _describe_owners(step: GiveOwners | Become | FeignIds) -> str:
+def _describe_owners(step: GiveOwners | Become | FeignIds | Join) -> str:
+    if isinstance(step, Join):
+        return f"enter the namespaces of process {step.process} as user {step.user.uid}"
     if isinstance(step, GiveOwners):
         return f"note in {step.top} that files have other ids, and give {step.upper} its owners"
     if isinstance(step, Become):
