@@ -49,6 +49,8 @@ _MODULES = (
     ("attach", "living"),
     ("exec", "exec"),
     ("logs", "logs"),
+    ("top", "top"),
+    ("stats", "top"),
     ("events", "logs"),
     ("pause", "living"),
     ("unpause", "living"),

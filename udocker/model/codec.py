@@ -110,6 +110,8 @@ def _tuple(words: Iterator[str], module: object) -> Callable[[Any], Any]:
 
 def _plain(kind: type) -> Callable[[Any], Any]:
     def read(data: Any) -> Any:
+        if kind is float and type(data) is int:
+            return float(data)
         if type(data) is not kind:
             raise ValueError(f"not of type {kind.__name__}")
         return data

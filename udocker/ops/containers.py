@@ -90,7 +90,12 @@ def remove(session: Session, text: str, force: bool = False) -> None:
     if force:
         _end(session, text)
     _let_go(session, text)
+    container = _sound(session, text)
     session.store.containers.remove(text, force, _has_processes)
+    if container is not None:
+        from udocker.ops import events
+
+        events.note(session, "destroy", container)
 
 
 def _end(session: Session, text: str) -> None:
@@ -107,18 +112,24 @@ def _end(session: Session, text: str) -> None:
         end_beside(container)
 
 
+def _sound(session: Session, text: str) -> Container | None:
+    """The container, unless it is damaged or not there."""
+    from udocker.errors import StoreError
+
+    try:
+        return session.store.containers.find(text)
+    except StoreError:
+        return None
+
+
 def _let_go(session: Session, text: str) -> None:
     """Where a run has just ended, wait until its supervisor has gone, too."""
     import time
 
-    from udocker.errors import StoreError
     from udocker.ops.control import life
     from udocker.store import users
 
-    try:
-        container = session.store.containers.find(text)
-    except StoreError:
-        return
+    container = _sound(session, text)
     end = time.monotonic() + _GOES
     while container is not None and not life(container).is_running:
         kinds = [user.kind for user in users.users(container.path) if user.is_known]

@@ -62,6 +62,10 @@ def run(
     container, is_new = _container(session, request)
     if request.cidfile is not None:
         write_id(session, request.cidfile, container, is_new)
+    if request.detach and is_new:
+        from udocker.ops import events
+
+        events.note(session, "create", container)
     code = run_container(session, request, container, is_new)
     if request.detach:
         told(container.id)
