@@ -58,6 +58,7 @@ MAY_READ_ENVIRONMENT = ("cli/main.py", "client.py")
 MAY_START_PROCESSES = (
     "client.py",
     "engine/apart.py",
+    "engine/detached.py",
     "engine/execute.py",
     "engine/supervisor.py",
     "host.py",

@@ -256,6 +256,11 @@ SETTINGS = (
         "20G is 20 GiB, 0 no limit",
     ),
     Setting(
+        "max_log_bytes", ("max_log_bytes",), ("UDOCKER_MAX_LOG_BYTES",), _size,
+        "when the log of a detached container is larger a new one is begun, and the one before is "
+        "kept; 0 no limit",
+    ),
+    Setting(
         "readable_trees", ("readable_trees",), ("UDOCKER_READABLE_TREES",), _boolean,
         "true: unpack so that other users may read all of an image (a store for many)",
     ),

@@ -18,9 +18,10 @@ _MARK = re.compile(r"([0-9a-f]{12})-([0-9]+)-([0-9]+)-([0-9]+)")
 _NOWHERE = "0" * 12
 
 
-def mark() -> str:
-    """The mark of this process."""
-    return f"{_boot()}-{_namespace()}-{os.getpid()}-{_start(os.getpid())}"
+def mark(number: int = 0) -> str:
+    """The mark of the process with that id; 0: of this one."""
+    number = number or os.getpid()
+    return f"{_boot()}-{_namespace()}-{number}-{_start(number)}"
 
 
 def found_in(name: str) -> str:

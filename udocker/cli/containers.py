@@ -13,23 +13,26 @@ if TYPE_CHECKING:
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.containers import as_json
+    from udocker.ops.containers import listed
+    from udocker.ops.control import life
+    from udocker.ops.status import told
 
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
     if parsed.flag("json"):
-        context.print_json([as_json(container) for container in containers])
+        context.print_json([listed(container) for container in containers])
         return 0
     if parsed.flag("quiet"):
         for container in containers:
             context.print(container.short_id)
         return 0
-    rows = [("CONTAINER ID", "MODE", "CREATED", "NAMES", "IMAGE")]
+    rows = [("CONTAINER ID", "MODE", "CREATED", "STATUS", "NAMES", "IMAGE")]
     for container in containers:
         shown = container.id if parsed.flag("no-trunc") else container.short_id
         mode = container.mode or "auto"
         names = ",".join(container.names) or "-"
-        rows.append((shown, mode, age(container.created), names, container.image))
+        status = told(life(container))
+        rows.append((shown, mode, age(container.created), status, names, container.image))
     context.print(columns(rows))
     return 0
 
@@ -142,9 +145,7 @@ _PS = Syntax(
 _RM = Syntax(
     usage="[OPTIONS] CONTAINER…",
     summary="Remove containers and everything they wrote.",
-    options=(
-        Option(("--force", "-f"), FLAG, "also one that is in use; no error if one is not there"),
-    ),
+    options=(Option(("--force", "-f"), FLAG, "end what runs in it; no error if one is not there"),),
     at_least=1,
     at_most=None,
 )

@@ -82,7 +82,7 @@ def _trial(path: str, least: int) -> bytes:
     try:
         with opened(path) as stream:
             found = [
-                0 if lib.udocker_enter_user(each) == 0 else -ffi.errno
+                0 if lib.udocker_setns(each, _NEWUSER) == 0 else -ffi.errno
                 for each in namespaces(stream)
             ]
             if len(found) < least:

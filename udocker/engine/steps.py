@@ -20,6 +20,7 @@ from udocker.model.run import (
     EnterRoot,
     FeignIds,
     GiveOwners,
+    Join,
     MakeDirectory,
     MakeFile,
     MountUnion,
@@ -76,6 +77,7 @@ class Steps:
         self._goes_out = False  # owners that are kept for files are to be given to them
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
+            Join: self._join,
             GiveOwners: self._give_owners,
             Become: self._become,
             MountUnion: self._mount_union,
@@ -177,12 +179,17 @@ class Steps:
         """False: there is no namespace yet. Raises OSError where nobody lets this process in."""
         refusal = 0
         for descriptor in group.namespaces(stream):
-            if self._lib.udocker_enter_user(descriptor) == 0:
+            if self._lib.udocker_setns(descriptor, _NEWUSER) == 0:
                 return True
             refusal = self._ffi.errno
         if refusal:
             raise OSError(refusal, os.strerror(refusal))
         return False
+
+    def _join(self, step: Join) -> None:
+        from udocker.engine import joining
+
+        joining.join(self._lib, self._ffi, step)
 
     def _give_owners(self, step: GiveOwners) -> None:
         from udocker import away
@@ -479,7 +486,7 @@ def describe(step: Step) -> str:
         text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
-    elif isinstance(step, (GiveOwners, Become, FeignIds)):
+    elif isinstance(step, (GiveOwners, Become, FeignIds, Join)):
         text = _describe_owners(step)
     elif isinstance(step, RelativeLinks):
         text = f"make absolute links below {step.root} relative"
@@ -488,7 +495,9 @@ def describe(step: Step) -> str:
     return text
 
 
-def _describe_owners(step: GiveOwners | Become | FeignIds) -> str:
+def _describe_owners(step: GiveOwners | Become | FeignIds | Join) -> str:
+    if isinstance(step, Join):
+        return f"enter the namespaces of process {step.process} as user {step.user.uid}"
     if isinstance(step, GiveOwners):
         return f"note in {step.top} that files have other ids, and give {step.upper} its owners"
     if isinstance(step, Become):

@@ -32,6 +32,7 @@ class Config:
     job: bool = True  # a run in a batch job is given what belongs to the job
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
+    max_log_bytes: int = 64 << 20  # of a container's log; as much is kept of the one before
     readable_trees: bool = False  # by everybody, whatever the modes of the image
     max_unpacked_bytes: int = 1 << 40
     max_unpacked_entries: int = 20_000_000

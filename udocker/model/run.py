@@ -97,6 +97,14 @@ class RunRequest:
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
     devices: DeviceOptions = DeviceOptions()
     mpi: str = "auto"  # how the tasks of a batch job find each other: auto, pmix, pmi2, none
+    detach: bool = False
+    tty: bool = False  # of its own, where it is detached; else the terminal that is there
+    interactive: bool = False  # input may be sent to a detached command
+    init: bool = False  # somebody is there to wait for orphans
+    stop_signal: Optional[str] = None
+    stop_timeout: Optional[int] = None  # seconds; -1: for ever
+    cidfile: Optional[str] = None
+    detach_keys: Optional[str] = None
 
 
 @value
@@ -222,6 +230,15 @@ class Unshare:
     ids: Optional[IdMap] = None
     group: str = ""  # as of RunSpec
     tells: bool = False  # this task speaks for its group
+
+
+@value
+class Join:
+    """The namespaces of a process, where they are others than ours; then this user in them."""
+
+    process: int
+    mark: str  # of ``makers``
+    user: User
 
 
 @value
@@ -367,6 +384,7 @@ class RemoveTree:
 if TYPE_CHECKING:
     Step = Union[
         Unshare,
+        Join,
         GiveOwners,
         Become,
         MountUnion,

@@ -162,7 +162,7 @@ def with_ranks(session: Session, request: RunRequest, spec: RunSpec, mode: Mode)
         return spec
     variables = passing.apart(dict(spec.env))
     node = node_directory()
-    if mode.joins and spec.ids is None and node:
+    if mode.gathers and spec.ids is None and node:
         # Who is in another job, or is somebody else inside, is not asked.
         inside = f"{spec.user.uid}-{spec.user.gid}"
         parent = "" if task.job else f"-{os.getppid()}"  # all that an mpirun outside a job has
