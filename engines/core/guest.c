@@ -186,8 +186,9 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
             return false;
         }
         bool good;
-        if (same_text(word, "root")) {
-            good = !has_root && add_mount(guest, "/", value, false);
+        bool is_readonly = same_text(word, "root-ro");
+        if (is_readonly || same_text(word, "root")) {
+            good = !has_root && add_mount(guest, "/", value, is_readonly);
             has_root = true;
         } else if (same_text(word, "rw") || same_text(word, "ro")) {
             good = !same_text(value, "/") &&

@@ -67,7 +67,7 @@ struct guest {
 };
 
 /*
- * Read a description: strings, each with its NUL. "root" PATH, "directory" PATH, "uid" N, "gid" N;
+ * Read a description: strings, each with its NUL. "root" PATH ("root-ro": read-only), "directory" PATH, "uid" N, "gid" N;
  * "group" N for each supplementary one, "owners" PATH and "image-owners" PATH (owners.h);
  * for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "point" PATH for directories
  * and "touch" PATH for files that are to be there before the first program runs, the last two to

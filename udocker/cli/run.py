@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLACES, PLATFORM, REGISTRY, platform, reference
+from udocker.cli.images import PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
+from udocker.cli.run_more import OPTIONS as _MORE
+from udocker.cli.run_more import extended
+from udocker.cli.run_rows import notices
+from udocker.cli.run_rows import options as row_options
 from udocker.errors import UsageError
 from udocker.model.run import SINGLE, DeviceOptions, RunRequest
 
@@ -21,6 +25,14 @@ _PULL = Option(
     "fetch the image: always, when it is missing (default), or never",
     "WHEN",
     ("always", "missing", "never"),
+)
+_PULL_OR_REUSE = Option(
+    ("--pull",),
+    TEXT,
+    "fetch the image: always, when it is missing (default), or never; reuse: take the container "
+    "that has the name of --name, if there is one",
+    "WHEN",
+    ("always", "missing", "never", "reuse"),
 )
 
 
@@ -86,7 +98,9 @@ def _host(registry: str | None) -> str | None:
 def _run(context: Context, parsed: Parsed) -> int:
     from udocker.ops.run import plan, run
 
-    request = _request(context, parsed)
+    for text in notices(parsed, _OPTIONS):
+        context.session.report.warn(text)
+    request = extended(context.session, parsed, _request(context, parsed))
     if parsed.flag("tty") and not context.session.terminal:
         context.session.report.warn("standard input is not a terminal: -t has no effect")
     if parsed.flag("dry-run"):
@@ -139,7 +153,7 @@ _OPTIONS = (
     Option(("--workdir", "-w"), TEXT, "start the command in this directory", "DIR"),
     Option(("--user", "-u"), TEXT, "be this user inside: NAME or UID, :GROUP or :GID", "USER"),
     Option(("--entrypoint",), TEXT, 'in place of the image\'s; "" for none', "COMMAND"),
-    Option(("--hostname",), TEXT, "a host name of the container's own", "NAME"),
+    Option(("--hostname", "-h"), TEXT, "a host name of the container's own", "NAME"),
     Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
     Option(("--interactive", "-i"), FLAG, "accepted: standard input is always connected"),
     Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
@@ -151,9 +165,11 @@ _OPTIONS = (
     ),
     Option(("--bindhome",), FLAG, "show the home directory in the container"),
     *_DEVICES,
+    *_MORE,
     PLATFORM,
-    _PULL,
+    _PULL_OR_REUSE,
     REGISTRY,
+    PROXY,
     Option(("--dry-run",), FLAG, "print what would be done"),
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
@@ -161,7 +177,7 @@ _OPTIONS = (
 _RUN = Syntax(
     usage="[OPTIONS] IMAGE|CONTAINER [COMMAND [ARG…]]",
     summary="Run a command in a new container of an image, or in a container that is there.",
-    options=_OPTIONS,
+    options=(*_OPTIONS, *row_options(_OPTIONS)),
     at_least=1,
     at_most=None,
     passes_on=True,

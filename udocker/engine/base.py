@@ -103,6 +103,7 @@ def mount_points(spec: RunSpec, system: Sequence[str]) -> list[MakeDirectory | M
         MakeDirectory(path, root=root, is_point=True) for path in system
     ]
     points = [(mount.target, mount.is_dir) for mount in spec.mounts]
+    points += [(tmpfs.target, True) for tmpfs in spec.tmpfs]
     points += [(file.target, False) for file in spec.files]
     for target, is_dir in points:
         if any(target.startswith(f"{path}/") for path in outer):
