@@ -97,6 +97,7 @@ static void sort_origins(struct guest *guest) {
 
 void guest_uncover(struct guest *guest) {
     guest->mounts[0] = guest->mounts[guest->mount_count - 1];
+    guest->mounts[0].readonly = false;
     guest->mount_count = 1;
     guest->has_readonly = false;
     sort_origins(guest);

@@ -103,7 +103,6 @@ def mount_points(spec: RunSpec, system: Sequence[str]) -> list[MakeDirectory | M
         MakeDirectory(path, root=root, is_point=True) for path in system
     ]
     points = [(mount.target, mount.is_dir) for mount in spec.mounts]
-    points += [(tmpfs.target, True) for tmpfs in spec.tmpfs]
     points += [(file.target, False) for file in spec.files]
     for target, is_dir in points:
         if any(target.startswith(f"{path}/") for path in outer):
@@ -112,6 +111,8 @@ def mount_points(spec: RunSpec, system: Sequence[str]) -> list[MakeDirectory | M
             steps.append(MakeDirectory(target, root=root, is_point=True))
         else:
             steps.append(MakeFile(target, root))
+    for tmpfs in spec.tmpfs:  # runc gives it the mode of what it is mounted on
+        steps.append(MakeDirectory(tmpfs.target, tmpfs.mode, root=root, is_point=True))
     return steps
 
 

@@ -81,6 +81,12 @@ class Tmpfs:
     readonly: bool = False
     executable: bool = True
 
+    @property
+    def mode(self) -> int:
+        """Of the directory, as tmpfs(5) takes it."""
+        given = (option[5:] for option in self.options if option.startswith("mode="))
+        return int(next(given, "1777"), 8)
+
 
 @value
 class NameOptions:

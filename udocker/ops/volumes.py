@@ -16,7 +16,7 @@ from udocker.store.view import View
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest, RunSpec, Tmpfs, Volume
+    from udocker.model.run import RunRequest, RunSpec, Volume
     from udocker.ops.session import Session
 
 
@@ -96,18 +96,13 @@ def with_directories(
         path = f"{top}/{number}"
         if not dry:
             os.makedirs(path)
-            os.chmod(path, _mode(tmpfs))
+            os.chmod(path, tmpfs.mode)
         mounts.append(Mount(path, tmpfs.target, tmpfs.readonly, True))
         if any(option.startswith("size=") for option in tmpfs.options):
             session.report.warn(
                 f"{tmpfs.target} is a directory of the store in this mode: it has no limit"
             )
     return replace(spec, mounts=ordered(mounts), tmpfs=()), (RemoveTree(top),)
-
-
-def _mode(tmpfs: Tmpfs) -> int:
-    given = (option[5:] for option in tmpfs.options if option.startswith("mode="))
-    return int(next(given, "1777"), 8)
 
 
 def users(session: Session, name: str) -> list[Container]:
