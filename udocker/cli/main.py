@@ -94,7 +94,9 @@ def _dispatch(general: Parsed) -> int:
 
 def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
     """Whether --help stands among the command's own options, not in a command to run."""
-    lenient = replace(syntax, options=(*syntax.options, _HELP), at_least=0, at_most=None)
+    taken = any("-h" in option.names for option in syntax.options)
+    asking = replace(_HELP, names=("--help",)) if taken else _HELP
+    lenient = replace(syntax, options=(*syntax.options, asking), at_least=0, at_most=None)
     try:
         return parse(lenient, arguments, "").flag("help")
     except UsageError:

@@ -65,6 +65,10 @@ class Parsed:
         self._values = values
         self.words = words
 
+    def has(self, key: str) -> bool:
+        """Whether the option was given."""
+        return key in self._values
+
     def flag(self, key: str) -> bool:
         return self._values.get(key, ["false"])[-1] == "true"
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLACES, PLATFORM, REGISTRY, platform, reference
+from udocker.cli.images import PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
+from udocker.cli.run_more import OPTIONS as _MORE
+from udocker.cli.run_more import extended
+from udocker.cli.run_rows import notices
+from udocker.cli.run_rows import options as row_options
 from udocker.errors import UsageError
 from udocker.model.run import SINGLE, DeviceOptions, RunRequest
 
@@ -21,6 +25,14 @@ _PULL = Option(
     "fetch the image: always, when it is missing (default), or never",
     "WHEN",
     ("always", "missing", "never"),
+)
+_PULL_OR_REUSE = Option(
+    ("--pull",),
+    TEXT,
+    "fetch the image: always, when it is missing (default), or never; reuse: take the container "
+    "that has the name of --name, if there is one",
+    "WHEN",
+    ("always", "missing", "never", "reuse"),
 )
 
 
@@ -133,7 +145,9 @@ def _host(registry: str | None) -> str | None:
 def _run(context: Context, parsed: Parsed) -> int:
     from udocker.ops.run import plan, run
 
-    request = _request(context, parsed)
+    for text in notices(parsed, _OPTIONS):
+        context.session.report.warn(text)
+    request = extended(context.session, parsed, _request(context, parsed))
     is_in_front = not request.detach
     if is_in_front and parsed.flag("tty") and not context.session.terminal:
         context.session.report.warn("standard input is not a terminal: -t has no effect")
@@ -151,7 +165,9 @@ def _create(context: Context, parsed: Parsed) -> int:
     from udocker.ops.specify import as_asked
 
     session = context.session
-    request = _request(context, parsed)
+    for text in notices(parsed, _OPTIONS):
+        session.report.warn(text)
+    request = extended(session, parsed, _request(context, parsed))
     pull = request.pull
     check_early(session, request)
     place = Place.parse(parsed.words[0])
@@ -209,7 +225,7 @@ _MADE = (
     Option(("--workdir", "-w"), TEXT, "start the command in this directory", "DIR"),
     Option(("--user", "-u"), TEXT, "be this user inside: NAME or UID, :GROUP or :GID", "USER"),
     Option(("--entrypoint",), TEXT, 'in place of the image\'s; "" for none', "COMMAND"),
-    Option(("--hostname",), TEXT, "a host name of the container's own", "NAME"),
+    Option(("--hostname", "-h"), TEXT, "a host name of the container's own", "NAME"),
     Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
     *_TERMINAL,
     *_STOPPED,
@@ -221,8 +237,8 @@ _MADE = (
     ),
     Option(("--bindhome",), FLAG, "show the home directory in the container"),
     *_DEVICES,
+    *_MORE,
     PLATFORM,
-    _PULL,
     REGISTRY,
     Option(
         ("--mpi",),
@@ -232,14 +248,20 @@ _MADE = (
         ("auto", "pmix", "pmi2", "none"),
     ),
     Option(("--no-job",), FLAG, "in a batch job: run as outside"),
+    PROXY,
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
 )
-_OPTIONS = (*_LIVING, *_MADE, Option(("--dry-run",), FLAG, "print what would be done"))
+_OPTIONS = (
+    *_LIVING,
+    *_MADE,
+    _PULL_OR_REUSE,
+    Option(("--dry-run",), FLAG, "print what would be done"),
+)
 _RUN = Syntax(
     usage="[OPTIONS] IMAGE|CONTAINER [COMMAND [ARG…]]",
     summary="Run a command in a new container of an image, or in a container that is there.",
-    options=_OPTIONS,
+    options=(*_OPTIONS, *row_options(_OPTIONS)),
     at_least=1,
     at_most=None,
     passes_on=True,
@@ -257,6 +279,8 @@ _CREATE = Syntax(
     summary="Make a container of an image and print its id; udocker start runs it.",
     options=(
         *_MADE,
+        *row_options(_OPTIONS),
+        _PULL,
         Option(("--copy",), FLAG, "with its own copy of the image, as R1 needs it"),
         Option(("--force",), FLAG, "accepted: nothing has to be forced", hidden=True),
     ),
