@@ -60,6 +60,7 @@ MAY_START_PROCESSES = (
     "engine/apart.py",
     "engine/detached.py",
     "engine/execute.py",
+    "engine/later.py",
     "engine/supervisor.py",
     "host.py",
     "idmaps.py",

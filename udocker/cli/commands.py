@@ -71,6 +71,8 @@ _MODULES = (
     ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
+    ("bundle", "oci"),
+    ("oci", "oci"),
     ("shim", "shim"),
     ("showconf", "host"),
     ("version", "host"),

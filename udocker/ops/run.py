@@ -548,6 +548,8 @@ def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]
         return session, request
     from udocker.ops.create import NEVER, ensure_image, in_file
 
+    if request.location:
+        return batch.in_scratch(session, session.task), request
     place, pull, platform = Place.parse(request.target), request.pull, _platform(request)
     check_early(session, request)
     if place is None:
