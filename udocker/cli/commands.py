@@ -22,6 +22,7 @@ class Command:
     name: str
     syntax: Syntax
     run: Callable[[Context, Parsed], int]
+    is_runtime: bool = False  # HOME may be the container's: Slurm sets what the bundle says
 
 
 # In the order in which `udocker help` lists them.

@@ -83,7 +83,7 @@ def _dispatch(general: Parsed) -> int:
         sys.stdout.flush()
         return 0
     parsed = parse(command.syntax, rest, command.name)
-    context = Context(lambda: _session(general, parsed), sys.stdout)
+    context = Context(lambda: _session(general, parsed, command.is_runtime), sys.stdout)
     try:
         code = command.run(context, parsed)
         sys.stdout.flush()
@@ -103,7 +103,7 @@ def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
         return False  # what is wrong will be told
 
 
-def _session(general: Parsed, parsed: Parsed) -> Session:
+def _session(general: Parsed, parsed: Parsed, is_runtime: bool) -> Session:
     from udocker.ops.session import begin
 
     overrides: dict[str, Any] = {}
@@ -124,7 +124,10 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["jobs"] = _jobs(parsed.text("jobs") or "")
     if parsed.text("httpproxy"):
         overrides["proxy"] = parsed.text("httpproxy")
-    return begin(os.environ, overrides, general.text("config"), _reporter)
+    environ = dict(os.environ)
+    if is_runtime:
+        environ.pop("HOME", None)  # then it is that of passwd
+    return begin(environ, overrides, general.text("config"), _reporter)
 
 
 def _jobs(text: str) -> int:

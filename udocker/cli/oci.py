@@ -142,4 +142,4 @@ _BUNDLE = Syntax(
     passes_on=True,
     details=f"udocker oci run, runc, crun and Slurm's --container run it.\n{PLACES}",
 )
-COMMANDS = (Command("oci", _OCI, _oci), Command("bundle", _BUNDLE, _bundle))
+COMMANDS = (Command("oci", _OCI, _oci, is_runtime=True), Command("bundle", _BUNDLE, _bundle))

@@ -50,7 +50,7 @@ def make(
 def _config(session: Session, container: Container, command: tuple[str, ...]) -> bytes:
     request = RunRequest(target=container.id, command=command)
     spec = make_spec(session, request, container, table.MODES[0].name)
-    variables = {"PATH": env.DEFAULT_PATH, "HOME": spec.user.home}
+    variables = {"PATH": env.DEFAULT_PATH}
     variables.update(text.partition("=")[::2] for text in container.config.env if "=" in text)
     return bundle.write(
         spec.argv,

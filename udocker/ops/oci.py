@@ -18,6 +18,7 @@ from udocker import files, makers
 from udocker.errors import ContainerInUse, ContainerNotFound, StoreError, UdockerError, UsageError
 from udocker.model.value import replace, value
 from udocker.ops.batch import NODE_PLACES, node_directory
+from udocker.ops.session import Session
 from udocker.spec import bundle as config
 
 TYPE_CHECKING = False
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from udocker.model.run import RunRequest
-    from udocker.ops.session import Session
 
 CREATED, RUNNING, STOPPED = "created", "running", "stopped"
 _ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}", re.ASCII)
@@ -169,18 +169,17 @@ def _request(session: Session, bundle: str) -> RunRequest:
         raise UsageError(f"{bundled.request.location}, the root of {path}, is not a directory")
     if bundled.terminal and not session.terminal:
         session.report.debug(f"{path}: there is no terminal")
-    # In a job the directory of the task goes with the job; nothing has to follow the command.
-    return replace(
-        bundled.request,
-        remove=session.task is None,
-        fakeroot=session.config.fakeroot,
-    )
+    return replace(bundled.request, fakeroot=session.config.fakeroot)
 
 
 def _run(session: Session, request: RunRequest) -> int:
+    from udocker.batch.job import of_bundle
     from udocker.ops.run import run as run_container
 
-    return run_container(session, request)
+    environ = of_bundle(session.environ, request.env)
+    inside = Session(session.store, session.config, session.report, environ)
+    # In a job the directory of the task goes with the job; nothing has to follow the command.
+    return run_container(inside, replace(request, remove=inside.task is None))
 
 
 def _check(identity: str) -> None:
