@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,9 @@ import pytest
 from builders.drivers import DriverHost, needs_x86_64
 from builders.nvidia_driver import driver_host
 from e2e.engines import BUSYBOX, SCI, need
-from udocker.model.run import UNION_ROOT
+from e2e.gpus import PROBE, Gpus
 
 if TYPE_CHECKING:
-    from e2e.conftest import Result
     from e2e.engines import Shared
 
 pytestmark = [pytest.mark.e2e, needs_x86_64]
@@ -30,15 +28,6 @@ _MODES = ("N1", "R1", "F3", "P1", "S1")
 _FEW = ("N1", "F3")
 # N1 and S1 have the host's own /dev, in which a test can make no nodes.
 _WITH_NODES = ("R1", "F3")
-_PROBE = """
-import ctypes
-def call(library, name):
-    try:
-        return getattr(ctypes.CDLL(library), name)(0)
-    except OSError:
-        return "missing"
-print(call("libcuda.so.1", "cuInit"), call("libnvidia-ml.so.1", "nvmlInit_v2"))
-"""
 # One GPU for each node that can be opened, as the driver has it.
 _DOUBLE = """
 extern int open(const char *, int, ...);
@@ -68,43 +57,6 @@ int nvmlInit_v2(void) { return 0; }
 _VERSION = "535.261.03"
 
 
-class Gpus:
-    """Runs in one mode, with the driver of a root."""
-
-    def __init__(self, shared: Shared, mode: str, host: DriverHost, devices: bool = False) -> None:
-        self.shared = shared
-        self.mode = mode
-        self.environment = {"UDOCKER_DRIVER_ROOT": str(host.top)}
-        if devices:
-            self.environment["UDOCKER_DEVICE_ROOT"] = str(host.top)
-
-    def __call__(
-        self,
-        *program: str,
-        options: tuple[str, ...] = ("--nv",),
-        image: str = SCI,
-        check: bool = True,
-        **more: str,
-    ) -> Result:
-        words = ("run", "-q", f"--execmode={self.mode}", *options, self.container(image), *program)
-        return self.shared(*words, check=check, env={**self.environment, **more})
-
-    def container(self, image: str) -> str:
-        """One for all runs of an image in such modes: a copy of a large one takes long."""
-        from udocker.engine import table
-
-        form = "union" if UNION_ROOT in table.find(self.mode).engine.FEATURES else "plain"
-        name = f"gpu-{image.replace(':', '-')}-{form}"
-        if name not in {each for row in self.shared.containers() for each in row["names"]}:
-            self.shared("create", "-q", f"--name={name}", self.shared.image(image))
-        return name
-
-    def directory(self, image: str = SCI) -> Path:
-        name = self.container(image)
-        identity = next(r["id"] for r in self.shared.containers() if name in r["names"])
-        return self.shared.store / "containers" / identity
-
-
 @pytest.fixture(scope="module")
 def host() -> DriverHost:
     return driver_host()
@@ -127,11 +79,11 @@ def gpus(
 
 
 def test_the_driver_is_loaded(everywhere: Gpus) -> None:
-    assert everywhere("python3", "-c", _PROBE).out == "100 9\n"
+    assert everywhere("python3", "-c", PROBE).out == "100 9\n"
 
 
 def test_without_being_asked_for_it_is_not_there(gpus: Gpus) -> None:
-    assert gpus("python3", "-c", _PROBE, options=()).out == "missing missing\n"
+    assert gpus("python3", "-c", PROBE, options=()).out == "missing missing\n"
 
 
 def test_nvidia_smi_runs_and_says_what_is_missing(gpus: Gpus) -> None:
@@ -161,9 +113,9 @@ def test_nothing_of_it_is_in_the_container(gpus: Gpus) -> None:
 
 def test_the_image_s_variables_only_narrow(gpus: Gpus) -> None:
     options = ("-e", "NVIDIA_VISIBLE_DEVICES=all")
-    assert gpus("python3", "-c", _PROBE, options=options).out == "missing missing\n"
+    assert gpus("python3", "-c", PROBE, options=options).out == "missing missing\n"
     options = ("--nv", "-e", "NVIDIA_DRIVER_CAPABILITIES=utility")
-    assert gpus("python3", "-c", _PROBE, options=options).out == "missing 9\n"
+    assert gpus("python3", "-c", PROBE, options=options).out == "missing 9\n"
 
 
 def test_a_driver_that_is_too_old_for_the_image(gpus: Gpus) -> None:
@@ -245,7 +197,7 @@ def two(
 def visible(gpus: Gpus, *options: str, **environ: str) -> tuple[int, str]:
     """A bit for each GPU that the driver sees, and CUDA_VISIBLE_DEVICES."""
     program = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', '-'))"
-    result = gpus("python3", "-c", _PROBE + program, options=options, **environ)
+    result = gpus("python3", "-c", PROBE + program, options=options, **environ)
     first, second = result.out.splitlines()
     return int(first.split()[0]), second
 
@@ -289,13 +241,13 @@ def test_a_device_of_cdi(two: Gpus, doubles: DriverHost, name: str, bits: int) -
     if not specs.exists():
         two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
     options = (f"--cdi-dir={specs.parent}", f"--device=nvidia.com/gpu={name}")
-    found = two("python3", "-c", _PROBE, options=options, UDOCKER_DRIVER_ROOT="").out
+    found = two("python3", "-c", PROBE, options=options, UDOCKER_DRIVER_ROOT="").out
     assert int(found.split()[0]) == bits
 
 
 def test_a_device_of_cdi_without_a_spec(two: Gpus) -> None:
     """What is here has the names that a spec of udocker's gives it."""
-    found = two("python3", "-c", _PROBE, options=("--device=nvidia.com/gpu=0",)).out
+    found = two("python3", "-c", PROBE, options=("--device=nvidia.com/gpu=0",)).out
     assert int(found.split()[0]) == 1
 
 
@@ -340,7 +292,7 @@ def test_a_device_by_its_name(two: Gpus) -> None:
 def test_runs_at_the_same_time_share_what_is_made(two: Gpus) -> None:
     words = ("run", "-q", f"--execmode={two.mode}", "--nv", two.container(SCI))
     runs = [
-        two.shared.start([*words, "python3", "-c", _PROBE], env=two.environment) for _ in range(4)
+        two.shared.start([*words, "python3", "-c", PROBE], env=two.environment) for _ in range(4)
     ]
     assert [run.communicate()[0].split()[0] for run in runs] == [b"3"] * 4
     assert len(list(two.directory().glob("files/devices-*"))) >= 1
