@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 SUITES = {"11": ("bullseye", "3.9"), "13": ("trixie", "3.13")}
 PYTHONS = {"12": "3.11", **{name: python for name, (_, python) in SUITES.items()}}
 _PACKAGES = ("nvidia-ml-py", "cuda-bindings", "cuda-pathfinder")
+_OF_32_BITS = (
+    *("libc6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8"),
+    *("python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib"),
+)
 
 
 def python_tar(release: str) -> Path:
@@ -42,3 +48,17 @@ def nvidia_packages(release: str) -> Path:
             pytest.skip(f"host: {', '.join(_PACKAGES)} of PyPI cannot be had here")
 
     return kept(f"python-{release}-nvidia-1", make)
+
+
+def python_of_32_bits() -> Path:
+    """Files that make a Python of 32 bits of the one that an image of Debian 12 has."""
+
+    def make(top: Path) -> None:
+        apt = Apt(top.parent / "apt", "bookworm", "main", architecture="i386")
+        tree = top.parent / "tree"
+        apt.unpack(_OF_32_BITS, tree)
+        # As in an image whose /lib leads to /usr/lib.
+        shutil.copytree(tree / "lib", tree / "usr/lib", symlinks=True, dirs_exist_ok=True)
+        os.rename(tree / "usr", top / "usr")
+
+    return kept("python-32-1", make)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders.drivers import DriverHost, needs_x86_64
-from builders.nvidia_driver import driver_host
+from builders.nvidia_driver import driver_host, host_of_both
 from builders.processes import needs_namespaces
-from builders.pythons import PYTHONS, nvidia_packages, python_tar
+from builders.pythons import PYTHONS, nvidia_packages, python_of_32_bits, python_tar
 from e2e.conftest import command
 from e2e.engines import SCI, need
 from e2e.gpus import PROBE, Gpus
@@ -106,6 +106,31 @@ def test_the_driver_in_images_of_several_c_libraries(
             "NVMLError_LibraryNotFound 12",
             "not found",
         ]
+
+
+def test_programs_of_32_bits(shared: Shared, refusals: dict[str, str]) -> None:
+    """They get their own libraries by the same names, where compat32 is asked for.
+
+    In N1: F and P modes run no programs of 32 bits at all.
+    """
+    need(refusals, "N1")
+    gpus = Gpus(shared, "N1", host_of_both())
+    tree = python_of_32_bits()
+    places = {
+        "usr/lib/i386-linux-gnu": "/usr/lib/i386-linux-gnu",
+        "usr/lib/i386-linux-gnu/ld-linux.so.2": "/lib/ld-linux.so.2",
+        "usr/bin/python3.11": "/usr/bin/python-32",
+        "usr/lib/python3.11": "/python-32/lib/python3.11",
+    }
+    binds = [f"--volume={os.path.realpath(tree / name)}:{to}:ro" for name, to in places.items()]
+    script = f"PYTHONHOME=/python-32 python-32 -c '{PROBE}'; python3 -c '{PROBE}'"
+
+    def codes(features: str) -> list[str]:
+        options = ("--nv", *binds, "-e", f"NVIDIA_DRIVER_CAPABILITIES={features}")
+        return gpus("sh", "-c", script, options=options).out.splitlines()
+
+    assert codes("compute,utility,compat32") == ["100 9", "100 9"]
+    assert codes("compute,utility") == ["missing missing", "100 9"]
 
 
 def test_nvidia_smi_without_its_library(
