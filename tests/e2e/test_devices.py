@@ -7,17 +7,24 @@ library is there, NVML 9 (driver not loaded).
 from __future__ import annotations
 
 import os
+import random
+import shutil
+import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builders.drivers import DriverHost, needs_x86_64
 from builders.nvidia_driver import driver_host
+from e2e import checks
 from e2e.engines import BUSYBOX, SCI, need
 from e2e.gpus import PROBE, Gpus
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from e2e.engines import Shared
 
 pytestmark = [pytest.mark.e2e, needs_x86_64]
@@ -55,6 +62,7 @@ int cuInit(unsigned flags) { return flags == 0 ? count() : -1; }
 int nvmlInit_v2(void) { return 0; }
 """
 _VERSION = "535.261.03"
+_KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +117,39 @@ def test_nothing_of_it_is_in_the_container(gpus: Gpus) -> None:
     assert sorted(names) == sorted(n for n in in_stage if "nvidia" in n or n.startswith("libcuda"))
     assert gpus.shared("diff", gpus.container(SCI)).out.count("nvidia") == 0
     assert "libcuda" not in gpus.shared("diff", gpus.container(SCI)).out
+
+
+def test_a_kill_while_its_files_are_made_leaves_nothing(gpus: Gpus) -> None:
+    """``kill -9`` at any moment of a run: no file in image, container or ``tmp``; the next runs."""
+    folder = gpus.directory()
+    upper, places = folder / "upper", gpus.shared.store / "trees"
+
+    def listed(top: Path) -> set[tuple[str, int]]:
+        return {(str(path), path.lstat().st_mtime_ns) for path in top.rglob("*")}
+
+    def made() -> list[Path]:
+        return list(folder.glob("files/devices-*"))
+
+    begin = time.monotonic()
+    gpus("true")
+    seconds = time.monotonic() - begin
+    (whole,) = (sorted(path.name for path in stage.rglob("*")) for stage in made()[:1])
+    before = listed(places)
+    source = random.Random(gpus.mode)
+    words = ("run", "-q", f"--execmode={gpus.mode}", "--nv", gpus.container(SCI), "sleep", "9")
+    for _ in range(_KILLS):
+        for stage in made():
+            shutil.rmtree(stage)
+        process = gpus.shared.start(words, env=gpus.environment, start_new_session=True)
+        time.sleep(source.uniform(0, seconds))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert [sorted(path.name for path in stage.rglob("*")) for stage in made()] in ([], [whole])
+    assert gpus("python3", "-c", PROBE).out == "100 9\n"
+    assert listed(places) == before
+    names = [path.name for path in upper.rglob("*") if not path.is_dir()]
+    assert [n for n in names if "nvidia" in n or n.startswith("libcuda")] == []
+    assert checks.left(gpus.shared.store) == []
 
 
 def test_the_image_s_variables_only_narrow(gpus: Gpus) -> None:

@@ -147,9 +147,8 @@ def test_nvidia_smi_without_its_library(
 class GpuHost:
     """Runs in a mount namespace whose /dev has nodes of a GPU, as the ordinary user."""
 
-    def __init__(self, shared: Shared, host: DriverHost, top: Path) -> None:
-        self.shared = shared
-        before = _BEFORE.format(
+    def __init__(self, shared: Shared, host: DriverHost, top: Path, before: str = "") -> None:
+        before += _BEFORE.format(
             top=shlex.quote(str(top)),
             usual=" ".join(_USUAL),
             nodes=" ".join(_NODES),
@@ -183,3 +182,25 @@ def test_a_host_whose_nodes_are_there(
     words = ("run", "-q", f"--execmode={mode}", "--nv", container, "sh", "-c", script)
     ended = run(*words)
     assert ended.stdout.splitlines() == ["17", "100 17", *sorted(_NODES)], ended.stderr
+
+
+@needs_namespaces
+@pytest.mark.parametrize("mode", ["N1", "F3", "P1"])
+def test_an_image_on_a_disk_that_is_only_read(
+    mode: str, shared: Shared, refusals: dict[str, str], host: DriverHost, tmp_path: Path
+) -> None:
+    """The store of a site: nothing can be made in the image's tree, and nothing has to be."""
+    need(refusals, mode)
+    site = tmp_path / "site"
+    site.mkdir()
+    before = (
+        f"mount --bind {shlex.quote(str(shared.store))} {shlex.quote(str(site))}\n"
+        f"mount -o remount,bind,ro {shlex.quote(str(site))}\n"
+    )
+    run = GpuHost(shared, host, tmp_path / "host", before)
+    own = {"UDOCKER_DIR": str(tmp_path / "own"), "UDOCKER_REPOS": str(site)}
+    run.environment.update(own)
+    image = shared.image(SCI)
+    ended = run("run", "-q", "--rm", f"--execmode={mode}", "--nv", image, "python3", "-c", PROBE)
+    assert ended.stdout == "100 17\n", ended.stderr
+    assert not any(path.name.startswith("libcuda") for path in (tmp_path / "own").rglob("*"))
