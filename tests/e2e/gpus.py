@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from builders.pythons import python_tar
 from e2e.engines import SCI
 from udocker.engine import table
 from udocker.model.run import UNION_ROOT
@@ -24,6 +25,16 @@ def call(library, name):
         return "missing"
 print(call("libcuda.so.1", "cuInit"), call("libnvidia-ml.so.1", "nvmlInit_v2"))
 """
+
+
+def with_python(shared: Shared, release: str) -> str:
+    """An image of a release of Debian that has Python. Skips the test as ``python_tar``."""
+    if release == "12":
+        return shared.image(SCI)
+    name = f"python:{release}"
+    if name not in shared("images", "--no-trunc").out:
+        shared("import", "-q", str(python_tar(release)), name)
+    return name
 
 
 class Gpus:

@@ -16,10 +16,10 @@ import pytest
 from builders.drivers import DriverHost, needs_x86_64
 from builders.nvidia_driver import driver_host, host_of_both
 from builders.processes import needs_namespaces
-from builders.pythons import PYTHONS, nvidia_packages, python_of_32_bits, python_tar
+from builders.pythons import PYTHONS, nvidia_packages, python_of_32_bits
 from e2e.conftest import command
 from e2e.engines import SCI, need
-from e2e.gpus import PROBE, Gpus
+from e2e.gpus import PROBE, Gpus, with_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,13 +76,7 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def image(release: str, shared: Shared) -> str:
-    """An image of a release of Debian that has Python."""
-    if release == "12":
-        return shared.image(SCI)
-    name = f"python:{release}"
-    if name not in shared("images", "--no-trunc").out:
-        shared("import", "-q", str(python_tar(release)), name)
-    return name
+    return with_python(shared, release)
 
 
 @pytest.mark.parametrize("mode", ["N1", "F3", "P1"])
