@@ -205,6 +205,39 @@ def test_the_image_s_newer_libcuda_comes_first(gpus: Gpus, names: str, comes_fir
     assert shown == (f"{place}\n" if comes_first else "\n")
 
 
+_TRAPS = """
+set -e
+ln -sfn {run} /run.new; mkdir -p /mnt/run; rm -rf /run; mv -T /run.new /run
+mkdir -p /usr/lib/own; echo text >/usr/lib/x86_64-linux-gnu/libcuda.so.1
+: >/usr/bin/nvidia-smi; chmod 755 /usr/bin/nvidia-smi
+"""
+
+
+@pytest.mark.parametrize("run", ["/mnt/run", "../../../../mnt/run", "none"])
+def test_an_image_full_of_traps(gpus: Gpus, run: str) -> None:
+    """Links in the way (they stay inside), a driver of its own, what other tools left, no /run."""
+    name = "traps"
+    gpus.shared("create", "-q", f"--name={name}", gpus.shared.image(SCI))
+    words = ("run", "-q", f"--execmode={gpus.mode}")
+    script = _TRAPS.format(run=run) + ("rm /run\n" if run == "none" else "")
+    gpus.shared(*words, name, "sh", "-c", script)
+    code = f"python3 -c '{PROBE}'; nvidia-smi >/dev/null; echo $?"
+    options = ("--nv", "-e", "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64")
+    result = gpus.shared(*words, *options, name, "sh", "-c", code, env=gpus.environment)
+    gpus.shared("rm", "-f", name)
+    assert result.out == "100 9\n9\n", result
+    assert not os.path.exists("/mnt/run")
+
+
+def test_a_driver_whose_path_has_odd_characters(
+    gpus: Gpus, doubles: DriverHost, tmp_path: Path
+) -> None:
+    """Separators of lists of paths, of options and of lines."""
+    shutil.copytree(doubles.top, tmp_path / "a:b c,d\ne", symlinks=True)
+    odd = Gpus(gpus.shared, gpus.mode, DriverHost(tmp_path / "a:b c,d\ne"))
+    assert odd("python3", "-c", PROBE).out == "0 0\n"  # the double counts no GPU here
+
+
 # Choosing among GPUs
 
 
@@ -293,13 +326,21 @@ def test_a_device_of_cdi_without_a_spec(two: Gpus) -> None:
 
 
 def test_a_spec_of_another_driver(two: Gpus, doubles: DriverHost) -> None:
-    specs = doubles.path("old-specs/nvidia.json")
+    """Its libraries are there still, but the kernel's module is another."""
+    specs, old = doubles.path("old-specs/nvidia.json"), "470.1.2"
     two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
-    specs.write_text(specs.read_text().replace(_VERSION, "470.1.2"))
+    folder = f"{doubles.top}/usr/lib64"
+    written = specs.read_text().replace(f"{folder}/", f"{doubles.top}/old/")
+    specs.write_text(written.replace(_VERSION, old))
+    for name in ("libcuda", "libnvidia-ml"):
+        place = doubles.path(f"old/{name}.so.{old}")
+        shutil.copy(f"{folder}/{name}.so.{_VERSION}", place)
     options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
-    result = two("true", options=options, check=False)
-    assert "470.1.2" in result.err
-    assert result.code == 125 or "is stale" in result.err
+    result = two("python3", "-c", PROBE, options=options)
+    assert result.out.split()[0] == "1"
+    (told,) = result.err.splitlines()
+    assert told.startswith(f"udocker: warning: CDI spec {specs} is stale: it is for driver {old}, ")
+    assert f"{_VERSION} is loaded" in told
 
 
 def test_a_device_of_cdi_that_no_spec_has(two: Gpus, doubles: DriverHost) -> None:
@@ -320,9 +361,11 @@ def test_the_driver_is_told_to_make_no_nodes(two: Gpus) -> None:
 
 
 def test_a_device_by_its_name(two: Gpus) -> None:
-    assert two("sh", "-c", "wc -c </dev/zilch", options=("--device=/dev/null:/dev/zilch",)).out == (
-        "0\n"
-    )
+    result = two("sh", "-c", "wc -c </dev/zilch", options=("--device=/dev/null:/dev/zilch",))
+    assert (result.out, result.err) == ("0\n", "")
+    result = two("true", options=("--device=/dev/null:/dev/zilch:r", "--device=/dev/zero:rw"))
+    told = "--device: /dev/null:r: permissions cannot be enforced: what the node allows holds"
+    assert result.err == f"udocker: warning: {told}\n"
     result = two("true", options=("--device=/dev/no-such",), check=False)
     assert (result.code, result.err.split("\n")[0]) == (
         125,
