@@ -6,6 +6,7 @@ library is there, NVML 9 (driver not loaded).
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -341,6 +342,22 @@ def test_a_spec_of_another_driver(two: Gpus, doubles: DriverHost) -> None:
     (told,) = result.err.splitlines()
     assert told.startswith(f"udocker: warning: CDI spec {specs} is stale: it is for driver {old}, ")
     assert f"{_VERSION} is loaded" in told
+
+
+def test_a_hook_that_is_not_known(two: Gpus, doubles: DriverHost) -> None:
+    specs = doubles.path("hook-specs/nvidia.json")
+    two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
+    spec = json.loads(specs.read_text())
+    spec["containerEdits"]["hooks"].append({"hookName": "prestart", "path": "/opt/site/limits"})
+    specs.write_text(json.dumps(spec))
+    options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
+    result = two("true", options=options, check=False)
+    assert result.code == 125
+    told = f"CDI spec {specs}: the hook limits is"
+    assert result.err.startswith(f"udocker: {told} not known, and no hook is run\n  try: ")
+    result = two("python3", "-c", PROBE, options=(*options, "--allow-cdi-hooks=skip"))
+    assert result.out.split()[0] == "1"
+    assert f"warning: {told} passed over: what it does is not known\n" in result.err
 
 
 def test_a_device_of_cdi_that_no_spec_has(two: Gpus, doubles: DriverHost) -> None:
