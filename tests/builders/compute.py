@@ -35,7 +35,7 @@ def compute_host(status: str) -> Path:
     """
 
     def make(top: Path) -> None:
-        apt = Apt(top.parent / "apt", "bookworm", "main", status)
+        apt = Apt(top.parent / "apt", "bookworm", "main", status=status)
         own = apt.closure(_IMAGE)
         (top / "debs").mkdir()
         apt.download(own, top / "debs")

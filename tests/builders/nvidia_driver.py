@@ -29,6 +29,17 @@ def driver_host() -> DriverHost:
     return DriverHost(kept("nvidia-1", _make))
 
 
+def host_of_both() -> DriverHost:
+    """With libraries of 64 bits and of 32, as for games. Skips the test as ``driver_host``."""
+
+    def make(root: Path) -> None:
+        for architecture in ("amd64", "i386"):
+            apt = Apt(root.parent / architecture, _SUITE, _COMPONENT, architecture=architecture)
+            apt.unpack(("libcuda1", "libnvidia-ml1"), root)
+
+    return DriverHost(kept("nvidia-both-1", make))
+
+
 def _make(root: Path) -> None:
     Apt(root.parent / "apt", _SUITE, _COMPONENT).unpack(_PACKAGES, root)
     _alternatives(DriverHost(root))

@@ -56,11 +56,21 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
 class Apt:
     """Its own lists of one suite, and ``status``, what it takes for installed ("": nothing).
 
-    Skips the test where the suite, or later a package, cannot be had.
+    ``architecture`` as Debian calls it. Skips the test where the suite, or later a package, cannot
+    be had.
     """
 
-    def __init__(self, folder: Path, suite: str, component: str, status: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        suite: str,
+        component: str,
+        *,
+        status: str = "",
+        architecture: str = "amd64",
+    ) -> None:
         self._folder = folder
+        self._architecture = architecture
         self._what = f"Debian's packages ({suite}, {component})"
         (folder / "lists/partial").mkdir(parents=True)
         (folder / "cache/archives/partial").mkdir(parents=True)
@@ -92,7 +102,8 @@ class Apt:
             "Dir::State::Lists": self._folder / "lists",
             "Dir::State::status": self._folder / "status",
             "Dir::Cache": self._folder / "cache",
-            "APT::Architecture": "amd64",
+            "APT::Architecture": self._architecture,
+            "APT::Architectures": self._architecture,
             "APT::Sandbox::User": "",
         }
         given = [word for name, text in options.items() for word in ("-o", f"{name}={text}")]

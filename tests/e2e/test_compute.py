@@ -7,6 +7,7 @@ AMD's GPUs and of fabrics come as far as a machine without any lets them.
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import pytest
 from builders.compute import KIND, compute_host, spec_of
 from builders.drivers import needs_x86_64
 from e2e.engines import SCI, need
+from e2e.gpus import with_python
 from udocker.engine import table
 from udocker.model.run import UNION_ROOT
 
@@ -115,6 +117,24 @@ def test_the_host_s_drivers_work(tools: Tools) -> None:
     # cma is a part of UCX that is loaded from beside it.
     assert {"self", "tcp", "posix", "cma"} <= set(re.findall(r"Transport: (\w+)", ucx))
     assert "Failed to get IB devices list: " in verbs
+
+
+@pytest.mark.parametrize("mode", _MODES)
+def test_an_image_whose_c_library_is_too_old(
+    mode: str, shared: Shared, refusals: dict[str, str], specs: Path
+) -> None:
+    """It is told before the start; with the host's C library in its place the programs run."""
+    need(refusals, mode)
+    image = with_python(shared, "11")
+    words = ("run", "-q", "--rm", f"--execmode={mode}", f"--cdi-dir={specs}")
+    result = shared(*words, f"--device={KIND}=all", image, "ucx_info", "-v", check=False)
+    assert result.code == 125
+    assert re.search(r"of the host need glibc 2\.36, the image has 2\.31\n  try: ", result.err)
+    script = "ucx_info -v; python3 -c \"import os; print(os.confstr('CS_GNU_LIBC_VERSION'))\""
+    options = (f"--device={KIND}=all", "--host-libc", image, "sh", "-c", script)
+    first, *_, last = shared(*words, *options).out.splitlines()
+    assert first.startswith("# Version 1.")
+    assert last == os.confstr("CS_GNU_LIBC_VERSION")
 
 
 @pytest.mark.parametrize("tools", ["N1"], indirect=True)

@@ -100,8 +100,8 @@ def _libraries(
         return [], [], []  # of the others the image has its own, for the kernel's part
     wanted = [each for each in found.libraries if each.feature in request.features]
     if not wanted or not image.libc:
-        told = ["the image has no C library: its programs load no driver"] if wanted else []
-        return [], told, []
+        told = "the image has no C library for this machine: its programs load no driver"
+        return [], [told] if wanted else [], []
     if image.libc != GLIBC:
         return [], [], [f"the image has {image.libc}, and the driver's libraries need glibc"]
     unfit = [each for each in wanted if each.glibc > image.version]
