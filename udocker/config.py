@@ -204,6 +204,10 @@ SETTINGS = (
         "seconds without a byte after which a transfer is tried again",
     ),
     Setting(
+        "pull_wait", ("pull_wait",), ("UDOCKER_PULL_WAIT",), _number,
+        "seconds to wait for another udocker that pulls the same image; 0: as long as it takes",
+    ),
+    Setting(
         "verbosity", ("verbose_level",), ("UDOCKER_LOGLEVEL",), _number,
         "0 errors, 1 results, 2 warnings, 3 progress, 5 debug",
     ),

@@ -19,6 +19,7 @@ class Config:
     jobs: int = 6
     connect_timeout: int = 20  # seconds
     stall_timeout: int = 60  # seconds without a byte
+    pull_wait: int = 3600  # seconds for another process that pulls the same; 0: no limit
     verbosity: int = 3  # 0 errors … 3 progress … 5 debug
     proot: str = ""
     runc: str = ""

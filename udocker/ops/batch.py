@@ -10,7 +10,7 @@ import stat
 from udocker import files, makers
 from udocker.batch import passing
 from udocker.errors import UsageError
-from udocker.model.run import Mount
+from udocker.model.run import KEEP_ID, SINGLE, Mount
 from udocker.model.value import replace
 from udocker.ops.session import Session
 from udocker.store.store import Store
@@ -151,6 +151,18 @@ def check_mpi(session: Session, request: RunRequest) -> None:
             f"{task.tasks} tasks begin with neither PMI nor PMIx: to MPI each is alone, rank 0 of "
             "1 (srun --mpi=pmix or --mpi=pmi2; without MPI, --mpi=none says nothing)"
         )
+
+
+def with_own_id(session: Session, request: RunRequest) -> RunRequest:
+    """Tasks that a server of PMIx waits for have your own numbers inside, unless others are asked.
+
+    It takes a task's word for who that is (psec/native of openpmix), and lets no root come to it.
+    """
+    asks = request.user is not None or request.userns != SINGLE or request.mpi == passing.NONE
+    if session.task is None or asks or passing.server(session.environ) != passing.PMIX:
+        return request
+    session.report.debug("PMIx: the command has your own user and group ids, as --userns=keep-id")
+    return replace(request, userns=KEEP_ID)
 
 
 def with_ranks(session: Session, request: RunRequest, spec: RunSpec, mode: Mode) -> RunSpec:

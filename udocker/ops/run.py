@@ -542,6 +542,7 @@ def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]
         from udocker.ops import batch
 
         batch.check_mpi(session, request)
+        request = batch.with_own_id(session, request)
     if session.task is None or request.name is not None or request.detach:
         return session, request
     if session.store.containers.find(request.target, least=_LEAST_ID) is not None:
