@@ -83,7 +83,7 @@ def _joined(session: Session, request: RunRequest, container: Container, process
 
     mark = makers.mark(process)
     if not life(container).is_running:  # else the number may be another process's
-        raise NotRunning(f"container {container.short_id} has just ended")
+        raise NotRunning("the container has just ended", hint="udocker ps shows how")
     mode = table.find("N1")
     spec = make_spec(session, request, container, mode.name)
     check_command(session, spec, container)
