@@ -1,4 +1,4 @@
-"""What the tests of detached containers share: one in a mode, and what is looked at from outside."""
+"""What the tests of detached containers share: one in a mode, and how to look at it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from e2e.engines import BUSYBOX, PATIENCE
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     from e2e.conftest import Result
@@ -67,6 +68,16 @@ def living(shared: Shared, name: str, mode: str = "") -> Iterator[Living]:
         shared("rm", "-f", name)
 
 
+@contextlib.contextmanager
+def started(shared: Shared, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that is killed at the end, if it has not ended."""
+    with shared.start(words) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
 def pid_of(mark: str) -> int:
     return int(mark.split("-")[2])
 
@@ -88,10 +99,11 @@ def goes_on(pid: int) -> bool:
 
 
 def processes(marker: str) -> list[int]:
-    """Those that have ``marker`` among their words."""
+    """Those that have ``marker`` among their words, and are not udocker about to become them."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as stream:
-            if marker.encode() in stream.read().split(b"\0"):
+            words = stream.read().split(b"\0")
+            if marker.encode() in words and not {b"run", b"exec"} & set(words):
                 found.append(int(name))
     return [pid for pid in found if goes_on(pid)]
