@@ -50,6 +50,7 @@ _MODULES = (
     ("attach", "living"),
     ("exec", "exec"),
     ("logs", "logs"),
+    ("cp", "cp"),
     ("top", "top"),
     ("stats", "top"),
     ("events", "logs"),

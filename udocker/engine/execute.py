@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from udocker.model.run import Launch
+    from udocker.model.run import Join, Launch
 
 _UNDO_LIMIT = 30.0  # seconds for a program that ends what is left
 _MOMENT = 0.002  # seconds
@@ -110,6 +110,36 @@ def let_go(
     failure = failure_of(receiver)
     if failure is not None:
         raise failure
+
+
+def call_joined(step: Join, function: Callable[[], None]) -> None:
+    """Call ``function`` in a child that has carried out ``step``.
+
+    Raises EngineError, and OSError as ``function`` did.
+    """
+    from udocker._native import ffi, lib
+    from udocker.engine.joining import join
+
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            join(lib, ffi, step)
+            function()
+        except OSError as error:
+            os.write(sender, f"{error.errno or 0}\0{error.filename or ''}".encode())
+        except BaseException as error:  # noqa: BLE001 - nothing of the parent may run in the child
+            os.write(sender, f"0\0{error}".encode("utf-8", "replace"))
+        finally:
+            os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver, "rb") as stream:
+        number, _, text = stream.read().decode("utf-8", "replace").partition("\0")
+    os.waitpid(child, 0)
+    if number and int(number):
+        raise OSError(int(number), os.strerror(int(number)), text)
+    if number:
+        raise EngineError(text, hint="udocker ps shows how the container is")
 
 
 def undo(launch: Launch, seconds: float = _UNDO_LIMIT) -> None:

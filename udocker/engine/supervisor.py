@@ -199,6 +199,8 @@ def _follow(
         info = _next_signal(_LOOK_AGAIN if is_tracer else None)
         if not info or info.si_signo == signal.SIGCHLD:
             continue
+        if front and os.getppid() != front:
+            continue  # the signal is that of its death
         if is_apart or info.si_code != _FROM_KERNEL:
             if info.si_signo not in _HARMLESS:
                 sent = info.si_signo

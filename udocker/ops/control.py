@@ -10,7 +10,6 @@ from udocker import makers
 from udocker.errors import NotRunning, UdockerError
 from udocker.model.life import PAUSED
 from udocker.model.signals import number
-from udocker.model.value import replace
 from udocker.ops import events
 from udocker.store import users
 from udocker.store.runs import Runs
@@ -72,7 +71,7 @@ def command(container: Container, found: Life) -> int:
         time.sleep(_MOMENT)
         begun = _begun(life(container))
     if not begun.command or makers.state(begun.keeper) != makers.ALIVE:
-        raise NotRunning(f"container {container.short_id} has just ended")
+        raise _just_ended()
     return target(begun.command, begun.go_betweens)
 
 
@@ -109,7 +108,10 @@ def end(session: Session, container: Container, found: Life) -> None:
     with contextlib.suppress(NotRunning):
         _send(container, found, signal.SIGKILL)
     if not _has_ended(container, found, _PATIENCE):
-        raise NotRunning(f"container {container.short_id} does not end: the kernel keeps it")
+        raise NotRunning(
+            f"container {container.short_id} does not end: the kernel keeps it",
+            hint="udocker top shows what is left; a filesystem that hangs may be the cause",
+        )
 
 
 def wait(session: Session, text: str) -> int:
@@ -157,7 +159,7 @@ def unpause(session: Session, text: str) -> None:
 
     container, found = running(session, text)
     if found.status != PAUSED:
-        raise NotRunning(f"container {text} is not paused")
+        raise NotRunning(f"container {text} is not paused", hint=f"udocker pause {text}")
     Runs(container.path).go_on()
     processes.go_on(roots(container, found))
     events.note(session, "unpause", container)
@@ -229,5 +231,9 @@ def _pauses(seconds: float | None) -> Iterator[float]:
 
 def _begun(found: Life) -> Begun:
     if found.begun is None:
-        raise NotRunning("the container has just ended")
-    return replace(found.begun)
+        raise _just_ended()
+    return found.begun
+
+
+def _just_ended() -> NotRunning:
+    return NotRunning("the container has just ended", hint="udocker ps shows how")

@@ -66,7 +66,7 @@ def _launch(
     session: Session, asked: ExecRequest, container: Container, found: Life
 ) -> tuple[Launch, bool]:
     request = _request(session, asked, container, found)
-    process = _apart(container, found)
+    process = apart(container, found)
     if process:
         return _joined(session, request, container, process), False
     from udocker.ops.run import prepare
@@ -83,7 +83,7 @@ def _joined(session: Session, request: RunRequest, container: Container, process
 
     mark = makers.mark(process)
     if not life(container).is_running:  # else the number may be another process's
-        raise NotRunning(f"container {container.short_id} has just ended")
+        raise NotRunning("the container has just ended", hint="udocker ps shows how")
     mode = table.find("N1")
     spec = make_spec(session, request, container, mode.name)
     check_command(session, spec, container)
@@ -115,7 +115,7 @@ def _request(session: Session, asked: ExecRequest, container: Container, found: 
     )
 
 
-def _apart(container: Container, found: Life) -> int:
+def apart(container: Container, found: Life) -> int:
     """A process of the container in namespaces of its own; 0: there is none."""
     from udocker.engine.joining import is_apart
     from udocker.engine.processes import tree

@@ -117,7 +117,7 @@ def write_id(session: Session, path: str, container: Container, is_new: bool) ->
     except OSError as error:
         if is_new:
             session.store.containers.delete(container.id)
-        hint = "remove it first" if isinstance(error, FileExistsError) else None
+        hint = "give the name of a new file in a directory that is there"
         raise UsageError(f"--cidfile {path}: {error.strerror}", hint=hint) from error
 
 

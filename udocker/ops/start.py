@@ -58,7 +58,10 @@ def attach(session: Session, text: str, stdin: bool, leaving: str | None) -> int
     try:
         connection = client.connect(Runs(container.path).control)
     except OSError as error:
-        raise NotRunning(f"nobody answers for container {text}: {error.strerror}") from error
+        raise NotRunning(
+            f"nobody answers for container {text}: {error.strerror}",
+            hint="udocker ps shows how it is",
+        ) from error
     return _follow(session, container, connection, stdin, leaving)
 
 
