@@ -11,8 +11,11 @@ from udocker.model.reference import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
+    from udocker.ops.images import ListedImage
     from udocker.ops.session import Session
 
 PLATFORM = Option(("--platform",), TEXT, "os/arch[/variant] to take", "PLATFORM")
@@ -58,23 +61,55 @@ def _pull(context: Context, parsed: Parsed) -> int:
 
 def _images(context: Context, parsed: Parsed) -> int:
     from udocker.ops.images import list_images
+    from udocker.ops.protect import is_image_protected
 
     listed = list_images(context.session)
+    if parsed.words or parsed.has("filter") or parsed.text("format"):
+        from udocker.cli import lists
+
+        listed = lists.images(context, parsed, listed)
+        if parsed.text("format"):
+            lists.print_images(context, parsed, listed)
+            return 0
     if parsed.flag("json"):
         context.print_json([image.as_json() for image in listed])
         return 0
     if parsed.flag("quiet"):
         for image in listed:
-            context.print(image.record.config.short)
+            whole = parsed.flag("no-trunc")
+            context.print(str(image.record.config) if whole else image.record.config.short)
         return 0
-    rows = [("REPOSITORY:TAG", "IMAGE ID", "PULLED", "SIZE", "PLATFORM")]
+    digests = parsed.flag("digests")
+    more = ["DIGEST"] if digests else []
+    rows = [("REPOSITORY:TAG", *more, "IMAGE ID", "PULLED", "SIZE", "PLATFORM")]
     for image in listed:
         identity = image.record.config
         shown = identity.hex if parsed.flag("no-trunc") else identity.short
         size = megabytes(image.size)
-        rows.append((image.name, shown, age(image.record.created), size, image.record.platform))
+        name = image.name
+        if is_image_protected(context.session, image.record):
+            name += " (protected)"
+        more = [str(image.record.index or image.record.manifest)] if digests else []
+        rows.append((name, *more, shown, age(image.record.created), size, image.record.platform))
     context.print(columns(rows))
+    if parsed.flag("long"):
+        context.print(_layers(context, listed))
     return 0
+
+
+def _layers(context: Context, listed: Sequence[ListedImage]) -> str:
+    """Of each image its tree and its layers, as udocker 1.3 has it."""
+    from udocker.ops.images import layers_of
+
+    lines = []
+    for image in listed:
+        tree = context.session.store.trees.root(image.record.chain_id)
+        lines += ["", image.name, f"  {tree}"]
+        lines += [
+            f"  {layer.digest} ({megabytes(layer.size)})"
+            for layer in layers_of(context.session, image.record)
+        ]
+    return "\n".join(lines)
 
 
 def _tag(context: Context, parsed: Parsed) -> int:
@@ -143,11 +178,20 @@ _PULL = Syntax(
     details=PLACES,
 )
 _IMAGES = Syntax(
-    usage="[OPTIONS]",
+    usage="[OPTIONS] [NAME]",
     summary="List the images in the store.",
+    at_most=1,
     options=(
         Option(("--quiet", "-q"), FLAG, "image ids only"),
         Option(("--no-trunc",), FLAG, "whole image ids"),
+        Option(("--digests",), FLAG, "also what the registry calls each"),
+        Option(
+            ("--filter", "-f"), LIST, "only those: reference, label, before, since", "KEY=VALUE"
+        ),
+        Option(("--format",), TEXT, "by a template of Go, table and one, or json", "TEMPLATE"),
+        Option(("--long", "-l"), FLAG, "also the layers of each, and where its files are"),
+        Option(("--all", "-a"), FLAG, "accepted: all are listed", hidden=True),
+        Option(("--platform", "-p"), FLAG, "accepted: it is shown", hidden=True),
         Option(("--json",), FLAG, "as JSON"),
     ),
 )

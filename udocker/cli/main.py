@@ -74,8 +74,8 @@ def _dispatch(general: Parsed) -> int:
         words = ("version",)
     if general.flag("help") or not words:
         words = ("help", *words[:1])
-    command = commands.find(words[0])
-    rest = list(words[1:])
+    name, rest = commands.split(words)
+    command = commands.find(name)
     if _asks_for_help(command.syntax, rest):
         sys.stdout.write(help_text(command.name, command.syntax))
         sys.stdout.flush()

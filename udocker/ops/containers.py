@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
-from udocker.errors import ImageNotFound
+from udocker.errors import ImageNotFound, StoreError
 from udocker.model.container import PLAIN
 from udocker.model.value import replace
+from udocker.store import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.model.oci import ImageConfig
+    from udocker.model.run import Volume
     from udocker.ops.session import Session
 
 # As for run: an image may have such a name.
@@ -40,12 +43,15 @@ def describe(session: Session, text: str) -> dict[str, object]:
     container = session.store.containers.find(text, least=_LEAST_ID)
     if container is not None:
         root = container.root if container.form == PLAIN else None
+        noted = said.read(container.path)
         return {
             **as_json(container),
             "path": container.path,
             "tree": container.tree,
             "root": root,
             "devices": vars(container.devices),
+            "labels": {**dict(container.config.labels), **dict(noted.labels)},
+            "mounts": [_mount(session, volume) for volume in noted.volumes],
             "config": _config(container.config),
         }
     try:
@@ -67,11 +73,30 @@ def describe(session: Session, text: str) -> dict[str, object]:
     }
 
 
+def _mount(session: Session, volume: Volume) -> dict[str, object]:
+    """A volume of the last run, with Docker's names."""
+    stored = session.store.volumes.find(volume.source) if volume.is_named else None
+    return {
+        "Type": "volume" if volume.is_named else "bind",
+        "Name": volume.source if volume.is_named else "",
+        "Source": stored.path if stored is not None else volume.source,
+        "Destination": volume.target,
+        "RW": not volume.readonly,
+    }
+
+
 def remove(session: Session, text: str, force: bool = False) -> None:
     """Remove a container; ``force``: also one that is in use.
 
     Raises ContainerInUse, ContainerNotFound, StoreError.
     """
+    from udocker.ops import protect
+
+    container = None
+    with contextlib.suppress(StoreError):  # a damaged one can be removed
+        container = session.store.containers.find(text)
+    if container is not None:
+        protect.check(container, text)
     session.store.containers.remove(text, force, _has_processes)
 
 
@@ -114,6 +139,9 @@ def setup(session: Session, text: str, mode: str | None, nvidia: bool | None = N
     container = session.store.containers.get(text)
     changed = container
     if mode is not None:
+        from udocker.ops import protect
+
+        protect.check(container, text)
         if mode != table.AUTO:
             support = table.find(mode).engine.probe(session.host, mode)
             if not support.ok:
