@@ -28,6 +28,8 @@ PLACES = (
 
 PROXY = Option(("--httpproxy",), TEXT, "the proxy to take, http:// or socks5h:// and such", "URL")
 
+INDEX = Option(("--index",), TEXT, "accepted: images come from registries", "URL", hidden=True)
+
 JOBS = Option(("--jobs",), TEXT, "connections for layers at once, 1 to 32 (default: 6)", "N")
 
 
@@ -126,6 +128,7 @@ def _import(context: Context, parsed: Parsed) -> int:
 
     session, name = context.session, parsed.text("name")
     source, image = (*parsed.words, "")[:2]
+    _check_moves(parsed, source)
     is_clone, is_container = parsed.flag("clone"), parsed.flag("tocontainer")
     changes, message = parsed.list("change"), parsed.text("message")
     if is_clone or is_container:
@@ -140,6 +143,7 @@ def _import(context: Context, parsed: Parsed) -> int:
             else import_container(session, source, image or "imported", name)
         )
         context.print(made.id)
+        _moved(parsed, source)
         return 0
     if name is not None or not image:
         raise UsageError(
@@ -151,7 +155,23 @@ def _import(context: Context, parsed: Parsed) -> int:
         session, source, image, changes=changes, note=note, platform=platform(parsed)
     )
     context.print(str(record.config))
+    _moved(parsed, source)
     return 0
+
+
+def _check_moves(parsed: Parsed, source: str) -> None:
+    from udocker.errors import UsageError
+
+    if parsed.flag("mv") and source == "-":
+        raise UsageError("import: --mv and standard input at once", hint="give a file")
+
+
+def _moved(parsed: Parsed, source: str) -> None:
+    """What --mv says: the archive goes once its image is here."""
+    if parsed.flag("mv"):
+        import os
+
+        os.unlink(source)
 
 
 def _rmi(context: Context, parsed: Parsed) -> int:
@@ -171,6 +191,7 @@ _PULL = Syntax(
         REGISTRY,
         PROXY,
         JOBS,
+        INDEX,
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,
@@ -212,7 +233,7 @@ _IMPORT = Syntax(
         Option(("--tocontainer",), FLAG, "make a container and no image"),
         Option(("--clone",), FLAG, "make the container of export --clone once more"),
         Option(("--name",), TEXT, "give the container a name", "NAME"),
-        Option(("--mv",), FLAG, "accepted: the file stays", hidden=True),
+        Option(("--mv",), FLAG, "remove the archive when all of it is here"),
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,

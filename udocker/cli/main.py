@@ -124,7 +124,10 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["proxy"] = parsed.text("httpproxy")
     settings = config.load(os.environ, overrides, general.text("config"))
     store = Store(settings.topdir, settings.repos)
-    return Session(store, settings, _reporter(settings), os.environ)
+    session = Session(store, settings, _reporter(settings), os.environ)
+    for text in config.passed_over(os.environ):
+        session.report.warn(text)
+    return session
 
 
 def _jobs(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
+from udocker.cli.images import INDEX, PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.cli.run_more import OPTIONS as _MORE
 from udocker.cli.run_more import extended
@@ -195,6 +195,8 @@ _CREATE = Syntax(
     summary="Make a container of an image and print its id.",
     options=(
         Option(("--name",), TEXT, "give the container a name", "NAME"),
+        PROXY,
+        INDEX,
         Option(("--copy",), FLAG, "with its own copy of the image, as R1 and the P modes need it"),
         *_DEVICES,
         PLATFORM,

@@ -50,7 +50,9 @@ def migrate(session: Session, top: str, dry: bool = False) -> Migrated:
         )
         for each in old_store.containers(top)
     )
-    moved, kept, failed = [], [], []
+    moved: list[str] = []
+    kept: list[str] = []
+    failed: list[str] = []
     for what, step in (*images, *containers):
         try:
             (moved if step() else kept).append(what)
@@ -207,7 +209,10 @@ def _archive(container: OldContainer, path: str) -> None:
         _add(archive, "imagerepo.name", _image_name(container).encode())
         if container.mode:
             _add(archive, "execmode", container.mode.encode())
-        archive.add(container.root, "ROOT", filter=_Undo(container))
+        undo = _Undo(container)
+        archive.add(container.root, "ROOT", filter=undo)
+        if undo.loader:
+            archive.add(f"{container.path}/ld.so.orig", undo.loader)
 
 
 def _image_name(container: OldContainer) -> str:
@@ -234,16 +239,14 @@ class _Undo:
         self._roots = {root.rstrip("/"), os.path.realpath(container.root)}
         loader = old_store.text(f"{container.path}/ld.so.path").lstrip("/")
         has_original = os.path.exists(f"{container.path}/ld.so.orig")
-        self._loader = f"ROOT/{loader}" if loader and has_original else ""
+        self.loader = f"ROOT/{loader}" if loader and has_original else ""
 
     def __call__(self, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         name = member.name
-        if name == "ROOT/.bind_host_files" or member.isdev():
+        if name in ("ROOT/.bind_host_files", self.loader) or member.isdev():
             return None
         if member.issym():
             return self._link(member)
-        if name == self._loader and member.isfile():
-            raise UdockerError(_PATCHED.format("F2"))
         return member
 
     def _link(self, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
