@@ -73,7 +73,7 @@ def _dispatch(general: Parsed) -> int:
     if general.flag("version"):
         words = ("version",)
     if general.flag("help") or not words:
-        words = ("help", *words[:1])
+        words = ("help", *words[:2])
     name, rest = commands.split(words)
     command = commands.find(name)
     if _asks_for_help(command.syntax, rest):
@@ -92,9 +92,10 @@ def _dispatch(general: Parsed) -> int:
 
 def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
     """Whether --help stands among the command's own options, not in a command to run."""
-    taken = any("-h" in option.names for option in syntax.options)
+    taken = any("-h" in option.names for option in syntax.options) and arguments != ["-h"]
     asking = replace(_HELP, names=("--help",)) if taken else _HELP
-    lenient = replace(syntax, options=(*syntax.options, asking), at_least=0, at_most=None)
+    options = (*syntax.options, asking)  # of two with one name the later counts
+    lenient = replace(syntax, options=options, at_least=0, at_most=None)
     try:
         return parse(lenient, arguments, "").flag("help")
     except UsageError:
