@@ -107,9 +107,16 @@ def docker_page() -> str:
     """docs/docker.md."""
     listed = docker_run()
     rows = [(*verdict(names[0]), names) for names in listed]
-    counts = {kind: sum(row[0] == kind for row in rows) for kind in ("works", "accepted", "refused")}
+    counts = {
+        kind: sum(row[0] == kind for row in rows) for kind in ("works", "accepted", "refused")
+    }
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    lines = [_HEAD_DOCKER, f"{len(rows)} options: {told}.\n", "| option | here | |", "|---|---|---|"]
+    lines = [
+        _HEAD_DOCKER,
+        f"{len(rows)} options: {told}.\n",
+        "| option | here | |",
+        "|---|---|---|",
+    ]
     lines += [f"| {_spelled(names)} | {kind} | {_cell(text)} |" for kind, text, names in rows]
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ from udocker.cli.table import age, columns, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 def _ps(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import as_json
-    from udocker.ops.protect import is_protected
 
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
@@ -35,6 +34,14 @@ def _ps(context: Context, parsed: Parsed) -> int:
         for container in containers:
             context.print(container.id if parsed.flag("no-trunc") else container.short_id)
         return 0
+    _print_containers(context, parsed, containers)
+    return 0
+
+
+def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Container]) -> None:
+    from udocker.cli.old import old_containers, tell
+    from udocker.ops.protect import is_protected
+
     more = _more(parsed)
     rows = [("CONTAINER ID", "MODE", "CREATED", *(head for head, _ in more), "NAMES", "IMAGE")]
     for container in containers:
@@ -45,8 +52,12 @@ def _ps(context: Context, parsed: Parsed) -> int:
         names = ",".join(container.names) or "-"
         cells = (find(container) for _, find in more)
         rows.append((shown, mode, age(container.created), *cells, names, container.image))
+    left = old_containers(context)
+    nothing = ("-",) * len(more)
+    rows += [(identity, "1.3", "-", *nothing, names, image) for identity, names, image in left]
     context.print(columns(rows))
-    return 0
+    if left:
+        tell(context)
 
 
 def _more(parsed: Parsed) -> list[tuple[str, Callable[[Container], str]]]:

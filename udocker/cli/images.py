@@ -63,7 +63,6 @@ def _pull(context: Context, parsed: Parsed) -> int:
 
 def _images(context: Context, parsed: Parsed) -> int:
     from udocker.ops.images import list_images
-    from udocker.ops.protect import is_image_protected
 
     listed = list_images(context.session)
     if parsed.words or parsed.has("filter") or parsed.text("format"):
@@ -81,22 +80,31 @@ def _images(context: Context, parsed: Parsed) -> int:
             whole = parsed.flag("no-trunc")
             context.print(str(image.record.config) if whole else image.record.config.short)
         return 0
+    _print_images(context, parsed, listed)
+    return 0
+
+
+def _print_images(context: Context, parsed: Parsed, listed: Sequence[ListedImage]) -> None:
+    from udocker.cli.old import old_images, tell
+    from udocker.ops.protect import is_image_protected
+
     digests = parsed.flag("digests")
-    more = ["DIGEST"] if digests else []
-    rows = [("REPOSITORY:TAG", *more, "IMAGE ID", "PULLED", "SIZE", "PLATFORM")]
+    rows = [("REPOSITORY:TAG", *["DIGEST"] * digests, "IMAGE ID", "PULLED", "SIZE", "PLATFORM")]
     for image in listed:
-        identity = image.record.config
-        shown = identity.hex if parsed.flag("no-trunc") else identity.short
+        record = image.record
+        shown = record.config.hex if parsed.flag("no-trunc") else record.config.short
+        is_kept = is_image_protected(context.session, record)
+        name = f"{image.name} (protected)" if is_kept else image.name
+        digest = [str(record.index or record.manifest)] * digests
         size = megabytes(image.size)
-        name = image.name
-        if is_image_protected(context.session, image.record):
-            name += " (protected)"
-        more = [str(image.record.index or image.record.manifest)] if digests else []
-        rows.append((name, *more, shown, age(image.record.created), size, image.record.platform))
+        rows.append((name, *digest, shown, age(record.created), size, record.platform))
+    left = [] if parsed.words or parsed.has("filter") else old_images(context)
+    rows += [(name, *["-"] * digests, "1.3", "-", "-", "-") for name in left]
     context.print(columns(rows))
+    if left:
+        tell(context)
     if parsed.flag("long"):
         context.print(_layers(context, listed))
-    return 0
 
 
 def _layers(context: Context, listed: Sequence[ListedImage]) -> str:

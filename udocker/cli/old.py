@@ -33,6 +33,38 @@ def _mkrepo(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def old_containers(context: Context) -> list[tuple[str, str, str]]:
+    """Id, names and image of containers of 1.3 in this store that are still to be migrated."""
+    from udocker.ops import old_store
+    from udocker.ops.migrate import known
+
+    top = context.session.store.topdir
+    if not old_store.is_there(top):
+        return []
+    here = known(context.session)
+    return [
+        (each.id[:12], ",".join(each.names) or "-", each.image)
+        for each in old_store.containers(top)
+        if each.id not in here
+    ]
+
+
+def old_images(context: Context) -> list[str]:
+    """Names of images of 1.3 in this store that are still to be migrated."""
+    from udocker.ops import old_store
+    from udocker.ops.migrate import is_here
+
+    top = context.session.store.topdir
+    if not old_store.is_there(top):
+        return []
+    return [each.name for each in old_store.images(top) if not is_here(context.session, each)]
+
+
+def tell(context: Context) -> None:
+    """What makes them usable."""
+    context.session.report.warn("what udocker 1.3 left is used after: udocker migrate")
+
+
 def _migrate(context: Context, parsed: Parsed) -> int:
     from udocker.ops.migrate import migrate
 

@@ -35,7 +35,10 @@ def print_rows(
             context.print(template.fill(row))
         return
     template = Template(form[len(_TABLE) :].strip(" "))
-    head = {name: (headers.get(name) or name.upper()) for name in (rows[0] if rows else headers)}
+    names = rows[0] if rows else headers
+    head: Row = {name: headers.get(name) or name.upper() for name in names}
+    if "Label" in head:
+        head["Label"] = str  # of a key, the key itself
     lines = [template.fill(row) for row in ({**head}, *rows)]
     context.print(columns([line.split("\t") for line in lines]))
 

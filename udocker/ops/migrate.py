@@ -42,11 +42,11 @@ def migrate(session: Session, top: str, dry: bool = False) -> Migrated:
         (f"image {image.name}", functools.partial(_image, session, top, image, dry))
         for image in old_store.images(top)
     )
-    known = _known(session)
+    here = known(session)
     containers = (
         (
             f"container {(*each.names, each.id)[0]}",
-            functools.partial(_container, session, each, known, dry),
+            functools.partial(_container, session, each, here, dry),
         )
         for each in old_store.containers(top)
     )
@@ -63,7 +63,8 @@ def migrate(session: Session, top: str, dry: bool = False) -> Migrated:
     return Migrated(tuple(moved), tuple(kept), tuple(failed))
 
 
-def _known(session: Session) -> set[str]:
+def known(session: Session) -> set[str]:
+    """The ids that containers here had in 1.3."""
     found = (said.read(each.path).labels for each in session.store.containers.sound())
     return {text for labels in found for key, text in labels if key == FROM}
 
@@ -71,7 +72,7 @@ def _known(session: Session) -> set[str]:
 def _image(session: Session, top: str, image: OldImage, dry: bool) -> bool:
     """False: an image of that name is here."""
     reference = Reference.parse(image.name, session.config.registry)
-    if session.store.images.get(reference) is not None:
+    if is_here(session, image):
         return False
     if dry:
         return True
@@ -84,6 +85,15 @@ def _image(session: Session, top: str, image: OldImage, dry: bool) -> bool:
     if image.is_protected:
         protect.protect(session, reference.canonical)
     return True
+
+
+def is_here(session: Session, image: OldImage) -> bool:
+    """Whether an image of that name is in the store."""
+    try:
+        reference = Reference.parse(image.name, session.config.registry)
+    except UdockerError:
+        return False
+    return session.store.images.get(reference) is not None
 
 
 def _as_layout(top: str, image: OldImage, directory: str) -> None:
@@ -167,9 +177,9 @@ def _write(path: str, content: bytes) -> None:
         stream.write(content)
 
 
-def _container(session: Session, container: OldContainer, known: set[str], dry: bool) -> bool:
+def _container(session: Session, container: OldContainer, here: set[str], dry: bool) -> bool:
     """False: it came over before."""
-    if container.id in known:
+    if container.id in here:
         return False
     _check(container)
     if dry:
