@@ -57,7 +57,7 @@ def test_containers(udocker: Udocker) -> None:
     assert lines[2][1:] == ['"/x y"', "b"]
     rows = [json.loads(line) for line in udocker("ps", "--format=json").out.splitlines()]
     assert {row["Names"]: row["State"] for row in rows} == {"one": "created", "two": "created"}
-    assert udocker("ps", "-s", "-p", "-m").out.splitlines()[0].split()[3:5] == ["SIZE", "PLATFORM"]
+    assert udocker("ps", "-s", "-p", "-m").out.splitlines()[0].split()[4:6] == ["SIZE", "PLATFORM"]
     for words, part in (
         (["-f", "colour=red"], "KEY=VALUE; KEY: id, name"),
         (["-f", "name"], "KEY=VALUE"),
