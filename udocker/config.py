@@ -173,6 +173,10 @@ SETTINGS = (
         _registry,
         "the registry of names that give none",
     ),
+    Setting(
+        "index", ("dockerio_index_url",), ("UDOCKER_INDEX",), _text,
+        "the index like Docker Hub's that search asks; empty: Docker Hub's own",
+    ),
     Setting("insecure", ("http_insecure",), (), _boolean, "accept http and unverified TLS"),
     Setting(
         "insecure_registries",
@@ -292,9 +296,23 @@ _KEYS_OF_1_3 = """
     lib_dirs_list_append access_files use_patchelf_executable
     use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env
     invalid_host_env cpu_affinity_exec_tools location timeout download_timeout
-    http_agent dockerio_index_url dockerio_registry_url docker_registries nvi_etc_list
+    http_agent dockerio_registry_url docker_registries nvi_etc_list
     nvi_bin_list nvi_lib_list nvi_dev_list
 """
+
+
+# What 1.3 took for parts of its store: who sets one may not find what is looked for.
+_PLACES_OF_1_3 = ("UDOCKER_CONTAINERS", "UDOCKER_LAYERS")
+
+
+def passed_over(environ: Mapping[str, str]) -> list[str]:
+    """What is to be warned of: variables of udocker 1.3 that mean nothing here and should not
+    be passed over in silence."""
+    return [
+        f"{name} means nothing here: UDOCKER_DIR says where the whole store is"
+        for name in _PLACES_OF_1_3
+        if environ.get(name)
+    ]
 
 
 def load(

@@ -75,9 +75,9 @@ def _dispatch(general: Parsed) -> int:
     if general.flag("version"):
         words = ("version",)
     if general.flag("help") or not words:
-        words = ("help", *words[:1])
-    command = commands.find(words[0])
-    rest = list(words[1:])
+        words = ("help", *words[:2])
+    name, rest = commands.split(words)
+    command = commands.find(name)
     if _asks_for_help(command.syntax, rest):
         sys.stdout.write(help_text(command.name, command.syntax))
         sys.stdout.flush()
@@ -94,9 +94,10 @@ def _dispatch(general: Parsed) -> int:
 
 def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
     """Whether --help stands among the command's own options, not in a command to run."""
-    taken = any("-h" in option.names for option in syntax.options)
+    taken = any("-h" in option.names for option in syntax.options) and arguments != ["-h"]
     asking = replace(_HELP, names=("--help",)) if taken else _HELP
-    lenient = replace(syntax, options=(*syntax.options, asking), at_least=0, at_most=None)
+    options = (*syntax.options, asking)  # of two with one name the later counts
+    lenient = replace(syntax, options=options, at_least=0, at_most=None)
     try:
         return parse(lenient, arguments, "").flag("help")
     except UsageError:
@@ -104,6 +105,7 @@ def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
 
 
 def _session(general: Parsed, parsed: Parsed, is_runtime: bool) -> Session:
+    from udocker import config
     from udocker.ops.session import begin
 
     overrides: dict[str, Any] = {}
@@ -127,7 +129,10 @@ def _session(general: Parsed, parsed: Parsed, is_runtime: bool) -> Session:
     environ = dict(os.environ)
     if is_runtime:
         environ.pop("HOME", None)  # then it is that of passwd
-    return begin(environ, overrides, general.text("config"), _reporter)
+    session = begin(environ, overrides, general.text("config"), _reporter)
+    for text in config.passed_over(os.environ):
+        session.report.warn(text)
+    return session
 
 
 def _jobs(text: str) -> int:

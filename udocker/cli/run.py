@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
+from udocker.cli.images import INDEX, PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.cli.run_more import OPTIONS as _MORE
 from udocker.cli.run_more import extended
@@ -249,6 +249,7 @@ _MADE = (
     ),
     Option(("--no-job",), FLAG, "in a batch job: run as outside"),
     PROXY,
+    INDEX,
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
 )

@@ -59,7 +59,8 @@ def extended(session: Session, parsed: Parsed, request: RunRequest) -> RunReques
     if parsed.has("label") or parsed.has("label-file"):
         request = replace(request, labels=labels(parsed))
     if parsed.has("location"):
-        request = replace(request, location=_location(parsed.text("location") or "", session))
+        place = _location(parsed.text("location") or "", session)
+        request = replace(request, location=place, remove=True)
     left_out = parsed.list("novol") + (_HOSTS_OWN if parsed.flag("nosysdirs") else ())
     request = replace(
         request,

@@ -41,7 +41,11 @@ class Row:
 
     @property
     def option(self) -> Option:
-        return Option(self.names, self.kind, self.text, "VALUE", hidden=True)
+        metavar = "" if self.kind == FLAG else "VALUE"
+        streams = ("stdin", "stdout", "stderr") if self.names[0] == "--attach" else ()
+        return Option(
+            self.names, self.kind, self.text, metavar, streams, hidden=True, optional=bool(streams)
+        )
 
 
 def _row(
@@ -53,7 +57,7 @@ def _row(
 _FOREGROUND = "udocker run … & leaves it in the background of the shell"
 ROWS = (
     _row("--annotation", LIST, "annotations are not kept", hint="--label keeps"),
-    _row("--attach", LIST, "standard streams are always connected", quiet="*"),
+    _row("--attach -a", LIST, "standard streams are always connected", quiet="*"),
     _row("--blkio-weight", TEXT, _IO),
     _row("--blkio-weight-device", LIST, _IO),
     _row("--cap-add", LIST, "a container has your rights on the host and no others"),

@@ -108,6 +108,8 @@ class Steps:
 
         Raises EngineFailed where the engine cannot do what it has to, else EngineError.
         """
+        if any(isinstance(step, SetLimits) for step in launch.steps):
+            import udocker.engine.limits  # noqa: F401 - later nothing can be imported
         with self._union(launch):
             for step in launch.steps:
                 with _told(step), self._retreat.over(step):

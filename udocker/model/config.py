@@ -12,6 +12,7 @@ class Config:
     topdir: str  # the store
     execution_mode: str = "auto"
     registry: str = "docker.io"
+    index: str = ""
     insecure: bool = False
     insecure_registries: tuple[str, ...] = ()
     token_services: tuple[str, ...] = ()  # of other sites than their registries

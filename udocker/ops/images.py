@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from udocker.model.oci import Descriptor
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
 
@@ -115,6 +116,8 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     Containers keep their trees. ``force``: no error when the image is not there. Raises
     ImageNotFound, StoreError.
     """
+    from udocker.ops.protect import check_image
+
     store = session.store
     try:
         # Nothing is written for an image that is not there.
@@ -123,6 +126,7 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
         with store.clearing() as away, store.references():
             record = get_image(session, text)
             _check_own(session, record)
+            check_image(session, record)
             blobs, doomed = _blobs_of_one(session, record), _trees_of_none(session, record)
             store.images.remove(Reference.parse(record.reference))
             for chain_id in doomed:
@@ -199,6 +203,11 @@ def _blobs(session: Session, record: ImageRecord) -> set[Digest]:
     with contextlib.suppress(StoreError, VerificationError):
         return blobs_of(session, record)
     return {record.manifest, record.config}
+
+
+def layers_of(session: Session, record: ImageRecord) -> tuple[Descriptor, ...]:
+    """The layers, as the manifest says them. Raises StoreError, VerificationError."""
+    return tuple(_manifest(session, record).layers)
 
 
 def blobs_of(session: Session, record: ImageRecord) -> set[Digest]:

@@ -15,8 +15,10 @@ from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest, RunSpec, Volume
+    from udocker.model.run import RunRequest, RunSpec, Tmpfs, Volume
     from udocker.ops.session import Session
 
 
@@ -97,12 +99,20 @@ def with_directories(
         if not dry:
             os.makedirs(path)
             os.chmod(path, tmpfs.mode)
+            _make_point(spec.tmpfs[:number], tmpfs.target, top)
         mounts.append(Mount(path, tmpfs.target, tmpfs.readonly, True))
         if any(option.startswith("size=") for option in tmpfs.options):
             session.report.warn(
                 f"{tmpfs.target} is a directory of the store in this mode: it has no limit"
             )
     return replace(spec, mounts=ordered(mounts), tmpfs=()), (RemoveTree(top),)
+
+
+def _make_point(outer: Sequence[Tmpfs], target: str, top: str) -> None:
+    """One inside another is seen in a listing of that."""
+    for number, tmpfs in enumerate(outer):
+        if target.startswith(f"{tmpfs.target}/"):
+            os.makedirs(f"{top}/{number}{target[len(tmpfs.target) :]}", exist_ok=True)
 
 
 def users(session: Session, name: str) -> list[Container]:
