@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import MappingProxyType
 
@@ -112,12 +113,17 @@ def _remove(session: Session, container: Container) -> None:
     """After the run: that it fails is no reason to lose the command's status."""
     try:
         session.store.containers.delete(container.id)
-        if session.scratch:
-            from udocker.files import remove_tree
+    except UdockerError as error:
+        session.report.warn(error.message)
+    _leave_scratch(session)
 
+
+def _leave_scratch(session: Session) -> None:
+    if session.scratch:
+        from udocker.files import remove_tree
+
+        with contextlib.suppress(OSError):  # what stays goes with the job
             remove_tree(session.scratch)
-    except (OSError, UdockerError) as error:
-        session.report.warn(str(error))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -137,6 +143,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     finally:
         if is_new:
             session.store.containers.delete(container.id)
+        _leave_scratch(session)
     lines = [f"# {describe(step)}" for step in launch.steps]
     lines.append(f"cd {shlex.quote(launch.cwd)}")
     variables = [shlex.quote(f"{name}={text}") for name, text in launch.env]
@@ -161,6 +168,7 @@ def prepare(
     except BaseException:
         if is_new or (failed and request.remove):
             session.store.containers.delete(container.id)
+            _leave_scratch(session)
         raise
 
 
