@@ -91,19 +91,24 @@ def test_tasks_of_a_node_are_in_one_user_namespace(slurm: Slurm) -> None:
 
 
 def test_where_tasks_cannot_come_together_mpi_is_told(mpi: Slurm) -> None:
-    env = {"PYTHONPATH": ":".join((_TESTS, *where_udocker_is().values()))}
-    words = mpi.words("run", "--execmode=N1", IMAGE, "probe-openmpi", "1", env=env)
-    place = next(i for i, word in enumerate(words[1:], 1) if "=" not in word)
-    words[place:place] = [sys.executable, "-m", "builders.confinement", "no-setns"]
-    done = mpi("srun", "-N1", "-n3", "--mpi=pmix", *words)
-    check(done.out, 3)
-    assert done.err.count(_APART) == 1
     show = "echo $OMPI_MCA_btl_vader_single_copy_mechanism $UCX_POSIX_USE_PROC_LINK $UCX_TLS"
-    options = ("--execmode=R1", "-e", "UCX_TLS=tcp,self")
-    words = mpi.words("run", *options, BUSYBOX, "sh", "-c", show)
-    done = mpi("srun", "-n2", "--mpi=pmi2", *words)
-    assert done.out == "none n tcp,self\n" * 2
-    assert done.err.count(_APART) == 1
+
+    def run(kind: str, *words: str, confined: bool = False) -> str:
+        line = mpi.words("run", *words)
+        if confined:
+            path = ":".join((_TESTS, *where_udocker_is().values()))
+            line = mpi.words("run", *words, env={"PYTHONPATH": path})
+            place = next(i for i, word in enumerate(line[1:], 1) if "=" not in word)
+            line[place:place] = [sys.executable, "-m", "builders.confinement", "no-setns"]
+        done = mpi("srun", "-N1", "-n3", f"--mpi={kind}", *line)
+        assert done.err.count(_APART) == 1, done
+        return done.out
+
+    program = ("--execmode=N1", BUSYBOX, "sh", "-c", show)
+    assert run("pmi2", *program, confined=True) == "none n ^cma\n" * 3
+    check(run("pmix", "--execmode=N1", IMAGE, "probe-openmpi", "1", confined=True), 3)
+    program = ("--execmode=R1", "-e", "UCX_TLS=tcp,self", BUSYBOX, "sh", "-c", show)
+    assert run("pmi2", *program) == "none n tcp,self\n" * 3
 
 
 def test_tasks_that_cannot_find_each_other_are_told_once(slurm: Slurm) -> None:
