@@ -86,6 +86,7 @@ _MODULES = (
     ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
+    ("stage", "stage"),
     ("bundle", "oci"),
     ("oci", "oci"),
     ("shim", "shim"),
