@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from udocker.cli.commands import Command
-from udocker.cli.parser import FLAG, TEXT, Option, Syntax
+from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.errors import UsageError
 from udocker.wording import counted
 
@@ -31,6 +31,7 @@ def _stage(context: Context, parsed: Parsed) -> int:
     elif parsed.flag("remove-here"):
         stage.remove_here(session)
     elif parsed.text("receive"):
+        stage.discard(parsed.list("discard"))
         stage.receive(session, parsed.text("receive") or "", parsed.text("digest") or "", parent)
     elif not parsed.words:
         raise UsageError("stage: no image is named", hint="udocker stage IMAGE…")
@@ -51,6 +52,7 @@ COMMANDS = (
                 Option(("--remove",), FLAG, "remove what was brought, on all nodes"),
                 Option(("--remove-here",), FLAG, "... on this one", hidden=True),
                 Option(("--receive",), TEXT, "what each node does", "FILE", hidden=True),
+                Option(("--discard",), LIST, "before", "FILE", hidden=True),
                 Option(("--digest",), TEXT, "of that file", "DIGEST", hidden=True),
             ),
             at_most=None,

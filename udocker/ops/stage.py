@@ -37,7 +37,7 @@ def stage(session: Session, names: Sequence[str], parent: str = "") -> int:
     directory of each node, and not in the job's scratch space. Raises UdockerError.
     """
     task = _task(session)
-    digests = [_fetched(session, name) for name in names]
+    images = [_fetched(session, name) for name in names]
     place = staged.directory(session, task)
     if not place:
         raise StoreError(
@@ -48,7 +48,7 @@ def stage(session: Session, names: Sequence[str], parent: str = "") -> int:
 
     archive = f"{os.path.dirname(place)}/{files.unique_name()}.oci"
     try:
-        save(session, digests, archive, OCI_ARCHIVE)
+        save(session, images, archive, OCI_ARCHIVE)
         with open(archive, "rb") as stream:
             found = _digest(stream)
         count = slurm.nodes(session.environ) if task.system == SLURM else 1
@@ -127,29 +127,60 @@ def _task(session: Session) -> Task:
 
 
 def _fetched(session: Session, name: str) -> str:
-    """The image, pulled with its layers unless it is there; its name."""
+    """The image, which is fetched unless it is there with its layers; its name."""
+    from udocker.model.place import Place
     from udocker.model.reference import Reference
-    from udocker.ops.pull import pull
+    from udocker.ops.images import find_image
+    from udocker.ops.load import load_one
+    from udocker.ops.pull import lacks_layers, pull
 
+    place = Place.parse(name)
+    if place is not None:
+        return load_one(session, place).canonical
     reference = Reference.parse(name, session.config.registry)
+    known = find_image(session, reference)
+    if known is not None and not lacks_layers(session, known):
+        return known.reference
     return pull(session, reference, whole=True).reference
 
 
 def _send(session: Session, archive: str, digest: str, count: int, parent: str) -> None:
     """Raises StoreError."""
-    target = f"{_task(session).scratch[0]}/udocker-{os.path.basename(archive)}"
     size = os.stat(archive).st_size
     report = session.report.task(f"sending {size >> 20} MiB to {count} nodes", None)
-    refusal = slurm.broadcast(archive, target, session.environ)
-    if refusal:
-        session.report.debug(f"sbcast: {refusal}; srun brings the file")
-    words = [*program.words(), "--quiet", "stage", "--digest", digest]
+    target, halves = _broadcast(session, archive)
+    words = [*program.words(), "--quiet", "stage", "--digest", digest, "--receive", target or STDIN]
     words += ["--to", parent] if parent else []
-    words += ["--receive", STDIN if refusal else target]
-    failed = slurm.everywhere(words, count, session.environ, archive if refusal else "")
+    for path in halves:
+        words += ["--discard", path]
+    failed = slurm.everywhere(words, count, session.environ, "" if target else archive)
     if failed:
         raise StoreError(f"staging failed: {failed}", hint="udocker stage --remove, and once more")
     report.done()
+
+
+def _broadcast(session: Session, archive: str) -> tuple[str, list[str]]:
+    """Where the file is on each node now ("": not on all), and what may be there of a part of it.
+
+    The job's own directory for temporary files need not be there on all nodes.
+    """
+    halves: list[str] = []
+    for folder in dict.fromkeys((_task(session).scratch[0], "/tmp")):
+        target = f"{folder}/udocker-{os.path.basename(archive)}"
+        refusal = slurm.broadcast(archive, target, session.environ)
+        if not refusal:
+            return target, halves
+        session.report.debug(f"sbcast to {target}: {refusal}")
+        halves.append(target)
+    return "", halves
+
+
+def discard(paths: Sequence[str]) -> None:
+    """Remove files of this user's own, if they are there. Never fails."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_uid == os.getuid():
+                os.unlink(path)
 
 
 def _opened(path: str) -> int:
