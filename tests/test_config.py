@@ -64,6 +64,8 @@ VALUES = [
     ("max_unpack_ratio", "max_unpack_ratio", "1000", 1000),
     ("readable_trees", "readable_trees", "true", True),
     ("fakeroot", "fakeroot", "off", False),
+    ("job", "job", "false", False),
+    ("pull_wait", "pull_wait", "60", 60),
     ("max_store_bytes", "max_store_bytes", "2k", 2048),
 ]
 # What 1.3 ships: comments, quotes, no section header, and values that are Python.
@@ -291,6 +293,8 @@ VARIABLES = [
     ("UDOCKER_MAX_UNPACK_RATIO", "9", "max_unpack_ratio", 9),
     ("UDOCKER_READABLE_TREES", "yes", "readable_trees", True),
     ("UDOCKER_FAKEROOT", "no", "fakeroot", False),
+    ("UDOCKER_JOB", "no", "job", False),
+    ("UDOCKER_PULL_WAIT", "60", "pull_wait", 60),
     ("UDOCKER_MAX_STORE_BYTES", "3G", "max_store_bytes", 3 << 30),
 ]
 

@@ -52,10 +52,10 @@ def test_a_list_for_people(udocker: Udocker) -> None:
     ended = udocker("ps", "-a")
     assert (ended.code, ended.err) == (0, "")
     head, first, second = (re.split(r" {3,}", line) for line in ended.out.splitlines())
-    assert head == ["CONTAINER ID", "MODE", "CREATED", "NAMES", "IMAGE"]
+    assert head == ["CONTAINER ID", "MODE", "CREATED", "STATUS", "NAMES", "IMAGE"]
     image = "docker.io/library/test:latest"
-    assert first == [other[:12], "P2", "just now", "-", image]
-    assert second == [identity[:12], "auto", "just now", "box,chest", image]
+    assert first == [other[:12], "P2", "just now", "Created", "-", image]
+    assert second == [identity[:12], "auto", "just now", "Created", "box,chest", image]
     assert udocker("ps", "--no-trunc").out.splitlines()[2].startswith(identity)
 
 
@@ -72,6 +72,8 @@ def test_a_list_for_scripts(udocker: Udocker) -> None:
         "manifest": str(udocker.store.containers.get("box").manifest),
         "mode": "auto",
         "form": "union",
+        "state": "created",
+        "status": "Created",
     }
 
 
