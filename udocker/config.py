@@ -173,6 +173,10 @@ SETTINGS = (
         _registry,
         "the registry of names that give none",
     ),
+    Setting(
+        "index", ("dockerio_index_url",), ("UDOCKER_INDEX",), _text,
+        "the index like Docker Hub's that search asks; empty: Docker Hub's own",
+    ),
     Setting("insecure", ("http_insecure",), (), _boolean, "accept http and unverified TLS"),
     Setting(
         "insecure_registries",
@@ -250,9 +254,19 @@ SETTINGS = (
         "the directory that has the GPUs' /dev, and perhaps /proc and /sys; empty: /",
     ),
     Setting(
+        "driver_libraries", ("driver_libraries",), ("UDOCKER_DRIVER_LIBRARIES",), _directories,
+        "directories below driver_root with the GPU driver's libraries, : between them, before "
+        "the usual ones", ":",
+    ),
+    Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
         "beyond this a pull removes images, the longest unused first, that no container needs; "
         "20G is 20 GiB, 0 no limit",
+    ),
+    Setting(
+        "max_log_bytes", ("max_log_bytes",), ("UDOCKER_MAX_LOG_BYTES",), _size,
+        "when the log of a detached container is larger a new one is begun, and the one before is "
+        "kept; 0 no limit",
     ),
     Setting(
         "readable_trees", ("readable_trees",), ("UDOCKER_READABLE_TREES",), _boolean,
@@ -282,9 +296,23 @@ _KEYS_OF_1_3 = """
     lib_dirs_list_append access_files use_patchelf_executable
     use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env
     invalid_host_env cpu_affinity_exec_tools location timeout download_timeout
-    http_agent dockerio_index_url dockerio_registry_url docker_registries nvi_etc_list
+    http_agent dockerio_registry_url docker_registries nvi_etc_list
     nvi_bin_list nvi_lib_list nvi_dev_list
 """
+
+
+# What 1.3 took for parts of its store: who sets one may not find what is looked for.
+_PLACES_OF_1_3 = ("UDOCKER_CONTAINERS", "UDOCKER_LAYERS")
+
+
+def passed_over(environ: Mapping[str, str]) -> list[str]:
+    """What is to be warned of: variables of udocker 1.3 that mean nothing here and should not
+    be passed over in silence."""
+    return [
+        f"{name} means nothing here: UDOCKER_DIR says where the whole store is"
+        for name in _PLACES_OF_1_3
+        if environ.get(name)
+    ]
 
 
 def load(

@@ -36,8 +36,8 @@ int udocker_unshare(int flags) {
     return unshare(flags);
 }
 
-int udocker_enter_user(int user_namespace) {
-    return setns(user_namespace, CLONE_NEWUSER);
+int udocker_setns(int descriptor, int kind) {
+    return setns(descriptor, kind);
 }
 
 int udocker_mount(const char *source, const char *target, const char *kind, unsigned long flags,

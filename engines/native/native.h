@@ -8,8 +8,8 @@
 /* unshare(2) */
 int udocker_unshare(int flags);
 
-/* setns(2): be in the user namespace that a descriptor names. */
-int udocker_enter_user(int user_namespace);
+/* setns(2) */
+int udocker_setns(int descriptor, int kind);
 
 /* mount(2). NULL is allowed for source, kind and data, as the kernel allows it. */
 int udocker_mount(const char *source, const char *target, const char *kind, unsigned long flags,

@@ -12,7 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from slurm_rig.settings import ADDRESS, JOB_CONTAINER_CONF, PRIVATE, hosts, scripts, slurm_conf
+from slurm_rig.settings import (
+    ADDRESS,
+    JOB_CONTAINER_CONF,
+    PRIVATE,
+    hosts,
+    oci_conf,
+    scripts,
+    slurm_conf,
+)
 
 LOGIN = "login1"
 _PROGRAMS = ("slurmctld", "slurmd", "sinfo", "munged", "ip", "nsenter", "unshare")
@@ -21,8 +29,11 @@ _PATIENCE = 30.0  # seconds for the nodes to be there
 _UNSHARE = (*("unshare", "--net", "--uts", "--mount", "--ipc", "--pid"), "--fork", "--kill-child")
 
 
-def start(directory: Path, nodes: int) -> None:
-    """Raises RuntimeError where the cluster does not come up; then nothing of it is left."""
+def start(directory: Path, nodes: int, runtime: str = "") -> None:
+    """Raises RuntimeError where the cluster does not come up; then nothing of it is left.
+
+    ``runtime``: the udocker of oci.conf.
+    """
     if os.getuid() != 0:
         raise RuntimeError("only root can make network namespaces that reach each other")
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
@@ -32,14 +43,14 @@ def start(directory: Path, nodes: int) -> None:
         raise RuntimeError(f"missing: {' '.join(missing)}")
     stop(directory)
     try:
-        _start(directory, nodes)
+        _start(directory, nodes, runtime)
     except BaseException:
         _tell_logs(directory)
         stop(directory)
         raise
 
 
-def _start(directory: Path, nodes: int) -> None:
+def _start(directory: Path, nodes: int, runtime: str) -> None:
     for name in ("etc", "run", "log", "state"):
         (directory / name).mkdir(parents=True, mode=0o755)
     names = [f"node{number}" for number in range(1, nodes + 1)]
@@ -48,6 +59,8 @@ def _start(directory: Path, nodes: int) -> None:
     (directory / "etc/job_container.conf").write_text(JOB_CONTAINER_CONF)
     settings = (directory / "etc/slurm.conf").read_text()
     (directory / f"etc/slurm.conf.{names[-1]}").write_text(f"{settings}{PRIVATE}")
+    if runtime:
+        (directory / "etc/oci.conf").write_text(oci_conf(runtime))
     for number in range(2):  # twins of /dev/null that stand for GPUs
         os.mknod(directory / f"etc/fakegpu{number}", 0o020666, os.makedev(1, 3))
         os.chmod(directory / f"etc/fakegpu{number}", 0o666)

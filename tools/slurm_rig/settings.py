@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 ADDRESS = "10.213.0"
+# What the page for admins gives them.
+_OCI_CONF = Path(__file__).parents[2] / "docs/slurm/oci-bundle.conf"
 CPUS = 64  # that each node claims
 
 _SLURM_CONF = """\
@@ -56,6 +58,12 @@ _SCRIPTS = {
 
 def slurm_conf(top: Path, login: str, nodes: int) -> str:
     return _SLURM_CONF.format(top=top, login=login, nodes=nodes, cpus=CPUS, address=ADDRESS)
+
+
+def oci_conf(runtime: str) -> str:
+    lines = _OCI_CONF.read_text(encoding="utf-8").splitlines()
+    settings = (line.replace("udocker oci", f"{runtime} oci") for line in lines if line[:1] != "#")
+    return "\n".join((*settings, ""))
 
 
 def hosts(login: str, names: list[str]) -> str:

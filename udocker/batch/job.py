@@ -12,7 +12,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SLURM, PBS, GRID_ENGINE, MPIRUN = "Slurm", "PBS", "GridEngine", "mpirun"
 # One of these is set in whatever ``recognise`` knows.
@@ -63,6 +63,18 @@ def recognise(environ: Mapping[str, str]) -> Task | None:
     """The task that this process is; None: it is in no job. What makes no sense is passed over."""
     found = _slurm(environ) or _pbs(environ) or _grid_engine(environ)
     return _of_mpirun(environ, found)
+
+
+def of_bundle(
+    environ: Mapping[str, str], process: Iterable[tuple[str, str | None]]
+) -> dict[str, str]:
+    """The environment of a task that Slurm starts from a bundle, whose ``process`` has variables.
+
+    Slurm 22.05 gives the runtime slurmd's environment, and tells of the job in the bundle only;
+    which of its tasks it is, it does not tell.
+    """
+    job = {name: text for name, text in process if name.startswith("SLURM_") and text is not None}
+    return {**job, **environ}
 
 
 def _slurm(environ: Mapping[str, str]) -> Task | None:

@@ -78,7 +78,7 @@ def _help(context: Context, parsed: Parsed) -> int:
     from udocker.cli.main import GENERAL
 
     if parsed.words:
-        command = commands.find(parsed.words[0])
+        command = commands.find(commands.split(parsed.words)[0])
         context.print(help_text(command.name, command.syntax).rstrip())
         return 0
     context.print(help_text("", GENERAL).rstrip().replace("udocker  ", "udocker "))
@@ -98,7 +98,7 @@ _DOCTOR = Syntax(
 _TRY = Syntax("", "Run the image that comes with udocker in every mode of this host.")
 _SHOWCONF = Syntax("", "Show the settings in force.")
 _VERSION = Syntax("", "Show the version.")
-_HELP = Syntax("[COMMAND]", "Show help.", at_most=1)
+_HELP = Syntax("[COMMAND]", "Show help.", at_most=2)
 COMMANDS = (
     Command("doctor", _DOCTOR, _doctor),
     Command("try", _TRY, _try),

@@ -59,7 +59,7 @@ def refusal(lib: Any, ffi: Any) -> int:
     """
     descriptor = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        lib.udocker_enter_user(descriptor)
+        lib.udocker_setns(descriptor, _NEWUSER)
         return 0 if ffi.errno == errno.EINVAL else int(ffi.errno)
     finally:
         os.close(descriptor)
@@ -96,7 +96,7 @@ def _trial(path: str, least: int) -> bytes:
     try:
         with opened(path) as stream:
             found = [
-                0 if lib.udocker_enter_user(each) == 0 else -ffi.errno
+                0 if lib.udocker_setns(each, _NEWUSER) == 0 else -ffi.errno
                 for each in namespaces(stream)
             ]
             if len(found) < least:

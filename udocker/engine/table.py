@@ -28,7 +28,8 @@ class Mode:
     has_runtime: bool = False  # ... by a program of the host, which may not be able to
     maps: bool = False  # can have ids of /etc/subuid
     has_namespace: bool = False  # a user namespace for each run
-    joins: bool = False  # ... or one for several
+    gathers: bool = False  # ... or one for several
+    joins: bool = False  # exec goes into the namespaces of the run
     is_automatic: bool = True  # ``auto`` may take it
 
     @property
@@ -45,6 +46,7 @@ MODES = (
         feigns=True,
         maps=True,
         has_namespace=True,
+        gathers=True,
         joins=True,
     ),
     Mode(
@@ -54,6 +56,7 @@ MODES = (
         feigns=True,
         has_runtime=True,
         has_namespace=True,
+        joins=True,
     ),
     Mode(
         "F3",

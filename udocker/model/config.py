@@ -12,6 +12,7 @@ class Config:
     topdir: str  # the store
     execution_mode: str = "auto"
     registry: str = "docker.io"
+    index: str = ""
     insecure: bool = False
     insecure_registries: tuple[str, ...] = ()
     token_services: tuple[str, ...] = ()  # of other sites than their registries
@@ -29,9 +30,11 @@ class Config:
     gpus: str = "none"  # or auto: what the host has, in every run
     driver_root: str = ""
     device_root: str = ""
+    driver_libraries: tuple[str, ...] = ()  # directories below driver_root
     job: bool = True  # a run in a batch job is given what belongs to the job
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
+    max_log_bytes: int = 64 << 20  # of a container's log; as much is kept of the one before
     readable_trees: bool = False  # by everybody, whatever the modes of the image
     max_unpacked_bytes: int = 1 << 40
     max_unpacked_entries: int = 20_000_000

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunRequest, RunSpec
     from udocker.store.view import View
 
-_ON_NODE = ("/dev/shm", "/tmp")
+NODE_PLACES = ("/dev/shm", "/tmp")
 _ENDING = re.compile(r"(.+)-([0-9a-f]{12}-[0-9]+-[0-9]+-[0-9]+)")
 _ASKS = {passing.PMIX: "pmix", passing.PMI2: "pmi2"}
 
@@ -58,7 +58,7 @@ def _session(session: Session, path: str, node: str) -> Session:
 
 def node_directory() -> str:
     """This user's directory on this host, for as long as that is up; "": none can be had."""
-    return next(filter(None, map(_own_directory, _ON_NODE)), "")
+    return next(filter(None, map(_own_directory, NODE_PLACES)), "")
 
 
 def _own_directory(parent: str) -> str:
@@ -174,7 +174,7 @@ def with_ranks(session: Session, request: RunRequest, spec: RunSpec, mode: Mode)
         return spec
     variables = passing.apart(dict(spec.env))
     node = node_directory()
-    if mode.joins and spec.ids is None and node:
+    if mode.gathers and spec.ids is None and node:
         # Who is in another job, or is somebody else inside, is not asked.
         inside = f"{spec.user.uid}-{spec.user.gid}"
         parent = "" if task.job else f"-{os.getppid()}"  # all that an mpirun outside a job has

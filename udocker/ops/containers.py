@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
-from udocker.errors import ImageNotFound
+from udocker.errors import ImageNotFound, StoreError
 from udocker.model.container import PLAIN
 from udocker.model.value import replace
+from udocker.store import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.model.oci import ImageConfig
+    from udocker.model.run import Volume
     from udocker.ops.session import Session
 
 # As for run: an image may have such a name.
 _LEAST_ID = 8
+_GOES = 5.0  # seconds
+_MOMENT = 0.01
 
 
 def as_json(container: Container) -> dict[str, object]:
@@ -33,19 +38,35 @@ def as_json(container: Container) -> dict[str, object]:
     }
 
 
+def listed(container: Container) -> dict[str, object]:
+    """As ``as_json``, with how the container is."""
+    from udocker.ops.control import life
+    from udocker.ops.status import told
+
+    found = life(container)
+    return {**as_json(container), "state": found.status, "status": told(found)}
+
+
 def describe(session: Session, text: str) -> dict[str, object]:
     """A container, or else an image, with all that is known of it. Raises ImageNotFound."""
     from udocker.ops.images import get_image
 
     container = session.store.containers.find(text, least=_LEAST_ID)
     if container is not None:
+        from udocker.ops.control import life
+        from udocker.ops.status import state
+
         root = container.root if container.form == PLAIN else None
+        noted = said.read(container.path)
         return {
             **as_json(container),
+            "state": state(life(container)),
             "path": container.path,
             "tree": container.tree,
             "root": root,
             "devices": vars(container.devices),
+            "labels": {**dict(container.config.labels), **dict(noted.labels)},
+            "mounts": [_mount(session, volume) for volume in noted.volumes],
             "config": _config(container.config),
         }
     try:
@@ -67,12 +88,74 @@ def describe(session: Session, text: str) -> dict[str, object]:
     }
 
 
+def _mount(session: Session, volume: Volume) -> dict[str, object]:
+    """A volume of the last run, with Docker's names."""
+    stored = session.store.volumes.find(volume.source) if volume.is_named else None
+    return {
+        "Type": "volume" if volume.is_named else "bind",
+        "Name": volume.source if volume.is_named else "",
+        "Source": stored.path if stored is not None else volume.source,
+        "Destination": volume.target,
+        "RW": not volume.readonly,
+    }
+
+
 def remove(session: Session, text: str, force: bool = False) -> None:
-    """Remove a container; ``force``: also one that is in use.
+    """Remove a container; ``force``: also one that runs, which is ended, or is used elsewhere.
 
     Raises ContainerInUse, ContainerNotFound, StoreError.
     """
+    from udocker.ops import protect
+
+    container = _sound(session, text)
+    if container is not None:
+        protect.check(container, text)
+    if force:
+        _end(session, text)
+    _let_go(session, text)
     session.store.containers.remove(text, force, _has_processes)
+    if container is not None:
+        from udocker.ops import events
+
+        events.note(session, "destroy", container)
+
+
+def _end(session: Session, text: str) -> None:
+    """End what runs in the container here; one that is damaged is removed all the same."""
+
+    from udocker.errors import NotRunning, StoreError
+    from udocker.ops.control import end, running
+    from udocker.ops.living import end_beside
+
+    with contextlib.suppress(NotRunning, StoreError):
+        container, found = running(session, text)
+        end(session, container, found)
+        end_beside(container)
+
+
+def _sound(session: Session, text: str) -> Container | None:
+    """The container, unless it is damaged or not there."""
+
+    try:
+        return session.store.containers.find(text)
+    except StoreError:
+        return None
+
+
+def _let_go(session: Session, text: str) -> None:
+    """Where a run has just ended, wait until its supervisor has gone, too."""
+    import time
+
+    from udocker.ops.control import life
+    from udocker.store import users
+
+    container = _sound(session, text)
+    end = time.monotonic() + _GOES
+    while container is not None and not life(container).is_running:
+        kinds = [user.kind for user in users.users(container.path) if user.is_known]
+        if users.SUPERVISES not in kinds or time.monotonic() > end:
+            return
+        time.sleep(_MOMENT)
 
 
 def is_used(session: Session, identity: str) -> bool:
@@ -114,6 +197,9 @@ def setup(session: Session, text: str, mode: str | None, nvidia: bool | None = N
     container = session.store.containers.get(text)
     changed = container
     if mode is not None:
+        from udocker.ops import protect
+
+        protect.check(container, text)
         if mode != table.AUTO:
             support = table.find(mode).engine.probe(session.host, mode)
             if not support.ok:

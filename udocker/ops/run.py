@@ -18,25 +18,28 @@ from udocker.errors import (
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import AUTO_RANGES, DeviceOptions, Root
+from udocker.model.run import AUTO_RANGES, TMPFS, DeviceOptions, Limits, Root
 from udocker.model.value import replace, value
-from udocker.ops.specify import env_files, layers, make_spec
+from udocker.ops.specify import as_asked, env_files, layers, make_spec
 from udocker.spec import command, mounts
+from udocker.store.users import RUNS, SUPERVISES
 from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from udocker.engine.table import Mode
     from udocker.model.container import Container
     from udocker.model.oci import Platform
-    from udocker.model.run import Launch, Mount, Preload, RunRequest, RunSpec
+    from udocker.model.run import Launch, Mount, Preload, RemoveTree, RunRequest, RunSpec
     from udocker.ops.foreign import Emulation
     from udocker.ops.session import Session
 
 # Digits of a container id: with fewer, image names such as "cafe" would mean containers.
 _LEAST_ID = 8
+REUSE = "reuse"  # of --pull: take the container that has the name
 
 
 @value
@@ -48,23 +51,51 @@ class Planned:
     launch: Launch
 
 
-def run(session: Session, request: RunRequest) -> int:
-    """Run as asked; returns only where udocker stays as the command's parent.
+def run(
+    session: Session, request: RunRequest, told: Callable[[str], None] = lambda identity: None
+) -> int:
+    """Run as asked; returns only where udocker stays as the command's parent, or leaves it.
+
+    ``told`` is called with the container's id where the command goes on without udocker.
 
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
     session, request = _in_job(session, request)
     container, is_new = _container(session, request)
-    session.store.containers.enter(container)
+    if request.cidfile is not None:
+        write_id(session, request.cidfile, container, is_new)
+    if request.detach and is_new:
+        from udocker.ops import events
+
+        events.note(session, "create", container)
+    code = run_container(session, request, container, is_new)
+    if request.detach:
+        told(container.id)
+    return code
+
+
+def run_container(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    is_new: bool = False,
+    listening: Callable[[], None] | None = None,
+) -> int:
+    """As ``run``, of a container that is there. ``listening``: see ``ops.living``."""
+    session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
     if request.remove:
         session.store.containers.hold(container)
     failed: dict[str, str] = {}
+    if request.volumes or request.volumes_from or request.labels:
+        from udocker.ops.volumes import noted
+
+        request = noted(session, request, container, is_new)
     while True:
         planned = prepare(session, request, container, is_new, failed)
         session.report.close()
         try:
-            return _carry_out(session, request, container, planned)
+            return _carry_out(session, request, container, planned, listening)
         except EngineFailed as error:
             forget_mode(session, planned.mode)
             if not planned.is_automatic:
@@ -79,19 +110,41 @@ def run(session: Session, request: RunRequest) -> int:
         container = session.store.containers.get(container.id)
 
 
+def write_id(session: Session, path: str, container: Container, is_new: bool) -> None:
+    """Docker's --cidfile: never over a file that is there. Raises UsageError."""
+    try:
+        with open(path, "x", encoding="ascii") as stream:
+            stream.write(container.id)
+    except OSError as error:
+        if is_new:
+            session.store.containers.delete(container.id)
+        hint = "give the name of a new file in a directory that is there"
+        raise UsageError(f"--cidfile {path}: {error.strerror}", hint=hint) from error
+
+
 def _carry_out(
-    session: Session, request: RunRequest, container: Container, planned: Planned
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    planned: Planned,
+    listening: Callable[[], None] | None,
 ) -> int:
     from udocker.engine.execute import execute
 
     def clean() -> None:
-        _remove(session, container)
+        if request.remove:
+            _remove(session, container)
 
     launch, host = planned.launch, session.host
     programs = (host.inprocess, *(path for _, path in host.programs))
     is_engine = launch.argv[0] in programs or table.find(planned.mode).preloads
+    stays = request.remove or request.init
     try:
-        code = execute(launch, clean if request.remove else None, session.report.warn, is_engine)
+        if request.detach:
+            how = {"is_engine": is_engine, "listening": listening}
+            _detach(session, request, container, planned, **how)
+            return 0
+        code = execute(launch, clean if stays else None, session.report.warn, is_engine)
     except EngineFailed:
         raise
     except EngineError:
@@ -100,6 +153,25 @@ def _carry_out(
     if launch.pid_file and code == EngineError.exit_code:  # perhaps of the runtime
         forget_mode(session, planned.mode)
     return code
+
+
+def _detach(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    planned: Planned,
+    **how: Any,
+) -> None:
+    from udocker.ops.living import launch
+
+    try:
+        launch(session, request, container, planned, **how)
+    except EngineFailed:
+        raise
+    except UdockerError:
+        if request.remove:
+            _remove(session, container)
+        raise
 
 
 def forget_mode(session: Session, mode: str) -> None:
@@ -187,6 +259,7 @@ def _prepare(
             f"the files of {container.image} are gone from the store: {container.tree}",
             hint=f"udocker pull {container.image}",
         )
+    request = _with_volumes(session, request, container, dry)
     if not dry:
         if request.userns != AUTO_RANGES:
             _settle(container)
@@ -219,12 +292,12 @@ def _prepare(
         view = View(layers(container))
         spec = with_devices(session, spec, container, mode, options=devices, view=view, dry=dry)
     _check_mounts(spec, container)
-    program = _check_command(session, spec, container, emulation.machine if emulation else "")
+    program = check_command(session, spec, container, emulation.machine if emulation else "")
     spec = _settled(spec, container, program)
     if emulation is not None:
         spec = replace(spec, emulators=emulation.emulators)
     if not verdict.union:
-        spec = replace(spec, root=Root(container.root))
+        spec = replace(spec, root=Root(os.path.realpath(container.root)))
     if request.userns == AUTO_RANGES:
         from udocker.ops.ranges import with_ids
 
@@ -234,8 +307,36 @@ def _prepare(
 
         spec = with_ranks(session, request, spec, mode)
     spec = _with_needs(session, spec, container, mode, dry)
-    launch = mode.engine.launch(spec, session.host, mode.name)
+    launch = _launch(session, request, spec, mode, dry)
     return Planned(mode.name, wanted == table.AUTO, launch)
+
+
+def _with_volumes(
+    session: Session, request: RunRequest, container: Container, dry: bool
+) -> RunRequest:
+    """Of a run without named volumes nothing has to be loaded."""
+    if not (request.volumes_from or any(volume.is_named for volume in request.volumes)):
+        return request
+    from udocker.ops.volumes import with_volumes
+
+    return with_volumes(session, request, container, dry)
+
+
+def _launch(session: Session, request: RunRequest, spec: RunSpec, mode: Mode, dry: bool) -> Launch:
+    """What the engine does, with directories for what it cannot mount, and limits at the end."""
+    undo: tuple[RemoveTree, ...] = ()
+    if spec.tmpfs and TMPFS not in mode.engine.FEATURES:
+        from udocker.ops.volumes import with_directories
+
+        spec, undo = with_directories(session, spec, dry)
+    launch = mode.engine.launch(spec, session.host, mode.name)
+    if undo:
+        launch = replace(launch, undo=(*launch.undo, *undo))
+    if request.limits != Limits():
+        from udocker.ops.resources import limited
+
+        launch = replace(launch, steps=(*launch.steps, limited(session, request.limits, dry)))
+    return launch
 
 
 def _devices(session: Session, request: RunRequest, container: Container) -> DeviceOptions | None:
@@ -294,7 +395,7 @@ def _fit_early(session: Session, request: RunRequest, container: Container, mode
     """Nobody should wait for a copy to hear that the program does not fit the mode."""
     if table.find(mode).preloads:
         spec = make_spec(session, request, container, mode)
-        spec = _settled(spec, container, _check_command(session, spec, container))
+        spec = _settled(spec, container, check_command(session, spec, container))
         _preload(session, spec, container)
 
 
@@ -332,7 +433,8 @@ def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
     view = View(layers(container))
     led = (replace(mount, target=view.canonical(mount.target)) for mount in spec.mounts)
     files = tuple(replace(file, target=view.canonical(file.target)) for file in spec.files)
-    return replace(spec, mounts=mounts.ordered(led), files=files, program=program)
+    empty = tuple(replace(each, target=view.canonical(each.target)) for each in spec.tmpfs)
+    return replace(spec, mounts=mounts.ordered(led), files=files, tmpfs=empty, program=program)
 
 
 def _emulation(session: Session, spec: RunSpec, container: Container) -> Emulation | None:
@@ -355,9 +457,7 @@ def _emulation(session: Session, spec: RunSpec, container: Container) -> Emulati
     return emulation(session, program, head)
 
 
-def _check_command(
-    session: Session, spec: RunSpec, container: Container, emulated: str = ""
-) -> str:
+def check_command(session: Session, spec: RunSpec, container: Container, emulated: str = "") -> str:
     """The guest path of the command; the same answer in every engine when there is none."""
     view = _view(container, spec.mounts)
     there = _is_directory(view, spec.cwd)
@@ -407,7 +507,14 @@ def _container(
     session: Session, request: RunRequest, trial: bool = False
 ) -> tuple[Container, bool]:
     """The container to run, and whether it was made for this run."""
+    if request.location:
+        from udocker.ops.location import at_location
+
+        return at_location(session, request.location), True
     existing = session.store.containers.find(request.target, least=_LEAST_ID)
+    if existing is None and request.pull == REUSE and request.name is not None:
+        existing = session.store.containers.find(request.name)
+        request = replace(request, name=None if existing is not None else request.name)
     if existing is not None:
         if request.name is not None:
             raise UsageError(
@@ -420,8 +527,8 @@ def _container(
     place = Place.parse(request.target)
     if place is None:
         reference = _reference(session, request)
-    _check_early(session, request)
-    pull = request.pull
+    check_early(session, request)
+    pull = "missing" if request.pull == REUSE else request.pull
     if place is not None:
         reference, pull = in_file(session, place, pull, _platform(request))
     container = create(
@@ -432,25 +539,28 @@ def _container(
         platform=_platform(request),
         remove=request.remove,
         trial=trial,
+        asked={} if trial else as_asked(request),
     )
     return container, True
 
 
 def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]:
-    """In a batch job a new container without a name is in the job's own space, its image not."""
+    """In a job, a new container that nobody is to find later is in the job's space of this host."""
     if request.mpi != "auto" or session.task is not None:
         from udocker.ops import batch
 
         batch.check_mpi(session, request)
         request = batch.with_own_id(session, request)
-    if session.task is None or request.name is not None:
+    if session.task is None or request.name is not None or request.detach:
         return session, request
     if session.store.containers.find(request.target, least=_LEAST_ID) is not None:
         return session, request
     from udocker.ops.create import NEVER, ensure_image, in_file
 
+    if request.location:
+        return batch.in_scratch(session, session.task), request
     place, pull, platform = Place.parse(request.target), request.pull, _platform(request)
-    _check_early(session, request)
+    check_early(session, request)
     if place is None:
         reference = _reference(session, request)
     else:
@@ -469,13 +579,14 @@ def _reference(session: Session, request: RunRequest) -> Reference:
         ) from error
 
 
-def _check_early(session: Session, request: RunRequest) -> None:
+def check_early(session: Session, request: RunRequest) -> None:
     """What is looked at again for the run; nobody should wait for a pull to hear of it."""
     mode = request.mode or session.config.execution_mode
     if mode != table.AUTO:
         table.find(mode)
     for volume in request.volumes:
-        mounts.to_mount(volume)
+        if not volume.is_named:
+            mounts.to_mount(volume)
     env_files(request)
 
 

@@ -6,7 +6,8 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from udocker.batch.job import Task
     from udocker.errors import UdockerError
@@ -86,3 +87,22 @@ class Session:
             return os.getcwd()
         except OSError:
             return "/"
+
+
+def begin(
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any],
+    file: str | None,
+    reporter: Callable[[Config], Reporter],
+) -> Session:
+    """A session with the settings of files and ``environ``; ``overrides`` count more.
+
+    ``file`` is the only file to read, None: the usual ones. ``reporter`` is asked for one that
+    suits the settings. Raises UsageError.
+    """
+    from udocker import config
+    from udocker.store.store import Store
+
+    settings = config.load(environ, overrides, file)
+    store = Store(settings.topdir, settings.repos)
+    return Session(store, settings, reporter(settings), environ)

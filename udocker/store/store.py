@@ -14,6 +14,7 @@ from udocker.store.blobs import Blobs
 from udocker.store.containers import Containers, remove_container
 from udocker.store.images import Images
 from udocker.store.trees import Trees
+from udocker.store.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Store:
     images: Images
     trees: Trees
     containers: Containers
+    volumes: Volumes
 
     def __init__(self, topdir: str, repos: Sequence[str] = ()) -> None:
         self.topdir = topdir
@@ -62,6 +64,7 @@ class Store:
         self.images = Images(f"{topdir}/images", f"{topdir}/tmp", images)
         self.trees = Trees(f"{topdir}/trees", [other.trees for other in others])
         self.containers = Containers(topdir)
+        self.volumes = Volumes(topdir, self.temporary)
 
     @contextlib.contextmanager
     def lease(
