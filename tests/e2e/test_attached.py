@@ -58,7 +58,8 @@ def test_a_terminal_of_its_own(shared: Shared, refusals: dict[str, str], mode: s
             child.setwinsize(40, 50)
             wait_until(lambda: "40 50" in _asked(child, "stty size"))
             # A key is a signal of the terminal there, and not of ours.
-            child.sendline("sleep 4242")
+            child.sendline("echo be''gun; sleep 4242")
+            child.expect_exact("begun")
             child.sendintr()
             child.expect_exact("ready> ")
             child.send("\x10x")  # the first key of both: the command's
@@ -106,7 +107,8 @@ def test_exec_at_a_terminal(shared: Shared) -> None:
             child.expect_exact("ready> ")
             child.sendline("stty size")
             child.expect_exact("{} {}".format(*_SIZE))
-            child.sendline("sleep 4242")
+            child.sendline("echo be''gun; sleep 4242")
+            child.expect_exact("begun")
             child.sendintr()
             child.expect_exact("ready> ")
             child.sendline("exit 4")
