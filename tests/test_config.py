@@ -64,6 +64,7 @@ VALUES = [
     ("readable_trees", "readable_trees", "true", True),
     ("fakeroot", "fakeroot", "off", False),
     ("max_store_bytes", "max_store_bytes", "2k", 2048),
+    ("max_log_bytes", "max_log_bytes", "3k", 3072),
 ]
 # What 1.3 ships: comments, quotes, no section header, and values that are Python.
 OF_1_3 = """
@@ -290,6 +291,7 @@ VARIABLES = [
     ("UDOCKER_READABLE_TREES", "yes", "readable_trees", True),
     ("UDOCKER_FAKEROOT", "no", "fakeroot", False),
     ("UDOCKER_MAX_STORE_BYTES", "3G", "max_store_bytes", 3 << 30),
+    ("UDOCKER_MAX_LOG_BYTES", "1M", "max_log_bytes", 1 << 20),
 ]
 
 
