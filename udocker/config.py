@@ -173,6 +173,10 @@ SETTINGS = (
         _registry,
         "the registry of names that give none",
     ),
+    Setting(
+        "index", ("dockerio_index_url",), ("UDOCKER_INDEX",), _text,
+        "the index like Docker Hub's that search asks; empty: Docker Hub's own",
+    ),
     Setting("insecure", ("http_insecure",), (), _boolean, "accept http and unverified TLS"),
     Setting(
         "insecure_registries",
@@ -204,6 +208,10 @@ SETTINGS = (
         "seconds without a byte after which a transfer is tried again",
     ),
     Setting(
+        "pull_wait", ("pull_wait",), ("UDOCKER_PULL_WAIT",), _number,
+        "seconds to wait for another udocker that pulls the same image; 0: as long as it takes",
+    ),
+    Setting(
         "verbosity", ("verbose_level",), ("UDOCKER_LOGLEVEL",), _number,
         "0 errors, 1 results, 2 warnings, 3 progress, 5 debug",
     ),
@@ -233,12 +241,22 @@ SETTINGS = (
         "that ask for them",
     ),
     Setting(
+        "job", ("job",), ("UDOCKER_JOB",), _boolean,
+        "in a batch job a run is given its variables and directories, and its new containers are "
+        "in its scratch space; false: as outside",
+    ),
+    Setting(
         "driver_root", ("driver_root",), ("UDOCKER_DRIVER_ROOT",), _program,
         "the directory that has the GPU driver's /usr and /etc; empty: /",
     ),
     Setting(
         "device_root", ("device_root",), ("UDOCKER_DEVICE_ROOT",), _program,
         "the directory that has the GPUs' /dev, and perhaps /proc and /sys; empty: /",
+    ),
+    Setting(
+        "driver_libraries", ("driver_libraries",), ("UDOCKER_DRIVER_LIBRARIES",), _directories,
+        "directories below driver_root with the GPU driver's libraries, : between them, before "
+        "the usual ones", ":",
     ),
     Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
@@ -278,9 +296,23 @@ _KEYS_OF_1_3 = """
     lib_dirs_list_append access_files use_patchelf_executable
     use_curl_executable runc_nomqueue runc_capabilities singularity_options valid_host_env
     invalid_host_env cpu_affinity_exec_tools location timeout download_timeout
-    http_agent dockerio_index_url dockerio_registry_url docker_registries nvi_etc_list
+    http_agent dockerio_registry_url docker_registries nvi_etc_list
     nvi_bin_list nvi_lib_list nvi_dev_list
 """
+
+
+# What 1.3 took for parts of its store: who sets one may not find what is looked for.
+_PLACES_OF_1_3 = ("UDOCKER_CONTAINERS", "UDOCKER_LAYERS")
+
+
+def passed_over(environ: Mapping[str, str]) -> list[str]:
+    """What is to be warned of: variables of udocker 1.3 that mean nothing here and should not
+    be passed over in silence."""
+    return [
+        f"{name} means nothing here: UDOCKER_DIR says where the whole store is"
+        for name in _PLACES_OF_1_3
+        if environ.get(name)
+    ]
 
 
 def load(

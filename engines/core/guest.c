@@ -97,6 +97,7 @@ static void sort_origins(struct guest *guest) {
 
 void guest_uncover(struct guest *guest) {
     guest->mounts[0] = guest->mounts[guest->mount_count - 1];
+    guest->mounts[0].readonly = false;
     guest->mount_count = 1;
     guest->has_readonly = false;
     sort_origins(guest);
@@ -186,8 +187,9 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
             return false;
         }
         bool good;
-        if (same_text(word, "root")) {
-            good = !has_root && add_mount(guest, "/", value, false);
+        bool is_readonly = same_text(word, "root-ro");
+        if (is_readonly || same_text(word, "root")) {
+            good = !has_root && add_mount(guest, "/", value, is_readonly);
             has_root = true;
         } else if (same_text(word, "rw") || same_text(word, "ro")) {
             good = !same_text(value, "/") &&

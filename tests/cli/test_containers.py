@@ -217,17 +217,23 @@ def test_create_keeps_what_is_asked_of_devices(udocker: Udocker) -> None:
     (udocker.top / "specs").mkdir()
     create(
         udocker, "--name=box", "--gpus", '"device=0,1"', "--nv", "--device=/dev/fuse",
-        "--device", "nvidia.com/gpu=0", "--cdi-dir=specs",
+        "--device", "nvidia.com/gpu=0", "--cdi-dir=specs", "--allow-cdi-hooks=skip",
+        "--host-libc",
     )  # fmt: skip
     wanted = DeviceOptions(
         gpus=('"device=0,1"',),
         nv=True,
         devices=("/dev/fuse", "nvidia.com/gpu=0"),
         cdi_dirs=(f"{udocker.top}/specs",),
+        skip_hooks=True,
+        host_libc=True,
     )
     assert udocker.store.containers.get("box").devices == wanted
     shown = json.loads(udocker("inspect", "box").out)[0]["devices"]
     assert shown["gpus"] == ['"device=0,1"']
+    ended = udocker("create", "--allow-cdi-hooks=run", "test")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.splitlines()[0] == "udocker: --allow-cdi-hooks 'run' is not known"
     ended = udocker("create", "--gpus=device=0,1", "test")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (

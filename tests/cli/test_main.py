@@ -112,7 +112,7 @@ def test_general_options_are_settings_of_this_once(udocker: Udocker) -> None:
         (
             ("run", "--pull=sometimes", "x"),
             "run: --pull cannot be 'sometimes'",
-            "one of always, missing, never",
+            "one of always, missing, never, reuse",
         ),
         (("run", "--rm=perhaps", "x"), "run: --rm is true or false, not 'perhaps'", ""),
         (
@@ -131,9 +131,9 @@ def test_general_options_are_settings_of_this_once(udocker: Udocker) -> None:
         (("pull", "UPPER"), "image names are lower case: 'UPPER'", "upper"),
         (("run", "-e", "=x", "i"), "not an environment variable: '=x'", "-e NAME=value or -e NAME"),
         (
-            ("run", "-v", "data:/x", "i"),
-            "volume 'data:/x': 'data' is not a path; named volumes are not supported",
-            "volumes look like /host/path:/container/path[:ro]",
+            ("run", "-v", "da/ta:/x", "i"),
+            "volume 'da/ta:/x': 'da/ta' is neither a path nor the name of a volume",
+            "volumes look like /host/path:/container/path[:ro], or NAME:/container/path",
         ),
         (
             ("pull", "--platform=x", "i"),

@@ -193,7 +193,7 @@ def test_what_is_mounted_nowhere_else_changes_nothing(inside: Inside, data: Path
     ("volume", "code", "part"),
     [
         ("/nowhere-here:/data", 125, "/nowhere-here does not exist"),
-        ("name:/data", 2, "named volumes"),
+        ("na/me:/data", 2, "nor the name of a volume"),
         ("/tmp:relative", 2, "not an absolute path"),
         ("/tmp:/data:rx", 2, "unknown option 'rx'"),
         ("/tmp:/data:ro:more", 2, "not a volume"),

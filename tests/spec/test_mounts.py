@@ -57,14 +57,14 @@ def test_every_spelling(text: str, volume: Volume) -> None:
         ("/a:/b:ro:x", "not a volume: '/a:/b:ro:x'"),
         ("/a\0:/b", "not a volume: '/a\\x00:/b'"),
         (
-            "data:/b",
-            "volume 'data:/b': 'data' is not a path; named volumes are not supported",
+            "da/ta:/b",
+            "volume 'da/ta:/b': 'da/ta' is neither a path nor the name of a volume",
         ),
         (
             ".hidden:/b",
-            "volume '.hidden:/b': '.hidden' is not a path; named volumes are not supported",
+            "volume '.hidden:/b': '.hidden' is neither a path nor the name of a volume",
         ),
-        ("~/a:/b", "volume '~/a:/b': '~/a' is not a path; named volumes are not supported"),
+        ("~/a:/b", "volume '~/a:/b': '~/a' is neither a path nor the name of a volume"),
         ("/a:b", "volume '/a:b': 'b' is not an absolute path"),
         ("/a:ro", "volume '/a:ro': 'ro' is not an absolute path"),
         ("/a:/", "volume '/a:/': a volume cannot take the place of /"),
@@ -80,7 +80,9 @@ def test_bad_spellings(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_volume(text, "/here")
     assert caught.value.message == message
-    assert caught.value.hint == "volumes look like /host/path:/container/path[:ro]"
+    assert caught.value.hint == (
+        "volumes look like /host/path:/container/path[:ro], or NAME:/container/path"
+    )
 
 
 def test_files_and_directories(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed, Syntax
@@ -22,6 +22,7 @@ class Command:
     name: str
     syntax: Syntax
     run: Callable[[Context, Parsed], int]
+    is_runtime: bool = False  # HOME may be the container's: Slurm sets what the bundle says
 
 
 # In the order in which `udocker help` lists them.
@@ -62,6 +63,8 @@ _MODULES = (
     ("rmname", "containers"),
     ("inspect", "containers"),
     ("setup", "containers"),
+    ("protect", "containers"),
+    ("unprotect", "containers"),
     ("diff", "containers"),
     ("commit", "containers"),
     ("export", "containers"),
@@ -69,13 +72,85 @@ _MODULES = (
     ("df", "store"),
     ("prune", "store"),
     ("fsck", "store"),
+    ("volume create", "volumes"),
+    ("volume inspect", "volumes"),
+    ("volume ls", "volumes"),
+    ("volume prune", "volumes"),
+    ("volume rm", "volumes"),
+    ("container prune", "prunes"),
+    ("image prune", "prunes"),
+    ("system prune", "prunes"),
+    ("migrate", "old"),
+    ("mkrepo", "old"),
+    ("install", "old"),
     ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
+    ("bundle", "oci"),
+    ("oci", "oci"),
+    ("shim", "shim"),
     ("showconf", "host"),
     ("version", "host"),
     ("help", "host"),
 )
+
+
+# Docker's other spellings: of a group each word is a command that is here by itself, or as below.
+_GROUPS = {
+    "container": (
+        "attach clone commit cp create diff exec export inspect kill logs ls pause port prune "
+        "rename restart rm run start stats stop top unpause wait"
+    ),
+    "image": "import inspect load ls prune pull push rm save tag verify",
+    "system": "df events info prune",
+    "volume": "create inspect ls prune rm",
+}
+_ALIASES = {
+    "container ls": "ps",
+    "container list": "ps",
+    "container ps": "ps",
+    "container remove": "rm",
+    "image ls": "images",
+    "image list": "images",
+    "image rm": "rmi",
+    "image remove": "rmi",
+    "system info": "doctor",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
+    "info": "doctor",
+}
+
+
+def split(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command that ``words`` begin with, and its own arguments. Raises UsageError."""
+    name, rest = words[0], list(words[1:])
+    if name in _ALIASES:
+        return _ALIASES[name], rest
+    if name not in _GROUPS:
+        return name, rest
+    known = [word for word in _GROUPS[name].split() if _of_group(name, word) is not None]
+    if not rest or rest[0].startswith("-"):
+        raise UsageError(f"{name}: a command is missing", hint=f"one of {', '.join(known)}")
+    found = _of_group(name, rest[0])
+    if found is None:
+        raise UsageError(
+            f"unknown command {f'{name} {rest[0]}'!r}", hint=f"one of {', '.join(known)}"
+        )
+    return found, rest[1:]
+
+
+def groups() -> tuple[str, ...]:
+    """The words that come before another, as Docker has it."""
+    return tuple(_GROUPS)
+
+
+def _of_group(group: str, word: str) -> str | None:
+    """The command that is meant by a group and a word; None: there is none."""
+    whole = f"{group} {word}"
+    whole = _ALIASES.get(whole, whole)
+    if whole in names():
+        return whole
+    return word if word in _GROUPS[group].split() and word in names() else None
 
 
 def names() -> tuple[str, ...]:

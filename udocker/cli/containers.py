@@ -8,33 +8,72 @@ from udocker.cli.table import age, columns, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
+    from udocker.model.container import Container
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import listed
-    from udocker.ops.control import life
-    from udocker.ops.status import told
 
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
+    if any(parsed.has(key) for key in ("filter", "latest", "last", "format")):
+        from udocker.cli import lists
+
+        containers = lists.containers(context, parsed, containers)
+        if parsed.text("format"):
+            lists.print_containers(context, parsed, containers)
+            return 0
     if parsed.flag("json"):
         context.print_json([listed(container) for container in containers])
         return 0
     if parsed.flag("quiet"):
         for container in containers:
-            context.print(container.short_id)
+            context.print(container.id if parsed.flag("no-trunc") else container.short_id)
         return 0
-    rows = [("CONTAINER ID", "MODE", "CREATED", "STATUS", "NAMES", "IMAGE")]
+    _print_containers(context, parsed, containers)
+    return 0
+
+
+def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Container]) -> None:
+    from udocker.cli.old import old_containers, tell
+    from udocker.ops.control import life
+    from udocker.ops.protect import is_protected
+    from udocker.ops.status import told
+
+    more = _more(parsed)
+    heads = (head for head, _ in more)
+    rows = [("CONTAINER ID", "MODE", "CREATED", "STATUS", *heads, "NAMES", "IMAGE")]
     for container in containers:
         shown = container.id if parsed.flag("no-trunc") else container.short_id
         mode = container.mode or "auto"
+        if is_protected(container):
+            mode += " (protected)"
         names = ",".join(container.names) or "-"
-        status = told(life(container))
-        rows.append((shown, mode, age(container.created), status, names, container.image))
+        cells = (told(life(container)), *(find(container) for _, find in more))
+        rows.append((shown, mode, age(container.created), *cells, names, container.image))
+    left = old_containers(context)
+    nothing = ("-",) * (len(more) + 1)
+    rows += [(identity, "1.3", "-", *nothing, names, image) for identity, names, image in left]
     context.print(columns(rows))
-    return 0
+    if left:
+        tell(context)
+
+
+def _more(parsed: Parsed) -> list[tuple[str, Callable[[Container], str]]]:
+    """Columns that are asked for: their heads, and what is in them."""
+    from udocker.cli.lists import written
+    from udocker.cli.rows import size
+
+    found: list[tuple[str, Callable[[Container], str]]] = []
+    if parsed.flag("size"):
+        found.append(("SIZE", lambda container: size(written(container))))
+    if parsed.flag("platform"):
+        found.append(("PLATFORM", lambda container: str(container.config.platform)))
+    return found
 
 
 def _rm(context: Context, parsed: Parsed) -> int:
@@ -69,8 +108,15 @@ def _rmname(context: Context, parsed: Parsed) -> int:
 
 
 def _inspect(context: Context, parsed: Parsed) -> int:
+    from udocker.cli.inspected import docker_names
     from udocker.ops.containers import describe, private_root
 
+    if parsed.text("format") is not None:
+        from udocker.cli.rows import print_rows
+
+        found = [describe(context.session, text) for text in parsed.words]
+        print_rows(context, [docker_names(each) for each in found], parsed.text("format") or "", {})
+        return 0
     if parsed.flag("p"):
         for text in parsed.words:
             context.print(private_root(context.session, text))
@@ -82,6 +128,8 @@ def _inspect(context: Context, parsed: Parsed) -> int:
 def _setup(context: Context, parsed: Parsed) -> int:
     from udocker.ops.containers import setup
 
+    if parsed.flag("purge") or parsed.flag("fixperm"):
+        context.session.report.info("a run leaves nothing to be purged, and rm removes any file")
     mode, nvidia = parsed.text("execmode"), parsed.text("nvidia")
     wanted = None if nvidia is None else parsed.flag("nvidia")
     container = setup(context.session, parsed.words[0], mode, wanted)
@@ -131,6 +179,20 @@ def _clone(context: Context, parsed: Parsed) -> int:
     return 0
 
 
+def _protect(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.protect import protect
+
+    protect(context.session, parsed.words[0])
+    return 0
+
+
+def _unprotect(context: Context, parsed: Parsed) -> int:
+    from udocker.ops.protect import protect
+
+    protect(context.session, parsed.words[0], wanted=False)
+    return 0
+
+
 _NO_TRUNC = Option(("--no-trunc",), FLAG, "whole container ids")
 _PS = Syntax(
     usage="[OPTIONS]",
@@ -139,6 +201,18 @@ _PS = Syntax(
         Option(("--all", "-a"), FLAG, "accepted: all are listed", hidden=True),
         Option(("--quiet", "-q"), FLAG, "container ids only"),
         _NO_TRUNC,
+        Option(
+            ("--filter", "-f"),
+            LIST,
+            "only those: id, name, label, status, ancestor, before, since, volume, mode",
+            "KEY=VALUE",
+        ),
+        Option(("--format",), TEXT, "by a template of Go, table and one, or json", "TEMPLATE"),
+        Option(("--size", "-s"), FLAG, "what each has on disk by itself"),
+        Option(("--platform", "-p"), FLAG, "for which system and processor each is"),
+        Option(("--latest", "-l"), FLAG, "the newest one"),
+        Option(("--last", "-n"), TEXT, "the newest ones", "N"),
+        Option(("--mode", "-m"), FLAG, "accepted: the mode is shown", hidden=True),
         Option(("--json",), FLAG, "as JSON"),
     ),
 )
@@ -157,6 +231,9 @@ _INSPECT = Syntax(
     summary="Show containers or images as JSON.",
     options=(
         Option(("-p",), FLAG, "print the container's root directory, made if there is none yet"),
+        Option(("--format", "-f"), TEXT, "by a template of Go, with Docker's names", "TEMPLATE"),
+        Option(("--size", "-s"), FLAG, "accepted: see ps -s", hidden=True),
+        Option(("--type",), TEXT, "accepted: names are looked for in both", "KIND", hidden=True),
     ),
     at_least=1,
     at_most=None,
@@ -168,6 +245,8 @@ _SETUP = Syntax(
         Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
         Option(("--nvidia",), FLAG, "its runs have NVIDIA's GPUs, as by run --nv; =false: not"),
         Option(("--force",), FLAG, "accepted: all can always be changed", hidden=True),
+        Option(("--purge",), FLAG, "accepted: a run leaves nothing to be purged", hidden=True),
+        Option(("--fixperm",), FLAG, "accepted: rm removes what is not readable", hidden=True),
     ),
     at_least=1,
     at_most=1,
@@ -240,7 +319,19 @@ _CLONE = Syntax(
         "its own copy of the image, by shared blocks where the filesystem can."
     ),
 )
+_PROTECT = Syntax(
+    usage="CONTAINER|IMAGE",
+    summary="Keep a container or image from being removed or changed, until unprotect.",
+    at_least=1,
+    at_most=1,
+    details="rm, rmi, tag and setup --execmode refuse it; it can still be run and pulled.",
+)
+_UNPROTECT = Syntax(
+    usage="CONTAINER|IMAGE", summary="Take back what protect did.", at_least=1, at_most=1
+)
 COMMANDS = (
+    Command("protect", _PROTECT, _protect),
+    Command("unprotect", _UNPROTECT, _unprotect),
     Command("ps", _PS, _ps),
     Command("rm", _RM, _rm),
     Command("name", _NAME, _name),

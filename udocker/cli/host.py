@@ -26,6 +26,8 @@ def _doctor(context: Context, parsed: Parsed) -> int:
     context.print(columns([("host:", text) for text in findings.host]))
     context.print(columns([("store:", text) for text in findings.store]))
     context.print(columns([("mpi:", text) for text in findings.mpi]))
+    if findings.job:
+        context.print(columns([("job:", text) for text in findings.job]))
     context.print()
     for row in findings.modes:
         context.print(f"{row.name}  {'ok' if row.ok else 'no'}  {row.summary}")
@@ -76,7 +78,7 @@ def _help(context: Context, parsed: Parsed) -> int:
     from udocker.cli.main import GENERAL
 
     if parsed.words:
-        command = commands.find(parsed.words[0])
+        command = commands.find(commands.split(parsed.words)[0])
         context.print(help_text(command.name, command.syntax).rstrip())
         return 0
     context.print(help_text("", GENERAL).rstrip().replace("udocker  ", "udocker "))
@@ -96,7 +98,7 @@ _DOCTOR = Syntax(
 _TRY = Syntax("", "Run the image that comes with udocker in every mode of this host.")
 _SHOWCONF = Syntax("", "Show the settings in force.")
 _VERSION = Syntax("", "Show the version.")
-_HELP = Syntax("[COMMAND]", "Show help.", at_most=1)
+_HELP = Syntax("[COMMAND]", "Show help.", at_most=2)
 COMMANDS = (
     Command("doctor", _DOCTOR, _doctor),
     Command("try", _TRY, _try),

@@ -11,8 +11,11 @@ from udocker.model.reference import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
+    from udocker.ops.images import ListedImage
     from udocker.ops.session import Session
 
 PLATFORM = Option(("--platform",), TEXT, "os/arch[/variant] to take", "PLATFORM")
@@ -24,6 +27,8 @@ PLACES = (
 )
 
 PROXY = Option(("--httpproxy",), TEXT, "the proxy to take, http:// or socks5h:// and such", "URL")
+
+INDEX = Option(("--index",), TEXT, "accepted: images come from registries", "URL", hidden=True)
 
 JOBS = Option(("--jobs",), TEXT, "connections for layers at once, 1 to 32 (default: 6)", "N")
 
@@ -60,21 +65,61 @@ def _images(context: Context, parsed: Parsed) -> int:
     from udocker.ops.images import list_images
 
     listed = list_images(context.session)
+    if parsed.words or parsed.has("filter") or parsed.text("format"):
+        from udocker.cli import lists
+
+        listed = lists.images(context, parsed, listed)
+        if parsed.text("format"):
+            lists.print_images(context, parsed, listed)
+            return 0
     if parsed.flag("json"):
         context.print_json([image.as_json() for image in listed])
         return 0
     if parsed.flag("quiet"):
         for image in listed:
-            context.print(image.record.config.short)
+            whole = parsed.flag("no-trunc")
+            context.print(str(image.record.config) if whole else image.record.config.short)
         return 0
-    rows = [("REPOSITORY:TAG", "IMAGE ID", "PULLED", "SIZE", "PLATFORM")]
-    for image in listed:
-        identity = image.record.config
-        shown = identity.hex if parsed.flag("no-trunc") else identity.short
-        size = megabytes(image.size)
-        rows.append((image.name, shown, age(image.record.created), size, image.record.platform))
-    context.print(columns(rows))
+    _print_images(context, parsed, listed)
     return 0
+
+
+def _print_images(context: Context, parsed: Parsed, listed: Sequence[ListedImage]) -> None:
+    from udocker.cli.old import old_images, tell
+    from udocker.ops.protect import is_image_protected
+
+    digests = parsed.flag("digests")
+    rows = [("REPOSITORY:TAG", *["DIGEST"] * digests, "IMAGE ID", "PULLED", "SIZE", "PLATFORM")]
+    for image in listed:
+        record = image.record
+        shown = record.config.hex if parsed.flag("no-trunc") else record.config.short
+        is_kept = is_image_protected(context.session, record)
+        name = f"{image.name} (protected)" if is_kept else image.name
+        digest = [str(record.index or record.manifest)] * digests
+        size = megabytes(image.size)
+        rows.append((name, *digest, shown, age(record.created), size, record.platform))
+    left = [] if parsed.words or parsed.has("filter") else old_images(context)
+    rows += [(name, *["-"] * digests, "1.3", "-", "-", "-") for name in left]
+    context.print(columns(rows))
+    if left:
+        tell(context)
+    if parsed.flag("long"):
+        context.print(_layers(context, listed))
+
+
+def _layers(context: Context, listed: Sequence[ListedImage]) -> str:
+    """Of each image its tree and its layers, as udocker 1.3 has it."""
+    from udocker.ops.images import layers_of
+
+    lines = []
+    for image in listed:
+        tree = context.session.store.trees.root(image.record.chain_id)
+        lines += ["", image.name, f"  {tree}"]
+        lines += [
+            f"  {layer.digest} ({megabytes(layer.size)})"
+            for layer in layers_of(context.session, image.record)
+        ]
+    return "\n".join(lines)
 
 
 def _tag(context: Context, parsed: Parsed) -> int:
@@ -91,6 +136,7 @@ def _import(context: Context, parsed: Parsed) -> int:
 
     session, name = context.session, parsed.text("name")
     source, image = (*parsed.words, "")[:2]
+    _check_moves(parsed, source)
     is_clone, is_container = parsed.flag("clone"), parsed.flag("tocontainer")
     changes, message = parsed.list("change"), parsed.text("message")
     if is_clone or is_container:
@@ -105,6 +151,7 @@ def _import(context: Context, parsed: Parsed) -> int:
             else import_container(session, source, image or "imported", name)
         )
         context.print(made.id)
+        _moved(parsed, source)
         return 0
     if name is not None or not image:
         raise UsageError(
@@ -116,7 +163,23 @@ def _import(context: Context, parsed: Parsed) -> int:
         session, source, image, changes=changes, note=note, platform=platform(parsed)
     )
     context.print(str(record.config))
+    _moved(parsed, source)
     return 0
+
+
+def _check_moves(parsed: Parsed, source: str) -> None:
+    from udocker.errors import UsageError
+
+    if parsed.flag("mv") and source == "-":
+        raise UsageError("import: --mv and standard input at once", hint="give a file")
+
+
+def _moved(parsed: Parsed, source: str) -> None:
+    """What --mv says: the archive goes once its image is here."""
+    if parsed.flag("mv"):
+        import os
+
+        os.unlink(source)
 
 
 def _rmi(context: Context, parsed: Parsed) -> int:
@@ -136,6 +199,7 @@ _PULL = Syntax(
         REGISTRY,
         PROXY,
         JOBS,
+        INDEX,
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,
@@ -143,11 +207,20 @@ _PULL = Syntax(
     details=PLACES,
 )
 _IMAGES = Syntax(
-    usage="[OPTIONS]",
+    usage="[OPTIONS] [NAME]",
     summary="List the images in the store.",
+    at_most=1,
     options=(
         Option(("--quiet", "-q"), FLAG, "image ids only"),
         Option(("--no-trunc",), FLAG, "whole image ids"),
+        Option(("--digests",), FLAG, "also what the registry calls each"),
+        Option(
+            ("--filter", "-f"), LIST, "only those: reference, label, before, since", "KEY=VALUE"
+        ),
+        Option(("--format",), TEXT, "by a template of Go, table and one, or json", "TEMPLATE"),
+        Option(("--long", "-l"), FLAG, "also the layers of each, and where its files are"),
+        Option(("--all", "-a"), FLAG, "accepted: all are listed", hidden=True),
+        Option(("--platform", "-p"), FLAG, "accepted: it is shown", hidden=True),
         Option(("--json",), FLAG, "as JSON"),
     ),
 )
@@ -168,7 +241,7 @@ _IMPORT = Syntax(
         Option(("--tocontainer",), FLAG, "make a container and no image"),
         Option(("--clone",), FLAG, "make the container of export --clone once more"),
         Option(("--name",), TEXT, "give the container a name", "NAME"),
-        Option(("--mv",), FLAG, "accepted: the file stays", hidden=True),
+        Option(("--mv",), FLAG, "remove the archive when all of it is here"),
         Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     ),
     at_least=1,

@@ -26,7 +26,10 @@ _FALSE = ("false", "0", "f", "no")
 
 @value
 class Option:
-    """One option: its spellings (long one first), kind, and the help line."""
+    """One option: its spellings (long one first), kind, and the help line.
+
+    ``optional``: the value may be missing, which is ""; the next word is one if it is a choice.
+    """
 
     names: tuple[str, ...]
     kind: str
@@ -34,6 +37,7 @@ class Option:
     metavar: str = ""
     choices: tuple[str, ...] = ()
     hidden: bool = False
+    optional: bool = False
 
     @property
     def key(self) -> str:
@@ -64,6 +68,10 @@ class Parsed:
     def __init__(self, values: dict[str, list[str]], words: tuple[str, ...]) -> None:
         self._values = values
         self.words = words
+
+    def has(self, key: str) -> bool:
+        """Whether the option was given."""
+        return key in self._values
 
     def flag(self, key: str) -> bool:
         return self._values.get(key, ["false"])[-1] == "true"
@@ -149,6 +157,9 @@ class _Reader:
             self._set(option, self._boolean(name, attached))
             return 0
         used = 0
+        if option.optional and attached is None and following not in option.choices:
+            self._set(option, "")
+            return 0
         if attached is None:
             if following is None:
                 raise UsageError(

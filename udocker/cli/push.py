@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLATFORM, PROXY, REGISTRY, platform, reference
+from udocker.cli.images import INDEX, PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, Option, Syntax
 from udocker.errors import BadReplyError, UsageError
 
@@ -112,6 +112,7 @@ _MANIFEST = Syntax(
         PLATFORM,
         REGISTRY,
         PROXY,
+        INDEX,
     ),
     at_least=1,
     at_most=None,

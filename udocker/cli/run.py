@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 
 from udocker.cli.commands import Command
-from udocker.cli.images import PLACES, PLATFORM, REGISTRY, platform, reference
+from udocker.cli.images import INDEX, PLACES, PLATFORM, PROXY, REGISTRY, platform, reference
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
+from udocker.cli.run_more import OPTIONS as _MORE
+from udocker.cli.run_more import extended
+from udocker.cli.run_rows import notices
+from udocker.cli.run_rows import options as row_options
 from udocker.errors import UsageError
 from udocker.model.run import SINGLE, DeviceOptions, RunRequest
 
@@ -21,6 +25,14 @@ _PULL = Option(
     "fetch the image: always, when it is missing (default), or never",
     "WHEN",
     ("always", "missing", "never"),
+)
+_PULL_OR_REUSE = Option(
+    ("--pull",),
+    TEXT,
+    "fetch the image: always, when it is missing (default), or never; reuse: take the container "
+    "that has the name of --name, if there is one",
+    "WHEN",
+    ("always", "missing", "never", "reuse"),
 )
 
 
@@ -53,6 +65,7 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         userns=SINGLE if userns is None else parse_userns(userns),
         fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
         devices=_devices(parsed, cwd),
+        mpi=parsed.text("mpi") or "auto",
         detach=parsed.flag("detach"),
         tty=parsed.flag("tty"),
         interactive=parsed.flag("interactive"),
@@ -101,6 +114,8 @@ def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
         rocm=parsed.flag("rocm"),
         devices=parsed.list("device"),
         cdi_dirs=tuple(_directory(text, cwd) for text in parsed.list("cdi-dir")),
+        skip_hooks=_skips_hooks(parsed.text("allow-cdi-hooks")),
+        host_libc=parsed.flag("host-libc"),
     )
     if options.gpus or options.devices:
         from udocker.devices.request import check
@@ -116,6 +131,13 @@ def _directory(text: str, cwd: str) -> str:
     return path
 
 
+def _skips_hooks(text: str | None) -> bool:
+    if text not in (None, "skip"):
+        hint = "--allow-cdi-hooks=skip passes over those that are not known; none is ever run"
+        raise UsageError(f"--allow-cdi-hooks {text!r} is not known", hint=hint)
+    return text == "skip"
+
+
 def _host(registry: str | None) -> str | None:
     return None if registry is None else registry.partition("://")[2] or registry
 
@@ -123,7 +145,9 @@ def _host(registry: str | None) -> str | None:
 def _run(context: Context, parsed: Parsed) -> int:
     from udocker.ops.run import plan, run
 
-    request = _request(context, parsed)
+    for text in notices(parsed, _OPTIONS):
+        context.session.report.warn(text)
+    request = extended(context.session, parsed, _request(context, parsed))
     is_in_front = not request.detach
     if is_in_front and parsed.flag("tty") and not context.session.terminal:
         context.session.report.warn("standard input is not a terminal: -t has no effect")
@@ -141,7 +165,9 @@ def _create(context: Context, parsed: Parsed) -> int:
     from udocker.ops.specify import as_asked
 
     session = context.session
-    request = _request(context, parsed)
+    for text in notices(parsed, _OPTIONS):
+        session.report.warn(text)
+    request = extended(session, parsed, _request(context, parsed))
     pull = request.pull
     check_early(session, request)
     place = Place.parse(parsed.words[0])
@@ -173,6 +199,8 @@ _DEVICES = (
         ("--device",), LIST, "/dev/X[:/dev/Y[:rwm]], or a name of CDI, VENDOR/CLASS=NAME", "DEVICE"
     ),
     Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
+    Option(("--allow-cdi-hooks",), TEXT, "skip: go on without hooks that are not known", "skip"),
+    Option(("--host-libc",), FLAG, "the host's glibc over an older one: see docs/gpu.md"),
 )
 _TERMINAL = (
     Option(("--interactive", "-i"), FLAG, "with -d: take input from attach; else always connected"),
@@ -197,7 +225,7 @@ _MADE = (
     Option(("--workdir", "-w"), TEXT, "start the command in this directory", "DIR"),
     Option(("--user", "-u"), TEXT, "be this user inside: NAME or UID, :GROUP or :GID", "USER"),
     Option(("--entrypoint",), TEXT, 'in place of the image\'s; "" for none', "COMMAND"),
-    Option(("--hostname",), TEXT, "a host name of the container's own", "NAME"),
+    Option(("--hostname", "-h"), TEXT, "a host name of the container's own", "NAME"),
     Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
     *_TERMINAL,
     *_STOPPED,
@@ -209,17 +237,32 @@ _MADE = (
     ),
     Option(("--bindhome",), FLAG, "show the home directory in the container"),
     *_DEVICES,
+    *_MORE,
     PLATFORM,
-    _PULL,
     REGISTRY,
+    Option(
+        ("--mpi",),
+        TEXT,
+        "in a batch job: auto (default), pmix or pmi2 as srun has it, none",
+        "KIND",
+        ("auto", "pmix", "pmi2", "none"),
+    ),
+    Option(("--no-job",), FLAG, "in a batch job: run as outside"),
+    PROXY,
+    INDEX,
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
 )
-_OPTIONS = (*_LIVING, *_MADE, Option(("--dry-run",), FLAG, "print what would be done"))
+_OPTIONS = (
+    *_LIVING,
+    *_MADE,
+    _PULL_OR_REUSE,
+    Option(("--dry-run",), FLAG, "print what would be done"),
+)
 _RUN = Syntax(
     usage="[OPTIONS] IMAGE|CONTAINER [COMMAND [ARG…]]",
     summary="Run a command in a new container of an image, or in a container that is there.",
-    options=_OPTIONS,
+    options=(*_OPTIONS, *row_options(_OPTIONS)),
     at_least=1,
     at_most=None,
     passes_on=True,
@@ -237,6 +280,8 @@ _CREATE = Syntax(
     summary="Make a container of an image and print its id; udocker start runs it.",
     options=(
         *_MADE,
+        *row_options(_OPTIONS),
+        _PULL,
         Option(("--copy",), FLAG, "with its own copy of the image, as R1 needs it"),
         Option(("--force",), FLAG, "accepted: nothing has to be forced", hidden=True),
     ),

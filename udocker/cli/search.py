@@ -27,7 +27,9 @@ def _search(context: Context, parsed: Parsed) -> int:
     session = context.session
     registry = parsed.text("registry") or session.config.registry
     registry = registry.rpartition("://")[2].rstrip("/")
-    found = search(session, word, _limit(parsed), registry, parsed.text("index") or "")
+    found = search(
+        session, word, _limit(parsed), registry, parsed.text("index") or session.config.index
+    )
     if parsed.flag("json"):
         keys = ("name", "description", "stars", "official")
         context.print_json([{key: getattr(each, key) for key in keys} for each in found])

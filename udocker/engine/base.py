@@ -111,6 +111,8 @@ def mount_points(spec: RunSpec, system: Sequence[str]) -> list[MakeDirectory | M
             steps.append(MakeDirectory(target, root=root, is_point=True))
         else:
             steps.append(MakeFile(target, root))
+    for tmpfs in spec.tmpfs:  # runc gives it the mode of what it is mounted on
+        steps.append(MakeDirectory(tmpfs.target, tmpfs.mode, root=root, is_point=True))
     return steps
 
 

@@ -21,6 +21,7 @@ from udocker.errors import (
     UdockerError,
 )
 from udocker.model.run import RelativeLinks, RemoveTree
+from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _become(launch: Launch, steps: Steps, is_engine: bool) -> NoReturn:
     # Python ignores these; ignored signals stay ignored across execve(2).
     old = [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)]
     try:
-        _exec(launch)
+        _exec(replace(launch, env=(*launch.env, *launch.apart)) if steps.is_apart else launch)
     except OSError as error:
         for number, handler in zip((signal.SIGPIPE, signal.SIGXFSZ), old):
             signal.signal(number, handler)
@@ -228,12 +229,15 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
         os.setpgid(child, child)  # both sides: whoever is first
     os.close(output_in)
     os.close(sender)
+    in_time = False
     try:
-        text, in_time = read_until(output, seconds)
-        if not in_time and launch.pid_file:
-            os.kill(child, 9)  # the keeper ends the rest, which is in another session
-        elif not in_time:
-            os.killpg(child, 9)
+        try:
+            text, in_time = read_until(output, seconds)
+        finally:
+            if not in_time and launch.pid_file:
+                os.kill(child, 9)  # the keeper ends the rest, which is in another session
+            elif not in_time:
+                os.killpg(child, 9)
         failure = failure_of(receiver)
         code = exit_code(os.waitpid(child, 0)[1])
     finally:

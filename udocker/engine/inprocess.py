@@ -15,6 +15,7 @@ from udocker.engine.union import FOLDER
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
 from udocker.model.run import (
+    BARE,
     BY_EMULATOR,
     FILE_MOUNTS,
     FOREIGN_TREE,
@@ -23,6 +24,7 @@ from udocker.model.run import (
     MOVED_MOUNTS,
     OTHER_MACHINES,
     READ_ONLY_MOUNTS,
+    READ_ONLY_ROOT,
     UNION_ROOT,
     USER,
     Launch,
@@ -50,11 +52,12 @@ FEATURES = frozenset(
         MOVED_MOUNTS,
         OTHER_MACHINES,
         BY_EMULATOR,
+        BARE,
+        READ_ONLY_ROOT,
     )
 )
 _MOST_GROUPS = 64  # of guest.h
 _MOST_MOUNTS = 256
-_SYSTEM = ("/dev", "/proc", "/sys")
 _TRACED = {"P1": "some", "P2": "all"}  # which calls a tracer stops
 _EMULATOR = "/.udocker-qemu-"  # and the number of the machine: engines/inprocess/execute.c
 
@@ -75,8 +78,8 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         WriteFile(guest_file(spec, file), file.content, file.mode) for file in spec.files
     ]
     # What is mounted is reached without them, but only they are seen in a listing.
-    points = mount_points(spec, _SYSTEM)
-    points.append(working_directory(spec, _SYSTEM))
+    points = mount_points(spec, spec.system)
+    points.append(working_directory(spec, spec.system))
     points.append(MakeDirectory("/tmp", 0o1777, root=spec.root.path, is_point=True))
     union: tuple[str, ...] = ()
     if spec.root.is_union:
@@ -126,7 +129,7 @@ def _word(point: MakeDirectory | MakeFile) -> str:
 
 
 def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
-    mounts = [(path, path, False) for path in _SYSTEM]
+    mounts = [(path, path, False) for path in spec.system]
     mounts += [(file.target, guest_file(spec, file), False) for file in spec.files]
     mounts += [(f"{_EMULATOR}{number}", path, True) for number, path in spec.emulators]
     mounts += [(mount.target, mount.source, mount.readonly) for mount in spec.mounts]
@@ -142,7 +145,7 @@ def _mounts(spec: RunSpec) -> list[tuple[str, str, bool]]:
 def _description(spec: RunSpec, union: tuple[str, ...], mode: str) -> bytes:
     """What ``guest_read`` of engines/core/guest.h takes."""
     root = spec.root.upper if spec.root.is_union else spec.root.path
-    words = ["root", root, *union]
+    words = ["root-ro" if spec.readonly else "root", root, *union]
     if mode in _TRACED:
         words += ["traced", _TRACED[mode]]
     words += process_words(spec)

@@ -11,13 +11,17 @@ from __future__ import annotations
 from udocker.engine.base import feigning, guest_file, need_namespaces
 from udocker.model.host import Support
 from udocker.model.run import (
+    BARE,
     BY_KERNEL,
     FILE_MOUNTS,
     HOST_DEVICES,
     HOSTNAME,
     MOVED_MOUNTS,
+    NO_NETWORK,
     OTHER_MACHINES,
     READ_ONLY_MOUNTS,
+    READ_ONLY_ROOT,
+    TMPFS,
     UNION_ROOT,
     USER,
     Become,
@@ -27,7 +31,9 @@ from udocker.model.run import (
     GiveOwners,
     Launch,
     MakeDirectory,
+    MountTmpfs,
     MountUnion,
+    ReadOnlyRoot,
     SetHostname,
     Unshare,
     WriteFile,
@@ -50,6 +56,10 @@ FEATURES = frozenset(
         MOVED_MOUNTS,
         OTHER_MACHINES,
         BY_KERNEL,
+        BARE,
+        NO_NETWORK,
+        READ_ONLY_ROOT,
+        TMPFS,
     )
 )
 
@@ -83,7 +93,7 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
     if spec.root.is_union:
         steps.append(MountUnion(spec.root.tree, spec.root.upper, spec.root.work, spec.root.path))
     steps.append(EnterRoot(spec.root.path))
-    steps += _system(host)
+    steps += _system(spec, host)
     steps += [
         Bind(guest_file(spec, file), file.target, is_dir=False, required=False)
         for file in spec.files
@@ -92,32 +102,38 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         Bind(m.source, m.target, readonly=m.readonly, is_dir=m.is_dir, required=m.required)
         for m in spec.mounts
     ]
+    steps += [MountTmpfs(t.target, t.options, t.readonly, t.executable) for t in spec.tmpfs]
     if spec.hostname is not None:
         steps.append(SetHostname(spec.hostname))
     steps.append(MakeDirectory(spec.cwd))
+    if spec.readonly:
+        steps.append(ReadOnlyRoot())
     if spec.ids is not None and (spec.user.uid, spec.user.gid) != (0, 0):
         steps.append(Become(spec.user.uid, spec.user.gid, spec.user.groups))
     if spec.feigns:
         steps.append(FeignIds(spec.user.gid))
-    return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=tuple(steps))
+    return Launch(spec.argv, spec.env, spec.cwd, tuple(steps), apart=spec.apart)
 
 
 def _namespaces(spec: RunSpec, host: Host) -> Unshare:
     uts = spec.hostname is not None
+    net = not spec.network
     if spec.ids is None:
-        return Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts)
+        inside, outside = (spec.user.uid, spec.user.gid), (host.uid, host.gid)
+        return Unshare(*inside, *outside, uts, net=net, group=spec.group, tells=spec.tells)
     # Root sets up what the user is shown.
-    return Unshare(0, 0, host.uid, host.gid, uts, spec.ids)
+    return Unshare(0, 0, host.uid, host.gid, uts, spec.ids, net=net)
 
 
-def _system(host: Host) -> list[Step]:
-    steps: list[Step] = [
-        Bind("/dev", "/dev", readonly=host.uid == 0, shallow=True),
-        Bind("/proc", "/proc"),
-        Bind("/sys", "/sys", readonly=True, required=False),
-        MakeDirectory("/tmp", 0o1777, is_point=True),
-    ]
-    if host.uid == 0:
+def _system(spec: RunSpec, host: Host) -> list[Step]:
+    binds = {
+        "/dev": Bind("/dev", "/dev", readonly=host.uid == 0, shallow=True),
+        "/proc": Bind("/proc", "/proc"),
+        "/sys": Bind("/sys", "/sys", readonly=True, required=False),
+    }
+    steps: list[Step] = [bind for path, bind in binds.items() if path in spec.system]
+    steps.append(MakeDirectory("/tmp", 0o1777, is_point=True))
+    if host.uid == 0 and "/proc" in spec.system:
         steps += [
             Bind(path, path, readonly=True, is_dir="trigger" not in path, required=False)
             for path in _GUARDED

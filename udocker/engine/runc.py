@@ -17,8 +17,11 @@ from udocker.model.run import (
     HOSTNAME,
     MOVED_DEVICES,
     MOVED_MOUNTS,
+    NO_NETWORK,
     OTHER_MACHINES,
     READ_ONLY_MOUNTS,
+    READ_ONLY_ROOT,
+    TMPFS,
     Launch,
     RemoveTree,
     RunProgram,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.run import RunSpec, Step, Tmpfs
 
 MODES = ("R1",)
 # No other user than root: of the one id that an ordinary user can map, runc makes root's.
@@ -43,6 +46,9 @@ FEATURES = frozenset(
         MOVED_MOUNTS,
         OTHER_MACHINES,
         BY_KERNEL,
+        NO_NETWORK,
+        READ_ONLY_ROOT,
+        TMPFS,
     )
 )
 
@@ -142,7 +148,7 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": _process(spec, not _feigns(spec, host)),
-        "root": {"path": spec.root.path, "readonly": False},
+        "root": {"path": spec.root.path, "readonly": spec.readonly},
         "mounts": _mounts(spec, host),
         "linux": {
             "uidMappings": [{"containerID": spec.user.uid, "hostID": host.uid, "size": 1}],
@@ -150,6 +156,8 @@ def _config(spec: RunSpec, host: Host) -> dict[str, Any]:
             "namespaces": namespaces,
         },
     }
+    if not spec.network:
+        namespaces.append({"type": "network"})
     if _feigns(spec, host):
         config["linux"]["seccomp"] = _feigned(spec.user.gid, host.architecture)
     if spec.hostname is not None:
@@ -240,7 +248,19 @@ def _mounts(spec: RunSpec, host: Host) -> list[dict[str, Any]]:
     ]
     mounts += [_bind(guest_file(spec, file), file.target) for file in spec.files]
     mounts += [_bind(m.source, m.target, m.readonly) for m in spec.mounts]
+    mounts += [_tmpfs(each) for each in spec.tmpfs]
     return mounts
+
+
+def _tmpfs(tmpfs: Tmpfs) -> dict[str, Any]:
+    options = ["nosuid", "nodev", *(tmpfs.options or ("mode=1777",))]
+    options += ["ro"] * tmpfs.readonly + ["noexec"] * (not tmpfs.executable)
+    return {
+        "destination": tmpfs.target,
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": options,
+    }
 
 
 def _bind(source: str, target: str, readonly: bool = False) -> dict[str, Any]:

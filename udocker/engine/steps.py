@@ -9,7 +9,7 @@ import stat
 import sys
 
 from udocker import files
-from udocker.engine import union, workdirs
+from udocker.engine import group, union, workdirs
 from udocker.engine.retreat import Retreat
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError, EngineFailed
@@ -23,11 +23,14 @@ from udocker.model.run import (
     Join,
     MakeDirectory,
     MakeFile,
+    MountTmpfs,
     MountUnion,
+    ReadOnlyRoot,
     RefuseCalls,
     RelativeLinks,
     RemoveTree,
     SetHostname,
+    SetLimits,
     ShareUnion,
     Unshare,
     WriteFile,
@@ -36,15 +39,20 @@ from udocker.model.run import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from udocker.model.run import IdMap, Launch, RunProgram, Step
 
 # <linux/sched.h>
 _NEWNS = 0x00020000
 _NEWUTS = 0x04000000
+_NEWNET = 0x40000000
 _NEWUSER = 0x10000000
 # <linux/mount.h>
 _MS_RDONLY = 1
+_MS_NOSUID = 2
+_MS_NODEV = 4
+_MS_NOEXEC = 8
 _MS_REMOUNT = 32
 _MS_BIND = 4096
 _MS_REC = 16384
@@ -72,6 +80,7 @@ class Steps:
         self._written = ""  # where on the host what is made in the root comes to lie
         self._work = WorkDirectory("", "")
         self._retreat = Retreat()
+        self.is_apart = False  # there was a group to come to, and this process is not in it
         self._goes_out = False  # owners that are kept for files are to be given to them
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
@@ -82,6 +91,9 @@ class Steps:
             ShareUnion: self._share_union,
             EnterRoot: self._enter_root,
             Bind: self._bind,
+            MountTmpfs: self._mount_tmpfs,
+            ReadOnlyRoot: self._make_root_readonly,
+            SetLimits: self._set_limits,
             MakeDirectory: self._make_directory,
             MakeFile: self._make_file,
             SetHostname: self._set_hostname,
@@ -96,6 +108,8 @@ class Steps:
 
         Raises EngineFailed where the engine cannot do what it has to, else EngineError.
         """
+        if any(isinstance(step, SetLimits) for step in launch.steps):
+            import udocker.engine.limits  # noqa: F401 - later nothing can be imported
         with self._union(launch):
             for step in launch.steps:
                 with _told(step), self._retreat.over(step):
@@ -133,18 +147,60 @@ class Steps:
             yield
 
     def _unshare(self, step: Unshare) -> None:
-        flags = _NEWUSER | _NEWNS | (_NEWUTS if step.uts else 0)
+        flags = _NEWNS | (_NEWUTS if step.uts else 0) | (_NEWNET if step.net else 0)
         if step.ids is not None:
             from udocker import idmaps
 
-            idmaps.enter(flags, step.ids)
+            idmaps.enter(_NEWUSER | flags, step.ids)
+        elif step.group:
+            self._come_together(step, flags)
         else:
-            self._check(self._lib.udocker_unshare(flags), "user namespace")
-            _write("/proc/self/setgroups", "deny")
-            _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
-            _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
+            self._make_namespaces(step, flags)
         # What the host mounts later (automounters) shows up here, and nothing goes back.
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
+        if step.net:
+            from udocker.engine.limits import raise_loopback
+
+            raise_loopback()
+
+    def _make_namespaces(self, step: Unshare, flags: int) -> None:
+        self._check(self._lib.udocker_unshare(_NEWUSER | flags), "user namespace")
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
+        _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
+
+    def _come_together(self, step: Unshare, flags: int) -> None:
+        """A namespace of the group's, or one that the group comes to; else one's own."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stream = stack.enter_context(group.opened(step.group))
+                is_inside = self._enter_group(stream)
+            except OSError as error:
+                self.is_apart = True
+                if step.tells:
+                    self._warn(
+                        f"each task of this host has a user namespace of its own ({error.strerror})"
+                        ": MPI is told not to read the memory of others"
+                    )
+                self._make_namespaces(step, flags)
+                return
+            if is_inside:
+                self._check(self._lib.udocker_unshare(flags), "mount namespace")
+            else:
+                self._make_namespaces(step, flags)
+            with contextlib.suppress(OSError):  # on a full disk those who come later are alone
+                group.join(stream)
+
+    def _enter_group(self, stream: BinaryIO) -> bool:
+        """False: there is no namespace yet. Raises OSError where nobody lets this process in."""
+        refusal = 0
+        for descriptor in group.namespaces(stream):
+            if self._lib.udocker_setns(descriptor, _NEWUSER) == 0:
+                return True
+            refusal = self._ffi.errno
+        if refusal:
+            raise OSError(refusal, os.strerror(refusal))
+        return False
 
     def _join(self, step: Join) -> None:
         from udocker.engine import joining
@@ -228,6 +284,25 @@ class Steps:
                 raise
             if is_mounted:  # better not there than writable
                 self._lib.udocker_unmount(os.fsencode(target))
+
+    def _mount_tmpfs(self, step: MountTmpfs) -> None:
+        os.fchdir(self._old_root)
+        target = os.path.realpath(step.target)
+        self._make_point(target, is_dir=True)
+        flags = _MS_NOSUID | _MS_NODEV | (0 if step.executable else _MS_NOEXEC)
+        options = ",".join(step.options) or "mode=1777"
+        self._mount("tmpfs", target, "tmpfs", flags, options)
+        if step.readonly:
+            self._make_readonly(target, shallow=True)
+
+    def _make_root_readonly(self, step: ReadOnlyRoot) -> None:
+        os.fchdir(self._old_root)
+        self._remount_readonly("/")
+
+    def _set_limits(self, step: SetLimits) -> None:
+        from udocker.engine.limits import set_limits
+
+        set_limits(step)
 
     def _make_point(self, target: str, is_dir: bool, mode: int | None = None) -> None:
         """A file or directory to mount on, made and marked if it is missing; no part is a link."""
@@ -426,8 +501,9 @@ def _make_relative(step: RelativeLinks) -> None:
 def describe(step: Step) -> str:
     """The step in words, as an order: for ``--dry-run`` and for errors."""
     if isinstance(step, Unshare):
-        names = "user, mount" + (", uts" if step.uts else "")
+        names = "user, mount" + (", uts" if step.uts else "") + (", network" if step.net else "")
         text = f"make new namespaces ({names}; {_ids(step)})"
+        text += ", the user namespace with the other tasks here" if step.group else ""
     elif isinstance(step, MountUnion):
         layers = f"(lower {step.lower}, upper {step.upper})"
         text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"
@@ -437,12 +513,12 @@ def describe(step: Step) -> str:
         text = f"make {step.path} the root"
     elif isinstance(step, Bind):
         text = f"bind {step.source} on {step.target}{' read-only' if step.readonly else ''}"
+    elif isinstance(step, (MountTmpfs, ReadOnlyRoot, SetHostname, SetLimits)):
+        text = _describe_options(step)
     elif isinstance(step, MakeDirectory):
         text = f"make the directory {step.root}{step.path}"
     elif isinstance(step, MakeFile):
         text = f"make the file {step.root}{step.path} if there is none"
-    elif isinstance(step, SetHostname):
-        text = f"set the host name {step.name}"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
     elif isinstance(step, (GiveOwners, Become, FeignIds, Join)):
@@ -452,6 +528,18 @@ def describe(step: Step) -> str:
     else:
         text = f"write {step.path} ({len(step.content)} bytes)"
     return text
+
+
+def _describe_options(step: MountTmpfs | ReadOnlyRoot | SetHostname | SetLimits) -> str:
+    if isinstance(step, SetHostname):
+        return f"set the host name {step.name}"
+    if isinstance(step, MountTmpfs):
+        return f"mount a tmpfs on {step.target} ({','.join(step.options) or 'no options'})"
+    if isinstance(step, ReadOnlyRoot):
+        return "make the root read-only"
+    from udocker.engine.limits import told
+
+    return f"limit the command: {told(step)}"
 
 
 def _describe_owners(step: GiveOwners | Become | FeignIds | Join) -> str:

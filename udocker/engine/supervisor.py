@@ -59,6 +59,9 @@ def supervise(
     old = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
     def unblocked() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):  # it raises, and this one is to end
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         begin()
 

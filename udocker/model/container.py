@@ -71,4 +71,10 @@ def devices_of(data: Any) -> DeviceOptions:
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError("not a list of texts")
     given = {name: tuple(texts) for name, texts in lists.items()}
-    return DeviceOptions(nv=data["nv"] is True, rocm=data["rocm"] is True, **given)
+    return DeviceOptions(
+        nv=data["nv"] is True,
+        rocm=data["rocm"] is True,
+        skip_hooks=data.get("skip_hooks") is True,
+        host_libc=data.get("host_libc") is True,
+        **given,
+    )

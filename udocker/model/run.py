@@ -29,6 +29,12 @@ UNION_ROOT = "union-root"  # runs a container without a directory of its own
 FOREIGN_TREE = "foreign-tree"  # also over an image's tree that belongs to another user
 HOST_DEVICES = "host-devices"  # /dev is the host's, whole
 MOVED_DEVICES = "moved-devices"
+READ_ONLY_ROOT = "read-only-root"
+TMPFS = "tmpfs"  # of the kernel; elsewhere a directory that goes with the run
+NO_NETWORK = "no-network"
+BARE = "bare"
+# What of the host every container shows, unless it is told not to.
+SYSTEM = ("/dev", "/proc", "/sys")
 # Programs of other machines: where the kernel or an emulator may start them; only one of these.
 OTHER_MACHINES = "other-machines"
 BY_KERNEL = "by-kernel"
@@ -43,6 +49,9 @@ FEATURE_TEXT = {
     FOREIGN_TREE: "image trees of other users",
     HOST_DEVICES: "all devices of the host",
     MOVED_DEVICES: "devices by other names than on the host",
+    READ_ONLY_ROOT: "a read-only root",
+    NO_NETWORK: "a network of its own",
+    BARE: "a root without the host's /dev, /proc or /sys",
     OTHER_MACHINES: "programs of other machines",
     BY_KERNEL: "a kernel that starts programs of other machines by itself (binfmt_misc)",
     BY_EMULATOR: "an emulator of its own for programs of other machines",
@@ -53,20 +62,67 @@ FEATURE_TEXT = {
 class Volume:
     """``-v source:target[:ro]`` as the user said it."""
 
-    source: str
+    source: str  # a host path, or the name of a volume of the store
     target: str
     readonly: bool = False
+    copies: bool = True  # a new volume of the store begins with what the image has there
+
+    @property
+    def is_named(self) -> bool:
+        return not self.source.startswith("/")
+
+
+@value
+class Tmpfs:
+    """A directory that is empty at first and goes with the run."""
+
+    target: str
+    options: tuple[str, ...] = ()  # of tmpfs(5), as mount(8) spells them
+    readonly: bool = False
+    executable: bool = True
+
+    @property
+    def mode(self) -> int:
+        """Of the directory, as tmpfs(5) takes it."""
+        given = (option[5:] for option in self.options if option.startswith("mode="))
+        return int(next(given, "1777"), 8)
+
+
+@value
+class NameOptions:
+    """What the container is to believe of names of hosts: --dns, --add-host and the like."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()  # name and address
+    domain: str = ""
+
+
+@value
+class Limits:
+    """What the command may use: --ulimit, --cpus, --memory and the like."""
+
+    rlimits: tuple[tuple[str, int, int], ...] = ()  # name, soft, hard; -1: no limit
+    cpus: float = 0.0  # 0: all
+    cpuset: str = ""
+    memory: int = 0  # bytes; 0: no limit
+    pids: int = 0
+    oom_score: Optional[int] = None
+    no_new_privileges: bool = False
 
 
 @value
 class DeviceOptions:
-    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and ``--cdi-dir``, as the user said them."""
+    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and so on, as the user said them."""
 
     gpus: tuple[str, ...] = ()
     nv: bool = False
     rocm: bool = False
     devices: tuple[str, ...] = ()
     cdi_dirs: tuple[str, ...] = ()  # absolute
+    skip_hooks: bool = False  # pass over hooks of CDI that are not known
+    host_libc: bool = False  # the host's C library in place of an older one of the image
 
 
 @value
@@ -94,6 +150,7 @@ class RunRequest:
     userns: str = SINGLE
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
     devices: DeviceOptions = DeviceOptions()
+    mpi: str = "auto"  # how the tasks of a batch job find each other: auto, pmix, pmi2, none
     detach: bool = False
     tty: bool = False  # of its own, where it is detached; else the terminal that is there
     interactive: bool = False  # input may be sent to a detached command
@@ -102,6 +159,18 @@ class RunRequest:
     stop_timeout: Optional[int] = None  # seconds; -1: for ever
     cidfile: Optional[str] = None
     detach_keys: Optional[str] = None
+    tmpfs: tuple[Tmpfs, ...] = ()
+    volumes_from: tuple[tuple[str, bool], ...] = ()  # container, and whether read-only
+    left_out: tuple[str, ...] = ()  # of volumes, files and directories of the host: --novol
+    readonly: bool = False
+    network: bool = True
+    names: NameOptions = NameOptions()
+    limits: Limits = Limits()
+    labels: tuple[tuple[str, str], ...] = ()
+    groups: tuple[str, ...] = ()  # more of them
+    containerauth: bool = False
+    metadata: bool = True  # False: what the image says of its command is not heeded
+    location: str = ""  # a directory that is the root, in place of an image
 
 
 @value
@@ -205,8 +274,15 @@ class RunSpec:
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
+    group: str = ""  # the file by which tasks come into one user namespace; "": each has its own
+    apart: tuple[tuple[str, str], ...] = ()  # variables where they do not
+    tells: bool = False  # this task speaks for the others of its host
     # The number of a machine, of elf(5), and a static qemu-user of the host for its programs.
     emulators: tuple[tuple[int, str], ...] = ()
+    tmpfs: tuple[Tmpfs, ...] = ()
+    readonly: bool = False
+    network: bool = True
+    system: tuple[str, ...] = SYSTEM
 
 
 # Set-up steps of a Launch, carried out in order by engine/execute.py.
@@ -222,6 +298,9 @@ class Unshare:
     host_gid: int
     uts: bool = False
     ids: Optional[IdMap] = None
+    net: bool = False  # with nothing but the loopback interface
+    group: str = ""  # as of RunSpec
+    tells: bool = False  # this task speaks for its group
 
 
 @value
@@ -295,6 +374,31 @@ class Bind:
     shallow: bool = False  # read-only is the mount itself, not what is mounted below it
     is_dir: bool = True
     required: bool = True
+
+
+@value
+class MountTmpfs:
+    """As Bind, a new tmpfs."""
+
+    target: str
+    options: tuple[str, ...] = ()
+    readonly: bool = False
+    executable: bool = True
+
+
+@value
+class ReadOnlyRoot:
+    """The root, and not what is mounted below it, may not be written from now on."""
+
+
+@value
+class SetLimits:
+    """Of this process, and so of the command: numbers of setrlimit(2), CPUs, and more."""
+
+    rlimits: tuple[tuple[int, int, int], ...] = ()  # resource, soft, hard
+    cpus: tuple[int, ...] = ()  # none: as they are
+    oom_score: Optional[int] = None
+    no_new_privileges: bool = False
 
 
 @value
@@ -383,6 +487,9 @@ if TYPE_CHECKING:
         ShareUnion,
         EnterRoot,
         Bind,
+        MountTmpfs,
+        ReadOnlyRoot,
+        SetLimits,
         MakeDirectory,
         MakeFile,
         SetHostname,
@@ -412,3 +519,4 @@ class Launch:
         0  # from argv down to the command, each the other's child: none heeds signals
     )
     pid_file: str = ""
+    apart: tuple[tuple[str, str], ...] = ()  # more of env, where ``Unshare`` has found no group

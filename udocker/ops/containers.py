@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
-from udocker.errors import ImageNotFound
+from udocker.errors import ImageNotFound, StoreError
 from udocker.model.container import PLAIN
 from udocker.model.value import replace
+from udocker.store import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.model.oci import ImageConfig
+    from udocker.model.run import Volume
     from udocker.ops.session import Session
 
 # As for run: an image may have such a name.
@@ -54,6 +57,7 @@ def describe(session: Session, text: str) -> dict[str, object]:
         from udocker.ops.status import state
 
         root = container.root if container.form == PLAIN else None
+        noted = said.read(container.path)
         return {
             **as_json(container),
             "state": state(life(container)),
@@ -61,6 +65,8 @@ def describe(session: Session, text: str) -> dict[str, object]:
             "tree": container.tree,
             "root": root,
             "devices": vars(container.devices),
+            "labels": {**dict(container.config.labels), **dict(noted.labels)},
+            "mounts": [_mount(session, volume) for volume in noted.volumes],
             "config": _config(container.config),
         }
     try:
@@ -82,15 +88,31 @@ def describe(session: Session, text: str) -> dict[str, object]:
     }
 
 
+def _mount(session: Session, volume: Volume) -> dict[str, object]:
+    """A volume of the last run, with Docker's names."""
+    stored = session.store.volumes.find(volume.source) if volume.is_named else None
+    return {
+        "Type": "volume" if volume.is_named else "bind",
+        "Name": volume.source if volume.is_named else "",
+        "Source": stored.path if stored is not None else volume.source,
+        "Destination": volume.target,
+        "RW": not volume.readonly,
+    }
+
+
 def remove(session: Session, text: str, force: bool = False) -> None:
     """Remove a container; ``force``: also one that runs, which is ended, or is used elsewhere.
 
     Raises ContainerInUse, ContainerNotFound, StoreError.
     """
+    from udocker.ops import protect
+
+    container = _sound(session, text)
+    if container is not None:
+        protect.check(container, text)
     if force:
         _end(session, text)
     _let_go(session, text)
-    container = _sound(session, text)
     session.store.containers.remove(text, force, _has_processes)
     if container is not None:
         from udocker.ops import events
@@ -100,7 +122,6 @@ def remove(session: Session, text: str, force: bool = False) -> None:
 
 def _end(session: Session, text: str) -> None:
     """End what runs in the container here; one that is damaged is removed all the same."""
-    import contextlib
 
     from udocker.errors import NotRunning, StoreError
     from udocker.ops.control import end, running
@@ -114,7 +135,6 @@ def _end(session: Session, text: str) -> None:
 
 def _sound(session: Session, text: str) -> Container | None:
     """The container, unless it is damaged or not there."""
-    from udocker.errors import StoreError
 
     try:
         return session.store.containers.find(text)
@@ -177,6 +197,9 @@ def setup(session: Session, text: str, mode: str | None, nvidia: bool | None = N
     container = session.store.containers.get(text)
     changed = container
     if mode is not None:
+        from udocker.ops import protect
+
+        protect.check(container, text)
         if mode != table.AUTO:
             support = table.find(mode).engine.probe(session.host, mode)
             if not support.ok:

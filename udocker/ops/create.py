@@ -96,7 +96,7 @@ def ensure_image(
         )
     from udocker.ops.pull import pull as pull_image
 
-    return pull_image(session, reference, platform)
+    return pull_image(session, reference, platform, missing=pull == MISSING)
 
 
 def in_file(

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from udocker.model.oci import Descriptor
     from udocker.ops.session import Session
     from udocker.store.images import ImageRecord
 
@@ -87,6 +88,11 @@ def list_images(session: Session) -> list[ListedImage]:
     return found
 
 
+def describe_image(session: Session, text: str) -> ListedImage:
+    """As ``get_image``, with what a list shows of it. Raises ImageNotFound, StoreError."""
+    return _listed(session, get_image(session, text))
+
+
 def _listed_if_there(session: Session, record: ImageRecord) -> list[ListedImage]:
     try:
         return [_listed(session, record)]
@@ -110,6 +116,8 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
     Containers keep their trees. ``force``: no error when the image is not there. Raises
     ImageNotFound, StoreError.
     """
+    from udocker.ops.protect import check_image
+
     store = session.store
     try:
         # Nothing is written for an image that is not there.
@@ -118,6 +126,7 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
         with store.clearing() as away, store.references():
             record = get_image(session, text)
             _check_own(session, record)
+            check_image(session, record)
             blobs, doomed = _blobs_of_one(session, record), _trees_of_none(session, record)
             store.images.remove(Reference.parse(record.reference))
             for chain_id in doomed:
@@ -132,7 +141,9 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
 
 
 def _check_own(session: Session, record: ImageRecord) -> None:
-    if session.store.images.own(Reference.parse(record.reference)) is None:
+    images, reference = session.store.images, Reference.parse(record.reference)
+    # It may be in neither: just removed by another udocker.
+    if images.own(reference) is None and images.elsewhere(reference) is not None:
         raise StoreUnwritableError(
             f"image {record.reference} is in a store that is only read",
             hint="udocker --repo=DIR rmi … where it may be written; UDOCKER_REPOS names them",
@@ -192,6 +203,11 @@ def _blobs(session: Session, record: ImageRecord) -> set[Digest]:
     with contextlib.suppress(StoreError, VerificationError):
         return blobs_of(session, record)
     return {record.manifest, record.config}
+
+
+def layers_of(session: Session, record: ImageRecord) -> tuple[Descriptor, ...]:
+    """The layers, as the manifest says them. Raises StoreError, VerificationError."""
+    return tuple(_manifest(session, record).layers)
 
 
 def blobs_of(session: Session, record: ImageRecord) -> set[Digest]:

@@ -17,7 +17,7 @@ from udocker.errors import (
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import AUTO_RANGES, DeviceOptions, Root
+from udocker.model.run import AUTO_RANGES, TMPFS, DeviceOptions, Limits, Root
 from udocker.model.value import replace, value
 from udocker.ops.specify import as_asked, env_files, layers, make_spec
 from udocker.spec import command, mounts
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from udocker.engine.table import Mode
     from udocker.model.container import Container
     from udocker.model.oci import Platform
-    from udocker.model.run import Launch, Mount, Preload, RunRequest, RunSpec
+    from udocker.model.run import Launch, Mount, Preload, RemoveTree, RunRequest, RunSpec
     from udocker.ops.foreign import Emulation
     from udocker.ops.session import Session
 
 # Digits of a container id: with fewer, image names such as "cafe" would mean containers.
 _LEAST_ID = 8
+REUSE = "reuse"  # of --pull: take the container that has the name
 
 
 @value
@@ -59,6 +60,7 @@ def run(
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
+    session, request = _in_job(session, request)
     container, is_new = _container(session, request)
     if request.cidfile is not None:
         write_id(session, request.cidfile, container, is_new)
@@ -84,6 +86,10 @@ def run_container(
     if request.remove:
         session.store.containers.hold(container)
     failed: dict[str, str] = {}
+    if request.volumes or request.volumes_from or request.labels:
+        from udocker.ops.volumes import noted
+
+        request = noted(session, request, container, is_new)
     while True:
         planned = prepare(session, request, container, is_new, failed)
         session.report.close()
@@ -178,8 +184,12 @@ def _remove(session: Session, container: Container) -> None:
     """After the run: that it fails is no reason to lose the command's status."""
     try:
         session.store.containers.delete(container.id)
-    except UdockerError as error:
-        session.report.warn(error.message)
+        if session.scratch:
+            from udocker.files import remove_tree
+
+            remove_tree(session.scratch)
+    except (OSError, UdockerError) as error:
+        session.report.warn(str(error))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -192,7 +202,8 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     from udocker.engine.steps import describe, describe_undo
 
-    container, is_new = _container(session, replace(request, pull="never"), trial=True)
+    session, request = _in_job(session, replace(request, pull="never"))
+    container, is_new = _container(session, request, trial=True)
     try:
         launch = _prepare(session, request, container, dry=True).launch
     finally:
@@ -240,6 +251,7 @@ def _prepare(
             f"the files of {container.image} are gone from the store: {container.tree}",
             hint=f"udocker pull {container.image}",
         )
+    request = _with_volumes(session, request, container, dry)
     if not dry:
         if request.userns != AUTO_RANGES:
             _settle(container)
@@ -277,14 +289,46 @@ def _prepare(
     if emulation is not None:
         spec = replace(spec, emulators=emulation.emulators)
     if not verdict.union:
-        spec = replace(spec, root=Root(container.root))
+        spec = replace(spec, root=Root(os.path.realpath(container.root)))
     if request.userns == AUTO_RANGES:
         from udocker.ops.ranges import with_ids
 
         spec = with_ids(session, spec, container, mode, dry)
+    if session.task is not None:
+        from udocker.ops.batch import with_ranks
+
+        spec = with_ranks(session, request, spec, mode)
     spec = _with_needs(session, spec, container, mode, dry)
-    launch = mode.engine.launch(spec, session.host, mode.name)
+    launch = _launch(session, request, spec, mode, dry)
     return Planned(mode.name, wanted == table.AUTO, launch)
+
+
+def _with_volumes(
+    session: Session, request: RunRequest, container: Container, dry: bool
+) -> RunRequest:
+    """Of a run without named volumes nothing has to be loaded."""
+    if not (request.volumes_from or any(volume.is_named for volume in request.volumes)):
+        return request
+    from udocker.ops.volumes import with_volumes
+
+    return with_volumes(session, request, container, dry)
+
+
+def _launch(session: Session, request: RunRequest, spec: RunSpec, mode: Mode, dry: bool) -> Launch:
+    """What the engine does, with directories for what it cannot mount, and limits at the end."""
+    undo: tuple[RemoveTree, ...] = ()
+    if spec.tmpfs and TMPFS not in mode.engine.FEATURES:
+        from udocker.ops.volumes import with_directories
+
+        spec, undo = with_directories(session, spec, dry)
+    launch = mode.engine.launch(spec, session.host, mode.name)
+    if undo:
+        launch = replace(launch, undo=(*launch.undo, *undo))
+    if request.limits != Limits():
+        from udocker.ops.resources import limited
+
+        launch = replace(launch, steps=(*launch.steps, limited(session, request.limits, dry)))
+    return launch
 
 
 def _devices(session: Session, request: RunRequest, container: Container) -> DeviceOptions | None:
@@ -381,7 +425,8 @@ def _settled(spec: RunSpec, container: Container, program: str) -> RunSpec:
     view = View(layers(container))
     led = (replace(mount, target=view.canonical(mount.target)) for mount in spec.mounts)
     files = tuple(replace(file, target=view.canonical(file.target)) for file in spec.files)
-    return replace(spec, mounts=mounts.ordered(led), files=files, program=program)
+    empty = tuple(replace(each, target=view.canonical(each.target)) for each in spec.tmpfs)
+    return replace(spec, mounts=mounts.ordered(led), files=files, tmpfs=empty, program=program)
 
 
 def _emulation(session: Session, spec: RunSpec, container: Container) -> Emulation | None:
@@ -454,7 +499,14 @@ def _container(
     session: Session, request: RunRequest, trial: bool = False
 ) -> tuple[Container, bool]:
     """The container to run, and whether it was made for this run."""
+    if request.location:
+        from udocker.ops.location import at_location
+
+        return at_location(session, request.location), True
     existing = session.store.containers.find(request.target, least=_LEAST_ID)
+    if existing is None and request.pull == REUSE and request.name is not None:
+        existing = session.store.containers.find(request.name)
+        request = replace(request, name=None if existing is not None else request.name)
     if existing is not None:
         if request.name is not None:
             raise UsageError(
@@ -468,7 +520,7 @@ def _container(
     if place is None:
         reference = _reference(session, request)
     check_early(session, request)
-    pull = request.pull
+    pull = "missing" if request.pull == REUSE else request.pull
     if place is not None:
         reference, pull = in_file(session, place, pull, _platform(request))
     container = create(
@@ -482,6 +534,32 @@ def _container(
         asked={} if trial else as_asked(request),
     )
     return container, True
+
+
+def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]:
+    """In a job, a new container that nobody is to find later is in the job's space of this host."""
+    if request.mpi != "auto" or session.task is not None:
+        from udocker.ops import batch
+
+        batch.check_mpi(session, request)
+        request = batch.with_own_id(session, request)
+    if session.task is None or request.name is not None or request.detach:
+        return session, request
+    if session.store.containers.find(request.target, least=_LEAST_ID) is not None:
+        return session, request
+    from udocker.ops.create import NEVER, ensure_image, in_file
+
+    if request.location:
+        return batch.in_scratch(session, session.task), request
+    place, pull, platform = Place.parse(request.target), request.pull, _platform(request)
+    check_early(session, request)
+    if place is None:
+        reference = _reference(session, request)
+    else:
+        reference, pull = in_file(session, place, pull, platform)
+    ensure_image(session, reference, pull, platform)
+    found = batch.in_scratch(session, session.task)
+    return found, replace(request, target=reference.canonical, pull=NEVER)
 
 
 def _reference(session: Session, request: RunRequest) -> Reference:
@@ -499,7 +577,8 @@ def check_early(session: Session, request: RunRequest) -> None:
     if mode != table.AUTO:
         table.find(mode)
     for volume in request.volumes:
-        mounts.to_mount(volume)
+        if not volume.is_named:
+            mounts.to_mount(volume)
     env_files(request)
 
 

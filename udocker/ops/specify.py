@@ -15,7 +15,7 @@ from udocker.store.view import View
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest, RunSpec
+    from udocker.model.run import Mount, RunRequest, RunSpec
     from udocker.ops.session import Session
 
 
@@ -25,6 +25,12 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
 
     view = View(layers(container))
     feigns = request.fakeroot and mode != table.AUTO and table.find(mode).feigns
+    job: tuple[tuple[str, str], ...] = ()
+    job_mounts: tuple[Mount, ...] = ()
+    if session.task is not None:
+        from udocker.ops import batch
+
+        job, job_mounts = batch.environment(session, request), batch.mounts(session, view)
     accounts = View(["/"]) if request.hostauth else view
     inputs = build.Inputs(
         passwd=accounts.read("/etc/passwd"),
@@ -35,6 +41,8 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
         environ=session.environ,
         token=unique_name(),
         terminal=request.tty if request.detach else session.terminal,
+        job=job,
+        job_mounts=job_mounts,
         feigns=feigns,
         has_apt=feigns and view.is_directory(APT_SETTINGS),
     )

@@ -29,10 +29,16 @@ def tag(session: Session, source: str, target: str) -> ImageRecord:
 
     What it meant before is replaced by one rename. Raises ImageNotFound, BadReference, StoreError.
     """
+    from udocker.ops.protect import check_image
+
     reference = new_name(session, target)
     get_image(session, source)  # nothing is written for one that is not there
     with session.store.references():
         record = get_image(session, source)
+        check_image(session, record)
+        replaced = session.store.images.get(reference)
+        if replaced is not None:
+            check_image(session, replaced)
         if not session.store.trees.has(record.chain_id):
             raise StoreError(
                 f"the files of {record.reference} are gone from the store",

@@ -6,20 +6,25 @@ import os
 
 from udocker.errors import UsageError
 from udocker.model.run import (
+    BARE,
     FILE_MOUNTS,
     HOSTNAME,
     KEEP_ID,
     MOVED_MOUNTS,
+    NO_NETWORK,
     READ_ONLY_MOUNTS,
+    READ_ONLY_ROOT,
+    SYSTEM,
     USER,
     GuestFile,
     Mount,
+    NameOptions,
     Root,
     RunRequest,
     RunSpec,
     User,
 )
-from udocker.model.value import value
+from udocker.model.value import replace, value
 from udocker.spec import command, env, mounts, user
 
 TYPE_CHECKING = False
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
     from udocker.model.container import Container
     from udocker.model.host import Host
+    from udocker.model.oci import ImageConfig
 
 _LONGEST_HOSTNAME = 64  # HOST_NAME_MAX, sethostname(2)
 
@@ -44,6 +50,8 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
+    job: tuple[tuple[str, str], ...] = ()  # variables of the batch job
+    job_mounts: tuple[Mount, ...] = ()
     feigns: bool = False  # the mode can, and the user wants it
     has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
@@ -54,8 +62,10 @@ def build(
     """The run that ``request`` asks for, of ``container``. Raises UdockerError."""
     if request.hostname is not None:
         _check_hostname(request.hostname)
+    if not request.metadata:
+        container = replace(container, config=_bare(container.config))
     who = _who(request, container, host, inputs)
-    found = mounts.ordered(_mounts(request, host))
+    found = mounts.ordered([*inputs.job_mounts, *_mounts(request, host)])
     return RunSpec(
         container=container.id,
         token=inputs.token,
@@ -72,19 +82,32 @@ def build(
         features=_features(request, who, found),
         feigns=inputs.feigns and who.uid == 0,
         has_apt=inputs.has_apt,
+        tmpfs=request.tmpfs,
+        readonly=request.readonly,
+        network=request.network,
+        system=tuple(path for path in SYSTEM if path not in request.left_out),
     )
+
+
+def _bare(config: ImageConfig) -> ImageConfig:
+    """What --nometa leaves of it: no word about the command."""
+    return replace(config, env=(), entrypoint=(), cmd=(), user="", working_dir="")
 
 
 def _who(request: RunRequest, container: Container, host: Host, inputs: Inputs) -> User:
     if request.userns == KEEP_ID:
         return user.own(host, request.user, inputs.passwd, inputs.group)
     asked = request.user if request.user is not None else container.config.user
-    return user.resolve(asked, inputs.passwd, inputs.group)
+    found = user.resolve(asked, inputs.passwd, inputs.group)
+    if request.groups:
+        more = (user.group_id(name, inputs.group) for name in request.groups)
+        found = replace(found, groups=tuple(dict.fromkeys((*found.groups, *more))))
+    return found
 
 
 def _root(container: Container) -> Root:
     if container.form == "plain":
-        return Root(container.root)
+        return Root(os.path.realpath(container.root))
     return Root(container.root, container.tree, container.upper, container.work)
 
 
@@ -102,6 +125,7 @@ def _env(
     return env.build(
         common,
         image=container.config.env,
+        job=inputs.job,
         files=inputs.env_files,
         options=request.env,
         host=inputs.environ,
@@ -128,7 +152,8 @@ def _mounts(request: RunRequest, host: Host) -> list[Mount]:
     if request.bindhome and os.path.isdir(host.home):
         home = os.path.realpath(host.home)
         found.append(Mount(home, os.path.normpath(host.home), False, True, True))
-    return found + [mounts.to_mount(volume) for volume in request.volumes]
+    found += [mounts.to_mount(volume) for volume in request.volumes]
+    return [m for m in found if not {m.source, m.target} & {*request.left_out}]
 
 
 def _files(
@@ -137,19 +162,30 @@ def _files(
     """Files the container sees in place of its own; what the user mounts comes first."""
     hosts = inputs.hosts
     if request.hostname is not None:
-        hosts = (hosts or b"") + f"127.0.1.1\t{request.hostname}\n".encode()
+        domain = request.names.domain
+        full = f"{request.hostname}.{domain} {request.hostname}" if domain else request.hostname
+        hosts = (hosts or b"") + f"127.0.1.1\t{full}\n".encode()
     passwd = user.passwd_with(inputs.passwd, who)
     group = user.group_with(inputs.group, who)
     if request.hostauth:
         passwd, group = passwd or inputs.passwd, group or inputs.group
+    if request.containerauth:
+        passwd = group = None
+    resolv_conf = inputs.resolv_conf
+    if request.names != NameOptions():
+        from udocker.spec import network
+
+        resolv_conf = network.resolv_conf(resolv_conf, request.names)
+        hosts = network.hosts(hosts, request.names)
     wanted = {
-        "/etc/resolv.conf": inputs.resolv_conf,
+        "/etc/resolv.conf": resolv_conf,
         "/etc/hosts": hosts,
         "/etc/hostname": f"{request.hostname}\n".encode() if request.hostname else None,
         "/etc/passwd": passwd,
         "/etc/group": group,
     }
-    taken = {mount.target for mount in found}
+    taken = {*(mount.target for mount in found), *request.left_out}
+    taken.update(tmpfs.target for tmpfs in request.tmpfs)
     return tuple(
         GuestFile(target, content)
         for target, content in wanted.items()
@@ -163,6 +199,10 @@ def _features(request: RunRequest, who: User, found: tuple[Mount, ...]) -> froze
         READ_ONLY_MOUNTS: any(mount.readonly for mount in found),
         FILE_MOUNTS: any(not mount.is_dir for mount in found),
         USER: who.uid != 0,
-        MOVED_MOUNTS: any(os.path.realpath(m.target) != m.source for m in found),
+        MOVED_MOUNTS: bool(request.tmpfs)
+        or any(os.path.realpath(m.target) != m.source for m in found),
+        READ_ONLY_ROOT: request.readonly,
+        NO_NETWORK: not request.network,
+        BARE: not set(SYSTEM).isdisjoint(request.left_out),
     }
     return frozenset(feature for feature, is_needed in needed.items() if is_needed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from udocker.errors import UdockerError, UsageError
 from udocker.model.run import Mount, Volume
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 # z and Z ask for SELinux labels, the others for cache policies of Docker Desktop.
 _IGNORED = ("z", "Z", "cached", "delegated", "consistent", "rbind", "rprivate", "rslave", "nocopy")
-_HINT = "volumes look like /host/path:/container/path[:ro]"
+_HINT = "volumes look like /host/path:/container/path[:ro], or NAME:/container/path"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def parse_volume(text: str, cwd: str) -> Volume:
@@ -24,18 +26,28 @@ def parse_volume(text: str, cwd: str) -> Volume:
     source = parts[0]
     if source == "." or source.startswith(("./", "../")) or source == "..":
         source = os.path.normpath(os.path.join(cwd, source))
-    if not source.startswith("/"):
+    if not source.startswith("/") and (len(parts) == 1 or not is_volume_name(source)):
         raise UsageError(
-            f"volume {text!r}: {source!r} is not a path; named volumes are not supported",
-            hint=_HINT,
+            f"volume {text!r}: {source!r} is neither a path nor the name of a volume", hint=_HINT
         )
-    target = parts[1] if len(parts) > 1 else source
-    if not target.startswith("/"):
-        raise UsageError(f"volume {text!r}: {target!r} is not an absolute path", hint=_HINT)
+    target = guest_directory(parts[1] if len(parts) > 1 else source, f"volume {text!r}")
+    options = parts[2] if len(parts) > 2 else ""
+    return Volume(source, target, _is_readonly(options, text), "nocopy" not in options.split(","))
+
+
+def is_volume_name(text: str) -> bool:
+    """Whether a volume of the store may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def guest_directory(target: str, where: str) -> str:
+    """A path to mount at. Raises UsageError."""
+    if not target.startswith("/") or "\0" in target:
+        raise UsageError(f"{where}: {target!r} is not an absolute path", hint=_HINT)
     target = os.path.normpath(target).replace("//", "/")
     if target == "/":
-        raise UsageError(f"volume {text!r}: a volume cannot take the place of /", hint=_HINT)
-    return Volume(source, target, _is_readonly(parts[2] if len(parts) > 2 else "", text))
+        raise UsageError(f"{where}: a volume cannot take the place of /", hint=_HINT)
+    return target
 
 
 def _is_readonly(options: str, text: str) -> bool:

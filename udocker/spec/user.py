@@ -43,6 +43,11 @@ def resolve(text: str, passwd: bytes | None, group: bytes | None) -> User:
     return User(account.uid, gid, account.name, account.home, () if group_name else supplementary)
 
 
+def group_id(text: str, group: bytes | None) -> int:
+    """The group that --group-add names: a name of group(5), or a number. Raises UdockerError."""
+    return _group(text, _groups(group), text)
+
+
 def parse_userns(text: str) -> str:
     """What ``--userns`` means. Raises UsageError."""
     if text in (SINGLE, KEEP_ID, AUTO_RANGES):

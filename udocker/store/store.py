@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 
 from udocker import files, leases
@@ -13,6 +14,7 @@ from udocker.store.blobs import Blobs
 from udocker.store.containers import Containers, remove_container
 from udocker.store.images import Images
 from udocker.store.trees import Trees
+from udocker.store.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Store:
     images: Images
     trees: Trees
     containers: Containers
+    volumes: Volumes
 
     def __init__(self, topdir: str, repos: Sequence[str] = ()) -> None:
         self.topdir = topdir
@@ -61,15 +64,22 @@ class Store:
         self.images = Images(f"{topdir}/images", f"{topdir}/tmp", images)
         self.trees = Trees(f"{topdir}/trees", [other.trees for other in others])
         self.containers = Containers(topdir)
+        self.volumes = Volumes(topdir, self.temporary)
 
     @contextlib.contextmanager
-    def lease(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    def lease(
+        self,
+        name: str,
+        waiting: Callable[[], None] | None = None,
+        patience: float = math.inf,
+    ) -> Iterator[None]:
         """Only one process at a time does ``name``; see ``leases.lease``. Raises StoreError."""
         hexadecimal = sha256_hex(name.encode("utf-8", "surrogateescape"))
         with contextlib.ExitStack() as stack:
             with store_errors("using the store"):
                 os.makedirs(f"{self.topdir}/locks", exist_ok=True)
-                stack.enter_context(leases.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
+                path = f"{self.topdir}/locks/{hexadecimal}"
+                stack.enter_context(leases.lease(path, waiting, patience=patience))
             yield
 
     @contextlib.contextmanager

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from udocker.errors import UsageError
+from udocker.model.run import NameOptions
+from udocker.spec import network
+from udocker.spec.network import Published
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("8080", Published(range(8080, 8081), range(8080, 8081))),
+        ("8080:8080/udp", Published(range(8080, 8081), range(8080, 8081))),
+        ("8080:80", Published(range(8080, 8081), range(80, 81))),
+        ("127.0.0.1:81:80", Published(range(81, 82), range(80, 81), "127.0.0.1")),
+        ("127.0.0.1::80", Published(range(80, 81), range(80, 81), "127.0.0.1")),
+        ("[::1]:81:80", Published(range(81, 82), range(80, 81), "::1")),
+        ("9000-9002:9000-9002", Published(range(9000, 9003), range(9000, 9003))),
+    ],
+)
+def test_published(text: str, found: Published) -> None:
+    assert network.parse_published(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "0", "65536", "80:", "80:x", "80/icmp", "9-7", "1-3:1-2", "8080:-1"]
+)
+def test_wrong_ports(text: str) -> None:
+    with pytest.raises(UsageError):
+        network.parse_published(text)
+
+
+def test_a_port_is_what_it_is() -> None:
+    network.check_published(network.parse_published("8080"), 1024, 1000)
+    network.check_published(network.parse_published("80"), 80, 1000)
+    network.check_published(network.parse_published("80"), 1024, 0)
+    with pytest.raises(UsageError, match="port 80 of the container cannot be port 8080"):
+        network.check_published(network.parse_published("8080:80"), 1024, 0)
+    with pytest.raises(UsageError, match="port 80 is root's: ports from 1024"):
+        network.check_published(network.parse_published("80:80"), 1024, 1000)
+
+
+def test_networks() -> None:
+    assert network.is_network("host")
+    assert network.is_network("bridge")
+    assert not network.is_network("none")
+    with pytest.raises(UsageError):
+        network.is_network("")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a:1.2.3.4", ("a", "1.2.3.4")),
+        ("a=1.2.3.4", ("a", "1.2.3.4")),
+        ("a:::1", ("a", "::1")),
+        ("a:[::1]", ("a", "::1")),
+        ("host.docker.internal:host-gateway", ("host.docker.internal", "127.0.0.1")),
+    ],
+)
+def test_hosts(text: str, found: tuple[str, str]) -> None:
+    assert network.parse_host(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4", "a:b"])
+def test_wrong_hosts(text: str) -> None:
+    with pytest.raises(UsageError):
+        network.parse_host(text)
+
+
+HOST = b"# of the host\nnameserver 10.0.0.1\nsearch a.b\noptions rotate\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "content"),
+    [
+        (NameOptions(), HOST),
+        (
+            NameOptions(servers=("9.9.9.9", "::1")),
+            b"# of the host\nsearch a.b\noptions rotate\nnameserver 9.9.9.9\nnameserver ::1\n",
+        ),
+        (
+            NameOptions(search=("x.y", "z")),
+            b"# of the host\nnameserver 10.0.0.1\noptions rotate\nsearch x.y z\n",
+        ),
+        (
+            NameOptions(search=(".",)),
+            b"# of the host\nnameserver 10.0.0.1\noptions rotate\n",
+        ),
+        (
+            NameOptions(options=("ndots:2",)),
+            b"# of the host\nnameserver 10.0.0.1\nsearch a.b\noptions ndots:2\n",
+        ),
+    ],
+)
+def test_resolv_conf(names: NameOptions, content: bytes) -> None:
+    assert network.resolv_conf(HOST, names) == content
+
+
+def test_without_a_file_of_the_host() -> None:
+    assert network.resolv_conf(None, NameOptions(servers=("9.9.9.9",))) == b"nameserver 9.9.9.9\n"
+    added = network.hosts(None, NameOptions(hosts=(("a", "1.2.3.4"),)))
+    assert added == b"127.0.0.1\tlocalhost\n1.2.3.4\ta\n"
+    assert network.hosts(b"x", NameOptions(hosts=(("a", "::1"),))) == b"x\n::1\ta\n"
+    assert network.hosts(None, NameOptions()) is None
