@@ -92,6 +92,8 @@ def test_the_life_of_a_server(box: Living) -> None:
     box("exec", "sh", "-c", "echo changed >/www/page")
     assert _page(port) == "changed\n"
     assert f"{port}" in box("top").out
+    assert box("port").out == f"{port}/tcp -> 127.0.0.1:{port}\n"
+    is_told(box("port", "1", check=False), 125, "listens on 1/tcp")
 
     # Followed, and stopped meanwhile.
     with started(shared, "logs", "-f", "-t", box.name) as follower:
@@ -296,7 +298,19 @@ def test_another_node(one: Living) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["start", "stop", "restart", "kill", "wait", "attach", "logs", "pause", "unpause", "top"],
+    [
+        "start",
+        "stop",
+        "restart",
+        "kill",
+        "wait",
+        "attach",
+        "logs",
+        "pause",
+        "unpause",
+        "top",
+        "port",
+    ],
 )
 def test_containers_that_are_not_there(shared: Shared, word: str) -> None:
     is_told(shared(word, "nobody", check=False), 125, "no such container: nobody")
