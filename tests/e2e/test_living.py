@@ -16,7 +16,7 @@ import pytest
 from e2e.checks import is_told
 from e2e.conftest import command
 from e2e.engines import BUSYBOX, need
-from e2e.living import goes_on, living, processes, started, wait_until
+from e2e.living import LONG, goes_on, living, processes, started, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 
 MODES = ("N1", "F3", "P1", "R1")
-LONG = "4242"  # seconds that nothing else here sleeps
 
 
 @pytest.fixture(params=MODES)
