@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -173,7 +174,7 @@ def test_output_is_kept_as_it_came(one: Living) -> None:
     assert one(f"logs --since {moment}").out == "d"
     assert one(f"logs --tail 1 --until {moment}").out == "d"
     assert one("logs --until 1h").out == ""
-    [first, *_] = open(f"{one.folder()}/log", encoding="utf-8").read().splitlines()  # noqa: SIM115
+    first, *_ = Path(one.folder(), "log").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(first)) == {"log", "stream", "time"}
 
 
