@@ -53,6 +53,7 @@ _MODULES = (
     ("cp", "cp"),
     ("top", "top"),
     ("stats", "top"),
+    ("port", "top"),
     ("events", "logs"),
     ("pause", "living"),
     ("unpause", "living"),
