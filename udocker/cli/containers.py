@@ -62,11 +62,11 @@ def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Con
 
 def _more(parsed: Parsed) -> list[tuple[str, Callable[[Container], str]]]:
     """Columns that are asked for: their heads, and what is in them."""
-    from udocker.cli.lists import written
-    from udocker.cli.rows import size
-
     found: list[tuple[str, Callable[[Container], str]]] = []
     if parsed.flag("size"):
+        from udocker.cli.lists import written
+        from udocker.cli.rows import size
+
         found.append(("SIZE", lambda container: size(written(container))))
     if parsed.flag("platform"):
         found.append(("PLATFORM", lambda container: str(container.config.platform)))
