@@ -255,7 +255,7 @@ def test_links_of_the_store_lead_nowhere_else(old: Old, here: TestSession, tmp_p
     """A store may be anybody's: names in it are only names of its own files."""
     (tmp_path / "secret.layer").write_bytes(layer({"secret": b"x"}))
     path = old.tag("evil", "1", "v1")
-    (path / "ancestry").write_text(json.dumps([str(tmp_path / "secret")]))
+    (path / "ancestry").write_text(json.dumps(["../../secret"]))
     (path / "container.json").write_text("{}")
     assert len(migrate(here, str(old.top)).failed) == 1
 
