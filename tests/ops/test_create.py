@@ -270,6 +270,8 @@ def test_a_container_is_described(session: TestSession) -> None:
         "tree": made.tree,
         "root": None,
         "devices": {"gpus": (), "nv": False, "rocm": False, "devices": (), "cdi_dirs": ()},
+        "labels": {},
+        "mounts": [],
         "config": found["config"],
     }
     config = found["config"]

@@ -34,7 +34,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
 _REMOVE = "remove-after-run"
 _USERS = "in-use"
-_CHUNK = 1 << 16  # bytes
 _MANY = 64  # marks of runs that ended are looked through when there are more
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
@@ -454,15 +453,9 @@ class Containers:
 
 
 def _content(path: str) -> bytes:
-    """All of a file; a list of a thousand containers reads two thousand."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = [os.read(descriptor, _CHUNK)]
-        while parts[-1]:
-            parts.append(os.read(descriptor, _CHUNK))
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
+    """All of a file, without a buffer: a list of a thousand containers reads two thousand."""
+    with open(path, "rb", buffering=0) as stream:
+        return stream.read()
 
 
 def _removed(container: Container) -> ContainerNotFound:
