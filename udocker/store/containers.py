@@ -418,7 +418,7 @@ class Containers:
         """``configs``: those that were read before, since many containers have the same."""
         path = self.path(identity)
         try:
-            data = json.loads(_content(f"{path}/container.json"))
+            data = json.loads(_content(f"{path}/container.json").decode())  # else it guesses
             raw = _content(f"{path}/config.json")
             config = configs.get(raw) if configs is not None else None
             if config is None:
