@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What users and their jobs set. A test that wants one of these sets it.
-_PREFIXES = ("UDOCKER_", "DOCKER_", "SLURM_", "XDG_")
+_PREFIXES = ("UDOCKER_", "DOCKER_", "SLURM_", "PBS_", "PMI", "OMPI_", "XDG_")
 _NAMES = (
     "CURL_CA_BUNDLE",
     "REGISTRY_AUTH_FILE",

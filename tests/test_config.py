@@ -58,11 +58,14 @@ VALUES = [
     ("gpus", "gpus", "Auto", "auto"),
     ("driver_root", "driver_root", "/opt/driver", "/opt/driver"),
     ("device_root", "device_root", "/opt/dev", "/opt/dev"),
+    ("driver_libraries", "driver_libraries", "/opt/a:/b", ("/opt/a", "/b")),
     ("max_unpacked_bytes", "max_unpacked_bytes", "1000", 1000),
     ("max_unpacked_entries", "max_unpacked_entries", "1000", 1000),
     ("max_unpack_ratio", "max_unpack_ratio", "1000", 1000),
     ("readable_trees", "readable_trees", "true", True),
     ("fakeroot", "fakeroot", "off", False),
+    ("job", "job", "false", False),
+    ("pull_wait", "pull_wait", "60", 60),
     ("max_store_bytes", "max_store_bytes", "2k", 2048),
 ]
 # What 1.3 ships: comments, quotes, no section header, and values that are Python.
@@ -280,6 +283,7 @@ VARIABLES = [
     ("UDOCKER_GPUS", "auto", "gpus", "auto"),
     ("UDOCKER_DRIVER_ROOT", "/d", "driver_root", "/d"),
     ("UDOCKER_DEVICE_ROOT", "/e", "device_root", "/e"),
+    ("UDOCKER_DRIVER_LIBRARIES", "/f:/g", "driver_libraries", ("/f", "/g")),
     ("UDOCKER_USE_PROOT_EXECUTABLE", "/p", "proot", "/p"),
     ("UDOCKER_USE_RUNC_EXECUTABLE", "/r", "runc", "/r"),
     ("UDOCKER_FAKECHROOT_SO", "/f.so", "fakechroot", "/f.so"),
@@ -289,6 +293,8 @@ VARIABLES = [
     ("UDOCKER_MAX_UNPACK_RATIO", "9", "max_unpack_ratio", 9),
     ("UDOCKER_READABLE_TREES", "yes", "readable_trees", True),
     ("UDOCKER_FAKEROOT", "no", "fakeroot", False),
+    ("UDOCKER_JOB", "no", "job", False),
+    ("UDOCKER_PULL_WAIT", "60", "pull_wait", 60),
     ("UDOCKER_MAX_STORE_BYTES", "3G", "max_store_bytes", 3 << 30),
 ]
 

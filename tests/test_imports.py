@@ -25,7 +25,7 @@ _LOW = (
     *("idmaps", "away", "elf"),
 )
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "__init__": (),
+    "__init__": ("client", "errors"),
     "__main__": ("cli",),
     "_native": (),
     "errors": (),
@@ -43,6 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "host": _LOW,
     **dict.fromkeys(MIDDLE, _LOW),
     "ops": (*_LOW, *MIDDLE, "host", "config", "report"),
+    "client": ("model", "errors", "ops", "report"),
     "cli": (*_LOW, *MIDDLE, "host", "config", "report", "ops"),
 }
 # What a layer may name in type checks besides: it is handed a Reporter, and makes none.
@@ -53,10 +54,13 @@ PROCESS_MODULES = ("subprocess", "multiprocessing", "pty")
 PROCESS_CALLS = ("system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp")
 PROCESS_PREFIXES = ("exec", "spawn")  # of os.execve, os.spawnl…
 
-MAY_READ_ENVIRONMENT = ("cli/main.py",)
+MAY_READ_ENVIRONMENT = ("cli/main.py", "client.py")
 MAY_START_PROCESSES = (
+    "client.py",
     "engine/apart.py",
+    "engine/detached.py",
     "engine/execute.py",
+    "engine/later.py",
     "engine/supervisor.py",
     "host.py",
     "idmaps.py",

@@ -107,6 +107,23 @@ def test_waits_for_another_process(tmp_path, run):
         assert told == [None]
 
 
+def test_waits_no_longer_than_it_is_to(tmp_path, run):
+    path = tmp_path / "one"
+    told = []
+    with run(HOLD, path) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(TimeoutError),
+            leases.lease(str(path), lambda: told.append(1), patience=0.2),
+        ):
+            pytest.fail("it is held")
+        assert told == [1]
+        holder.stdin.write(b"x")
+        holder.stdin.flush()
+        with leases.lease(str(path), patience=60):
+            assert (tmp_path / "done").exists()
+
+
 def test_without_anybody_to_tell(tmp_path, run):
     path = tmp_path / "one"
     with run(HOLD, path) as holder:

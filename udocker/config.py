@@ -208,6 +208,10 @@ SETTINGS = (
         "seconds without a byte after which a transfer is tried again",
     ),
     Setting(
+        "pull_wait", ("pull_wait",), ("UDOCKER_PULL_WAIT",), _number,
+        "seconds to wait for another udocker that pulls the same image; 0: as long as it takes",
+    ),
+    Setting(
         "verbosity", ("verbose_level",), ("UDOCKER_LOGLEVEL",), _number,
         "0 errors, 1 results, 2 warnings, 3 progress, 5 debug",
     ),
@@ -237,6 +241,11 @@ SETTINGS = (
         "that ask for them",
     ),
     Setting(
+        "job", ("job",), ("UDOCKER_JOB",), _boolean,
+        "in a batch job a run is given its variables and directories, and its new containers are "
+        "in its scratch space; false: as outside",
+    ),
+    Setting(
         "driver_root", ("driver_root",), ("UDOCKER_DRIVER_ROOT",), _program,
         "the directory that has the GPU driver's /usr and /etc; empty: /",
     ),
@@ -245,9 +254,19 @@ SETTINGS = (
         "the directory that has the GPUs' /dev, and perhaps /proc and /sys; empty: /",
     ),
     Setting(
+        "driver_libraries", ("driver_libraries",), ("UDOCKER_DRIVER_LIBRARIES",), _directories,
+        "directories below driver_root with the GPU driver's libraries, : between them, before "
+        "the usual ones", ":",
+    ),
+    Setting(
         "max_store_bytes", ("max_store_bytes",), ("UDOCKER_MAX_STORE_BYTES",), _size,
         "beyond this a pull removes images, the longest unused first, that no container needs; "
         "20G is 20 GiB, 0 no limit",
+    ),
+    Setting(
+        "max_log_bytes", ("max_log_bytes",), ("UDOCKER_MAX_LOG_BYTES",), _size,
+        "when the log of a detached container is larger a new one is begun, and the one before is "
+        "kept; 0 no limit",
     ),
     Setting(
         "readable_trees", ("readable_trees",), ("UDOCKER_READABLE_TREES",), _boolean,

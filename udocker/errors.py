@@ -12,7 +12,7 @@ UdockerError (125)
     HostileArchiveError  ArchiveLimitError
   StoreError
     NoSpaceError  StoreUnwritableError
-  ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse
+  ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse  NotRunning
   DeviceError                       a GPU or a device that is not there or cannot be had
   HelperError                       a program that keeps logins
   NotLoggedIn (1)
@@ -131,6 +131,10 @@ class NameInUse(UdockerError):
 
 class ContainerInUse(UdockerError):
     """Something runs in the container."""
+
+
+class NotRunning(UdockerError):
+    """Nothing runs in the container, or nothing that can be reached from here."""
 
 
 class DeviceError(UdockerError):

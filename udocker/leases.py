@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import time
 
@@ -28,6 +29,7 @@ _BEAT = 10.0  # seconds
 # Longer than attributes are cached by NFS clients (acregmax, nfs(5)) and a few beats.
 _SILENT = 150.0
 _LOOK_AGAIN = 0.02
+_AT_MOST = 0.2  # seconds between looks, where there is a limit to waiting
 # Filesystems that no other host writes to: a lock of the kernel is enough.
 LOCAL = frozenset(
     [
@@ -49,15 +51,19 @@ LOCAL = frozenset(
 
 @contextlib.contextmanager
 def lease(
-    path: str, waiting: Callable[[], None] | None = None, beats: bool = True
+    path: str,
+    waiting: Callable[[], None] | None = None,
+    beats: bool = True,
+    patience: float = math.inf,
 ) -> Iterator[None]:
     """Hold ``path`` while the block runs; whatever ends the process ends the lease too.
 
     ``waiting`` is called once if another process holds it. ``beats`` False: the block is short,
     and makes namespaces, which a second thread would prevent. Raises OSError, also where the
-    directory of ``path`` is missing: if it has been removed, it must not come back.
+    directory of ``path`` is missing: if it has been removed, it must not come back; TimeoutError
+    when another process holds it longer than ``patience``, in seconds.
     """
-    told = _Once(waiting)
+    told = _Wait(path, waiting, patience)
     with contextlib.ExitStack() as stack:
         locked = _lock(path, told)
         if locked is not None:
@@ -67,17 +73,27 @@ def lease(
         yield
 
 
-class _Once:
-    def __init__(self, function: Callable[[], None] | None) -> None:
+class _Wait:
+    """Called again and again while somebody else holds the lease: tells once, and has a limit."""
+
+    def __init__(self, path: str, function: Callable[[], None] | None, patience: float) -> None:
+        self._path = path
         self._function = function
+        self._end = time.monotonic() + patience
+
+    @property
+    def has_limit(self) -> bool:
+        return self._end < math.inf
 
     def __call__(self) -> None:
         function, self._function = self._function, None
         if function is not None:
             function()
+        if time.monotonic() > self._end:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), self._path)
 
 
-def _lock(path: str, waiting: Callable[[], None]) -> int | None:
+def _lock(path: str, waiting: _Wait) -> int | None:
     """A descriptor of the locked file; None where there are no locks."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -98,14 +114,32 @@ def _lock(path: str, waiting: Callable[[], None]) -> int | None:
             raise
 
 
-def _flock(descriptor: int, waiting: Callable[[], None]) -> None:
+def can_lock(descriptor: int) -> bool:
+    """Whether the kernel has locks for that file, which nobody has locked. Raises OSError."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-            raise
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
+
+
+def _flock(descriptor: int, waiting: _Wait) -> None:
+    pause = _LOOK_AGAIN
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+                raise
         waiting()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not waiting.has_limit:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, _AT_MOST)
 
 
 def _is_at(path: str, descriptor: int) -> bool:
@@ -117,7 +151,7 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _link(path: str, waiting: Callable[[], None], beats: bool) -> Iterator[None]:
+def _link(path: str, waiting: _Wait, beats: bool) -> Iterator[None]:
     # By its descriptor: the block may change the root.
     folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     name = os.path.basename(path)
@@ -135,7 +169,7 @@ def _link(path: str, waiting: Callable[[], None], beats: bool) -> Iterator[None]
         os.close(folder)
 
 
-def _claim(folder: int, name: str, mine: str, waiting: Callable[[], None]) -> None:
+def _claim(folder: int, name: str, mine: str, waiting: _Wait) -> None:
     seen: _Seen | None = None
     while True:
         try:

@@ -18,9 +18,10 @@ _MARK = re.compile(r"([0-9a-f]{12})-([0-9]+)-([0-9]+)-([0-9]+)")
 _NOWHERE = "0" * 12
 
 
-def mark() -> str:
-    """The mark of this process."""
-    return f"{_boot()}-{_namespace()}-{os.getpid()}-{_start(os.getpid())}"
+def mark(number: int = 0) -> str:
+    """The mark of the process with that id; 0: of this one."""
+    number = number or os.getpid()
+    return f"{_boot()}-{_namespace()}-{number}-{_start(number)}"
 
 
 def found_in(name: str) -> str:
@@ -60,7 +61,7 @@ def _goes_on(number: int, start: int) -> bool:
     except PermissionError:
         pass
     now = _start(number)
-    return not (now and start and now != start)
+    return not (now and start and now != start) and not _is_zombie(number)
 
 
 def _boot() -> str:
@@ -79,9 +80,22 @@ def _namespace() -> int:
 
 
 def _start(number: int) -> int:
-    """When a process began, in ticks since the boot: proc_pid_stat(5). 0 where it is hidden."""
+    """When a process began, in ticks since the boot. 0 where it is hidden."""
+    fields = _fields(number)
+    return int(fields[19]) if fields else 0
+
+
+def _is_zombie(number: int) -> bool:
+    """Whether it has ended, and nobody has waited for it; threads that go on count."""
+    fields = _fields(number)
+    return bool(fields) and fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
+
+
+def _fields(number: int) -> list[bytes]:
+    """What proc_pid_stat(5) has behind the name; nothing where it is hidden."""
     try:
         with open(f"/proc/{number}/stat", "rb") as stream:
-            return int(stream.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
+            fields = stream.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+    return fields if len(fields) > 19 else []

@@ -68,13 +68,12 @@ struct guest {
 
 /*
  * Read a description: strings, each with its NUL. "root" PATH ("root-ro": read-only), "directory"
- * PATH, "uid" N, "gid" N; "group" N for each supplementary one, "owners" PATH and "image-owners" PATH (owners.h);
- * for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "point" PATH for directories
- * and "touch" PATH for files that are to be there before the first program runs, the last two to
- * mount on;
- * for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH; "traced" with "some" or "all". The
- * strings are used in place. False when it is not one. Of two mounts with the same target the later
- * one hides the other.
+ * PATH, "uid" N, "gid" N; "group" N for each supplementary one, "owners" PATH and "image-owners"
+ * PATH (owners.h); for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "point"
+ * PATH for directories and "touch" PATH for files that are to be there before the first program
+ * runs, the last two to mount on; for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH;
+ * "traced" with "some" or "all". The strings are used in place. False when it is not one. Of two
+ * mounts with the same target the later one hides the other.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 

@@ -36,6 +36,10 @@ int udocker_unshare(int flags) {
     return unshare(flags);
 }
 
+int udocker_setns(int descriptor, int kind) {
+    return setns(descriptor, kind);
+}
+
 int udocker_mount(const char *source, const char *target, const char *kind, unsigned long flags,
                   const char *data) {
     return mount(source, target, kind, flags, data);

@@ -8,6 +8,9 @@
 /* unshare(2) */
 int udocker_unshare(int flags);
 
+/* setns(2) */
+int udocker_setns(int descriptor, int kind);
+
 /* mount(2). NULL is allowed for source, kind and data, as the kernel allows it. */
 int udocker_mount(const char *source, const char *target, const char *kind, unsigned long flags,
                   const char *data);

@@ -7,15 +7,13 @@ itself says how far it came.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from builders.drivers import DriverHost
-from image_maker.debian import mirror
+from builders.packages import Apt, kept
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SUITE, _COMPONENT = "bookworm", "non-free"
 _PACKAGES = (
@@ -23,72 +21,28 @@ _PACKAGES = (
     *("libnvidia-cfg1", "nvidia-opencl-icd", "nvidia-opencl-common", "nvidia-smi"),
     *("libnvcuvid1", "libnvidia-encode1"),
 )
-_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 
 def driver_host() -> DriverHost:
     """Skips the test where these packages cannot be had."""
-    images = os.environ.get("UDOCKER_TEST_IMAGES")
-    if not images:
-        pytest.skip("UDOCKER_TEST_IMAGES names no images: tools/check makes them")
-    place = Path(f"{images.rstrip('/')}-nvidia-1")
-    if not place.exists():
-        _make(place)
-    return DriverHost(place)
+    return DriverHost(kept("nvidia-1", _make))
 
 
-def _make(place: Path) -> None:
-    """Aside, and renamed: several processes may do it at once."""
-    try:
-        aside = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
-    except OSError as error:
-        pytest.skip(f"host: {place.parent} cannot be written: {error.strerror}")
-    try:
-        _download(aside / "apt")
-        root = aside / "root"
-        for package in sorted((aside / "apt").glob("*.deb")):
-            subprocess.run(["dpkg", "-x", package, root], check=True)
-        _alternatives(DriverHost(root))
-        os.chmod(root, 0o755)
-        if not place.exists():
-            os.rename(root, place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+def host_of_both() -> DriverHost:
+    """With libraries of 64 bits and of 32, as for games. Skips the test as ``driver_host``."""
+
+    def make(root: Path) -> None:
+        for architecture in ("amd64", "i386"):
+            apt = Apt(root.parent / architecture, _SUITE, _COMPONENT, architecture=architecture)
+            apt.unpack(("libcuda1", "libnvidia-ml1"), root)
+
+    return DriverHost(kept("nvidia-both-1", make))
 
 
-def _download(folder: Path) -> None:
-    (folder / "lists/partial").mkdir(parents=True)
-    (folder / "cache/archives/partial").mkdir(parents=True)
-    source = f"deb [signed-by={_KEYS}] {_mirror()} {_SUITE} {_COMPONENT}\n"
-    (folder / "sources.list").write_text(source)
-    options = {
-        "Dir::Etc::SourceList": folder / "sources.list",
-        "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::State::Lists": folder / "lists",
-        "Dir::Cache": folder / "cache",
-        "APT::Architecture": "amd64",
-        "APT::Sandbox::User": "",
-    }
-    given = [word for name, text in options.items() for word in ("-o", f"{name}={text}")]
-    for words in (["update"], ["download", *_PACKAGES]):
-        done = subprocess.run(
-            ["apt-get", "-q", *given, *words],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        if done.returncode != 0 or "\nErr:" in f"\n{done.stdout}":
-            pytest.skip("host: Debian's packages of NVIDIA's driver (non-free) cannot be had here")
-
-
-def _mirror() -> str:
-    try:
-        return mirror()
-    except (SystemExit, OSError):
-        pytest.skip("host: apt knows no Debian mirror")
+def _make(root: Path) -> None:
+    Apt(root.parent / "apt", _SUITE, _COMPONENT).unpack(_PACKAGES, root)
+    _alternatives(DriverHost(root))
 
 
 def _alternatives(host: DriverHost) -> None:

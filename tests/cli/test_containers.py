@@ -52,10 +52,10 @@ def test_a_list_for_people(udocker: Udocker) -> None:
     ended = udocker("ps", "-a")
     assert (ended.code, ended.err) == (0, "")
     head, first, second = (re.split(r" {3,}", line) for line in ended.out.splitlines())
-    assert head == ["CONTAINER ID", "MODE", "CREATED", "NAMES", "IMAGE"]
+    assert head == ["CONTAINER ID", "MODE", "CREATED", "STATUS", "NAMES", "IMAGE"]
     image = "docker.io/library/test:latest"
-    assert first == [other[:12], "P2", "just now", "-", image]
-    assert second == [identity[:12], "auto", "just now", "box,chest", image]
+    assert first == [other[:12], "P2", "just now", "Created", "-", image]
+    assert second == [identity[:12], "auto", "just now", "Created", "box,chest", image]
     assert udocker("ps", "--no-trunc").out.splitlines()[2].startswith(identity)
 
 
@@ -72,6 +72,8 @@ def test_a_list_for_scripts(udocker: Udocker) -> None:
         "manifest": str(udocker.store.containers.get("box").manifest),
         "mode": "auto",
         "form": "union",
+        "state": "created",
+        "status": "Created",
     }
 
 
@@ -215,17 +217,23 @@ def test_create_keeps_what_is_asked_of_devices(udocker: Udocker) -> None:
     (udocker.top / "specs").mkdir()
     create(
         udocker, "--name=box", "--gpus", '"device=0,1"', "--nv", "--device=/dev/fuse",
-        "--device", "nvidia.com/gpu=0", "--cdi-dir=specs",
+        "--device", "nvidia.com/gpu=0", "--cdi-dir=specs", "--allow-cdi-hooks=skip",
+        "--host-libc",
     )  # fmt: skip
     wanted = DeviceOptions(
         gpus=('"device=0,1"',),
         nv=True,
         devices=("/dev/fuse", "nvidia.com/gpu=0"),
         cdi_dirs=(f"{udocker.top}/specs",),
+        skip_hooks=True,
+        host_libc=True,
     )
     assert udocker.store.containers.get("box").devices == wanted
     shown = json.loads(udocker("inspect", "box").out)[0]["devices"]
     assert shown["gpus"] == ['"device=0,1"']
+    ended = udocker("create", "--allow-cdi-hooks=run", "test")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.splitlines()[0] == "udocker: --allow-cdi-hooks 'run' is not known"
     ended = udocker("create", "--gpus=device=0,1", "test")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (

@@ -73,6 +73,13 @@ def test_warnings_and_parts(udocker: Udocker, host: DriverHost) -> None:
     assert any("nvidia-uvm is missing" in line for line in told)
 
 
+def test_directories_of_a_site(udocker: Udocker, host: DriverHost) -> None:
+    host.driver("opt/site/lib", V)
+    assert "libcuda" not in udocker("gpu", "list", *roots(host)).out
+    settings = {"UDOCKER_DRIVER_LIBRARIES": "/none:/opt/site/lib"}
+    assert "libcuda.so.1" in udocker("gpu", "list", *roots(host), env=settings).out
+
+
 def test_nothing(udocker: Udocker, host: DriverHost) -> None:
     ended = udocker("gpu", "list", *roots(host))
     assert (ended.code, ended.err) == (0, "")

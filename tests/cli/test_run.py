@@ -71,7 +71,7 @@ def test_everything_after_the_image_is_the_command(udocker: Udocker) -> None:
     ended = udocker("run", "--dry-run", "test", "--", "/p")
     assert ended.code == 127
     assert ended.err.startswith("udocker: command not found in the container's PATH (")
-    assert ended.err.endswith("): --\n")
+    assert "): --\n  try: options of udocker stand before" in ended.err
     assert planned(udocker, "--", "test", "/p", "x")[2] == ["/p", "x"]
 
 

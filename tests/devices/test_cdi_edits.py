@@ -10,7 +10,9 @@ import pytest
 
 from devices.specs import LIB, edited, hook, mount, nvidia, small, write
 from udocker.devices.cdi import read, resolve
-from udocker.devices.cdi_edits import HostFiles, Injection, inject, relocated
+from udocker.devices.cdi_edits import HostFiles, Injection, inject
+from udocker.devices.relocate import relocated, with_loaders
+from udocker.elf import Shared
 from udocker.errors import DeviceError
 from udocker.model.devices import Edits
 from udocker.model.run import GuestFile, Mount
@@ -21,20 +23,26 @@ if TYPE_CHECKING:
     from typing import Any
 
 CUDA, ML = f"{LIB}/libcuda.so.535.261.03", f"{LIB}/libnvidia-ml.so.535.261.03"
-SONAMES = {CUDA: ("libcuda.so.1", 64), ML: ("libnvidia-ml.so.1", 64)}
+
+
+def shared(soname: str, bits: int = 64, glibc: tuple[int, int] = (2, 14)) -> Shared:
+    return Shared(bits, 62, soname, (), glibc, False)
+
+
+LIBRARIES = {CUDA: shared("libcuda.so.1"), ML: shared("libnvidia-ml.so.1")}
 PARAMS = b"ResmanDebugLevel: 4294967295\nModifyDeviceFiles: 1\nDeviceFileUID: 0\n"
 PROFILE = "/etc/nvidia/nvidia-application-profiles-rc.d/10-container.conf"
 
 
 def host(
     missing: str = "",
-    sonames: Mapping[str, tuple[str, int]] = SONAMES,
+    libraries: Mapping[str, Shared] = LIBRARIES,
     params: bytes | None = PARAMS,
 ) -> HostFiles:
     """Everything is there, and is no directory but what ends with a slash or says so."""
     return HostFiles(
         is_directory=lambda path: None if path == missing else path.endswith(("/", "-dir")),
-        library=sonames.get,
+        library=libraries.get,
         read=lambda path: params if path == "/proc/driver/nvidia/params" else None,
     )
 
@@ -77,7 +85,9 @@ def test_a_spec_of_nvidia(tmp_path: Path) -> None:
         env=(("NVIDIA_VISIBLE_DEVICES", "void"), ("NVIDIA_CTK_LIBCUDA_DIR", LIB)),
         libraries=(
             ("libcuda.so.1", f"{LIB}/libcuda.so.1", 64),
+            ("libcuda.so.535.261.03", CUDA, 64),
             ("libnvidia-ml.so.1", f"{LIB}/libnvidia-ml.so.1", 64),
+            ("libnvidia-ml.so.535.261.03", ML, 64),
         ),
     )
     assert found.compat == "535.261.03"
@@ -167,7 +177,11 @@ def test_an_option_that_nobody_knows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["update-ldcache", "create-soname-symlinks"])
 def test_names_of_libraries(tmp_path: Path, name: str) -> None:
-    sonames = {"/h/one": ("libone.so.1", 64), "/h/two": ("", 32), "/h/six": ("libsix.so.6", 64)}
+    libraries = {
+        "/h/one": shared("libone.so.1"),
+        "/h/two": shared("", 32),
+        "/h/six": shared("libsix.so.6", glibc=(2, 36)),
+    }
     data = edited(
         mounts=[
             mount("/h/one", "/l/libone.so.1.5"),
@@ -180,13 +194,21 @@ def test_names_of_libraries(tmp_path: Path, name: str) -> None:
         ],
         hooks=[hook(name, "--folder", "/l/", "--ldconfig-path", "@/sbin/ldconfig")],
     )
-    edits = injected(tmp_path, data, files=host(sonames=sonames)).edits
+    found = injected(tmp_path, data, files=host(libraries=libraries))
+    edits = found.edits
     assert edits.libraries == (
         ("libone.so.1", "/l/libone.so.1", 64),
+        ("libone.so.1.5", "/l/libone.so.1.5", 64),
         ("libtwo.so", "/l/libtwo.so", 32),
         ("libsix.so.6", "/l/libsix.so.6", 64),
     )
     assert edits.links == (("/l/libone.so.1", "libone.so.1.5"),)
+    assert found.needs == (
+        ("/l/libone.so.1.5", (2, 14)),
+        ("/l/libtwo.so", (2, 14)),
+        ("/l/below/libone.so.1.5", (2, 14)),
+        ("/l/libsix.so.6", (2, 36)),
+    )
 
 
 def test_without_that_hook_the_loader_learns_nothing(tmp_path: Path) -> None:
@@ -240,6 +262,12 @@ def test_an_unknown_hook_is_refused_by_its_name(
 ) -> None:
     told = refusal(tmp_path, edited(hooks=[own]))
     assert told == f"the hook {name} is not known, and no hook is run"
+    path = write(tmp_path / "x.json", edited(hooks=[own, own], env=["A=b"]))
+    edits = inject(resolve(read([str(tmp_path)]), ["v.com/c=a"]), host(), skip_hooks=True).edits
+    assert edits.env == (("A", "b"),)
+    assert edits.warnings == (
+        f"CDI spec {path}: the hook {name} is passed over: what it does is not known",
+    )
 
 
 # Places of libraries
@@ -259,6 +287,7 @@ def test_libraries_in_a_directory_of_their_own(tmp_path: Path) -> None:
         "/usr/bin/nvidia-smi",
         "/run/nvidia-persistenced/socket",
         f"{LIB}/vdpau/libvdpau_nvidia.so.535",
+        f"/run/gpu{LIB}/vdpau/libvdpau_nvidia.so.535",
     ]
     assert edits.links == (
         (f"/run/gpu{LIB}/libcuda.so", "libcuda.so.1"),
@@ -272,3 +301,38 @@ def test_libraries_in_a_directory_of_their_own(tmp_path: Path) -> None:
 def test_without_libraries_nothing_moves(tmp_path: Path) -> None:
     edits = injected(tmp_path, edited(mounts=[mount(CUDA)])).edits
     assert relocated(edits, "/run/gpu") == edits
+
+
+def test_files_that_tell_loaders_of_drivers(tmp_path: Path) -> None:
+    """They name libraries by a path, a file's name or a soname."""
+    texts = {
+        "/h/a.icd": f"{CUDA}\n".encode(),
+        "/h/b.icd": b"libcuda.so.535.261.03",
+        "/h/v.json": f'{{"library_path": "{LIB}/libcuda.so.1"}}'.encode(),
+    }
+    data = edited(
+        mounts=[
+            mount(CUDA),
+            mount("/h/a.icd", "/etc/OpenCL/vendors/a.icd"),
+            mount("/h/b.icd", "/etc/OpenCL/vendors/b.icd"),
+            mount("/h/v.json", "/usr/share/vulkan/icd.d/v.json"),
+            mount("/h/v.json", "/usr/share/other/v.json"),
+        ],
+        hooks=[hook("update-ldcache", "--folder", LIB)],
+        env=["VK_DRIVER_FILES=/own"],
+    )
+    moved = relocated(injected(tmp_path, data).edits, "/run/gpu")
+    edits = with_loaders(moved, "/run/gpu", texts.get)
+    assert [mount.target for mount in edits.mounts[1:]] == [
+        "/run/gpu/opencl/b.icd",
+        "/usr/share/other/v.json",
+    ]
+    assert {file.target: file.content.decode() for file in edits.files} == {
+        "/run/gpu/opencl/a.icd": f"/run/gpu{CUDA}\n",
+        "/run/gpu/vulkan/v.json": f'{{"library_path": "/run/gpu{LIB}/libcuda.so.1"}}',
+    }
+    assert dict(edits.env) == {
+        "OCL_ICD_VENDORS": "/run/gpu/opencl",
+        "VK_DRIVER_FILES": "/own",  # what the spec says itself
+        "VK_ICD_FILENAMES": "/run/gpu/vulkan/v.json",
+    }

@@ -11,6 +11,7 @@ from devices.specs import LIB, UUID, spec
 from udocker.devices.cdi import read, resolve
 from udocker.devices.cdi_edits import HostFiles, inject
 from udocker.devices.cdi_write import spec_of
+from udocker.elf import Shared
 from udocker.errors import DeviceError
 from udocker.model.devices import DeviceSet, Gpu, Library, Node, Part
 from udocker.model.value import replace
@@ -149,7 +150,9 @@ def taken(tmp_path: Path, made: object, device: str) -> Edits:
     assert registry.problems == ()
     host = HostFiles(
         is_directory=lambda path: False,
-        library=lambda path: (path.rpartition("/")[2].partition(V)[0] + "1", 64),
+        library=lambda path: Shared(
+            64, 62, path.rpartition("/")[2].partition(V)[0] + "1", (), (2, 14), False
+        ),
         read=lambda path: None,
     )
     return inject(resolve(registry, [f"nvidia.com/gpu={device}"]), host).edits

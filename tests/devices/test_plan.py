@@ -183,7 +183,8 @@ def test_another_c_library_is_refused(libc: str) -> None:
 def test_static_programs_are_told() -> None:
     edits = planned(image=plan.Image(""))
     assert edits.refusals == ()
-    assert edits.warnings == ("the image has no C library: its programs load no driver",)
+    told = "the image has no C library for this machine: its programs load no driver"
+    assert edits.warnings == (told,)
     assert [mount.target for mount in edits.mounts] == ["/run/nvidia-persistenced/socket"]
     assert len(edits.nodes) == 5
 

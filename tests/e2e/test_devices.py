@@ -6,20 +6,27 @@ library is there, NVML 9 (driver not loaded).
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import shutil
+import signal
 import subprocess
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builders.drivers import DriverHost, needs_x86_64
 from builders.nvidia_driver import driver_host
+from builders.processes import PATIENCE
+from e2e import checks
 from e2e.engines import BUSYBOX, SCI, need
-from udocker.model.run import UNION_ROOT
+from e2e.gpus import PROBE, Gpus
 
 if TYPE_CHECKING:
-    from e2e.conftest import Result
+    from pathlib import Path
+
     from e2e.engines import Shared
 
 pytestmark = [pytest.mark.e2e, needs_x86_64]
@@ -30,15 +37,6 @@ _MODES = ("N1", "R1", "F3", "P1", "S1")
 _FEW = ("N1", "F3")
 # N1 and S1 have the host's own /dev, in which a test can make no nodes.
 _WITH_NODES = ("R1", "F3")
-_PROBE = """
-import ctypes
-def call(library, name):
-    try:
-        return getattr(ctypes.CDLL(library), name)(0)
-    except OSError:
-        return "missing"
-print(call("libcuda.so.1", "cuInit"), call("libnvidia-ml.so.1", "nvmlInit_v2"))
-"""
 # One GPU for each node that can be opened, as the driver has it.
 _DOUBLE = """
 extern int open(const char *, int, ...);
@@ -66,43 +64,7 @@ int cuInit(unsigned flags) { return flags == 0 ? count() : -1; }
 int nvmlInit_v2(void) { return 0; }
 """
 _VERSION = "535.261.03"
-
-
-class Gpus:
-    """Runs in one mode, with the driver of a root."""
-
-    def __init__(self, shared: Shared, mode: str, host: DriverHost, devices: bool = False) -> None:
-        self.shared = shared
-        self.mode = mode
-        self.environment = {"UDOCKER_DRIVER_ROOT": str(host.top)}
-        if devices:
-            self.environment["UDOCKER_DEVICE_ROOT"] = str(host.top)
-
-    def __call__(
-        self,
-        *program: str,
-        options: tuple[str, ...] = ("--nv",),
-        image: str = SCI,
-        check: bool = True,
-        **more: str,
-    ) -> Result:
-        words = ("run", "-q", f"--execmode={self.mode}", *options, self.container(image), *program)
-        return self.shared(*words, check=check, env={**self.environment, **more})
-
-    def container(self, image: str) -> str:
-        """One for all runs of an image in such modes: a copy of a large one takes long."""
-        from udocker.engine import table
-
-        form = "union" if UNION_ROOT in table.find(self.mode).engine.FEATURES else "plain"
-        name = f"gpu-{image.replace(':', '-')}-{form}"
-        if name not in {each for row in self.shared.containers() for each in row["names"]}:
-            self.shared("create", "-q", f"--name={name}", self.shared.image(image))
-        return name
-
-    def directory(self, image: str = SCI) -> Path:
-        name = self.container(image)
-        identity = next(r["id"] for r in self.shared.containers() if name in r["names"])
-        return self.shared.store / "containers" / identity
+_KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +89,11 @@ def gpus(
 
 
 def test_the_driver_is_loaded(everywhere: Gpus) -> None:
-    assert everywhere("python3", "-c", _PROBE).out == "100 9\n"
+    assert everywhere("python3", "-c", PROBE).out == "100 9\n"
 
 
 def test_without_being_asked_for_it_is_not_there(gpus: Gpus) -> None:
-    assert gpus("python3", "-c", _PROBE, options=()).out == "missing missing\n"
+    assert gpus("python3", "-c", PROBE, options=()).out == "missing missing\n"
 
 
 def test_nvidia_smi_runs_and_says_what_is_missing(gpus: Gpus) -> None:
@@ -159,11 +121,50 @@ def test_nothing_of_it_is_in_the_container(gpus: Gpus) -> None:
     assert "libcuda" not in gpus.shared("diff", gpus.container(SCI)).out
 
 
+def test_a_kill_while_its_files_are_made_leaves_nothing(gpus: Gpus) -> None:
+    """``kill -9`` at any moment of a run: no file in image, container or ``tmp``; the next runs."""
+    folder = gpus.directory()
+    upper, places, tmp = folder / "upper", gpus.shared.store / "trees", gpus.shared.store / "tmp"
+
+    def listed(top: Path) -> set[tuple[str, int]]:
+        return {(str(path), path.lstat().st_mtime_ns) for path in top.rglob("*")}
+
+    def made() -> list[Path]:
+        return list(folder.glob("files/devices-*"))
+
+    begin = time.monotonic()
+    gpus("true")
+    seconds = time.monotonic() - begin
+    (whole,) = (sorted(path.name for path in stage.rglob("*")) for stage in made()[:1])
+    before = listed(places)
+    source = random.Random(gpus.mode)
+    words = ("run", "-q", f"--execmode={gpus.mode}", "--nv", gpus.container(SCI), "sleep", "9")
+    for number in range(_KILLS):
+        for stage in made():
+            shutil.rmtree(stage)
+        old = set(os.listdir(tmp))
+        process = gpus.shared.start(words, env=gpus.environment, start_new_session=True)
+        if number % 2:
+            time.sleep(source.uniform(0, seconds))
+        else:  # as soon as the first of its files is there: making them takes little time
+            end = time.monotonic() + PATIENCE
+            while not (set(os.listdir(tmp)) - old or made()) and time.monotonic() < end:
+                pass
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert [sorted(path.name for path in stage.rglob("*")) for stage in made()] in ([], [whole])
+    assert gpus("python3", "-c", PROBE).out == "100 9\n"
+    assert listed(places) == before
+    names = [path.name for path in upper.rglob("*") if not path.is_dir()]
+    assert [n for n in names if "nvidia" in n or n.startswith("libcuda")] == []
+    assert checks.left(gpus.shared.store) == []
+
+
 def test_the_image_s_variables_only_narrow(gpus: Gpus) -> None:
     options = ("-e", "NVIDIA_VISIBLE_DEVICES=all")
-    assert gpus("python3", "-c", _PROBE, options=options).out == "missing missing\n"
+    assert gpus("python3", "-c", PROBE, options=options).out == "missing missing\n"
     options = ("--nv", "-e", "NVIDIA_DRIVER_CAPABILITIES=utility")
-    assert gpus("python3", "-c", _PROBE, options=options).out == "missing 9\n"
+    assert gpus("python3", "-c", PROBE, options=options).out == "missing 9\n"
 
 
 def test_a_driver_that_is_too_old_for_the_image(gpus: Gpus) -> None:
@@ -212,6 +213,39 @@ def test_the_image_s_newer_libcuda_comes_first(gpus: Gpus, names: str, comes_fir
     assert shown == (f"{place}\n" if comes_first else "\n")
 
 
+_TRAPS = """
+set -e
+ln -sfn {run} /run.new; mkdir -p /mnt/run; rm -rf /run; mv -T /run.new /run
+mkdir -p /usr/lib/own; echo text >/usr/lib/x86_64-linux-gnu/libcuda.so.1
+: >/usr/bin/nvidia-smi; chmod 755 /usr/bin/nvidia-smi
+"""
+
+
+@pytest.mark.parametrize("run", ["/mnt/run", "../../../../mnt/run", "none"])
+def test_an_image_full_of_traps(gpus: Gpus, run: str) -> None:
+    """Links in the way (they stay inside), a driver of its own, what other tools left, no /run."""
+    name = "traps"
+    gpus.shared("create", "-q", f"--name={name}", gpus.shared.image(SCI))
+    words = ("run", "-q", f"--execmode={gpus.mode}")
+    script = _TRAPS.format(run=run) + ("rm /run\n" if run == "none" else "")
+    gpus.shared(*words, name, "sh", "-c", script)
+    code = f"python3 -c '{PROBE}'; nvidia-smi >/dev/null; echo $?"
+    options = ("--nv", "-e", "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64")
+    result = gpus.shared(*words, *options, name, "sh", "-c", code, env=gpus.environment)
+    gpus.shared("rm", "-f", name)
+    assert result.out == "100 9\n9\n", result
+    assert not os.path.exists("/mnt/run")
+
+
+def test_a_driver_whose_path_has_odd_characters(
+    gpus: Gpus, doubles: DriverHost, tmp_path: Path
+) -> None:
+    """Separators of lists of paths, of options and of lines."""
+    shutil.copytree(doubles.top, tmp_path / "a:b c,d\ne", symlinks=True)
+    odd = Gpus(gpus.shared, gpus.mode, DriverHost(tmp_path / "a:b c,d\ne"))
+    assert odd("python3", "-c", PROBE).out == "0 0\n"  # the double counts no GPU here
+
+
 # Choosing among GPUs
 
 
@@ -245,7 +279,7 @@ def two(
 def visible(gpus: Gpus, *options: str, **environ: str) -> tuple[int, str]:
     """A bit for each GPU that the driver sees, and CUDA_VISIBLE_DEVICES."""
     program = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', '-'))"
-    result = gpus("python3", "-c", _PROBE + program, options=options, **environ)
+    result = gpus("python3", "-c", PROBE + program, options=options, **environ)
     first, second = result.out.splitlines()
     return int(first.split()[0]), second
 
@@ -289,24 +323,48 @@ def test_a_device_of_cdi(two: Gpus, doubles: DriverHost, name: str, bits: int) -
     if not specs.exists():
         two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
     options = (f"--cdi-dir={specs.parent}", f"--device=nvidia.com/gpu={name}")
-    found = two("python3", "-c", _PROBE, options=options, UDOCKER_DRIVER_ROOT="").out
+    found = two("python3", "-c", PROBE, options=options, UDOCKER_DRIVER_ROOT="").out
     assert int(found.split()[0]) == bits
 
 
 def test_a_device_of_cdi_without_a_spec(two: Gpus) -> None:
     """What is here has the names that a spec of udocker's gives it."""
-    found = two("python3", "-c", _PROBE, options=("--device=nvidia.com/gpu=0",)).out
+    found = two("python3", "-c", PROBE, options=("--device=nvidia.com/gpu=0",)).out
     assert int(found.split()[0]) == 1
 
 
 def test_a_spec_of_another_driver(two: Gpus, doubles: DriverHost) -> None:
-    specs = doubles.path("old-specs/nvidia.json")
+    """Its libraries are there still, but the kernel's module is another."""
+    specs, old = doubles.path("old-specs/nvidia.json"), "470.1.2"
     two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
-    specs.write_text(specs.read_text().replace(_VERSION, "470.1.2"))
+    folder = f"{doubles.top}/usr/lib64"
+    written = specs.read_text().replace(f"{folder}/", f"{doubles.top}/old/")
+    specs.write_text(written.replace(_VERSION, old))
+    for name in ("libcuda", "libnvidia-ml"):
+        place = doubles.path(f"old/{name}.so.{old}")
+        shutil.copy(f"{folder}/{name}.so.{_VERSION}", place)
+    options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
+    result = two("python3", "-c", PROBE, options=options)
+    assert result.out.split()[0] == "1"
+    (told,) = result.err.splitlines()
+    assert told.startswith(f"udocker: warning: CDI spec {specs} is stale: it is for driver {old}, ")
+    assert f"{_VERSION} is loaded" in told
+
+
+def test_a_hook_that_is_not_known(two: Gpus, doubles: DriverHost) -> None:
+    specs = doubles.path("hook-specs/nvidia.json")
+    two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
+    spec = json.loads(specs.read_text())
+    spec["containerEdits"]["hooks"].append({"hookName": "prestart", "path": "/opt/site/limits"})
+    specs.write_text(json.dumps(spec))
     options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
     result = two("true", options=options, check=False)
-    assert "470.1.2" in result.err
-    assert result.code == 125 or "is stale" in result.err
+    assert result.code == 125
+    told = f"CDI spec {specs}: the hook limits is"
+    assert result.err.startswith(f"udocker: {told} not known, and no hook is run\n  try: ")
+    result = two("python3", "-c", PROBE, options=(*options, "--allow-cdi-hooks=skip"))
+    assert result.out.split()[0] == "1"
+    assert f"warning: {told} passed over: what it does is not known\n" in result.err
 
 
 def test_a_device_of_cdi_that_no_spec_has(two: Gpus, doubles: DriverHost) -> None:
@@ -327,9 +385,11 @@ def test_the_driver_is_told_to_make_no_nodes(two: Gpus) -> None:
 
 
 def test_a_device_by_its_name(two: Gpus) -> None:
-    assert two("sh", "-c", "wc -c </dev/zilch", options=("--device=/dev/null:/dev/zilch",)).out == (
-        "0\n"
-    )
+    result = two("sh", "-c", "wc -c </dev/zilch", options=("--device=/dev/null:/dev/zilch",))
+    assert (result.out, result.err) == ("0\n", "")
+    result = two("true", options=("--device=/dev/null:/dev/zilch:r", "--device=/dev/zero:rw"))
+    told = "--device: /dev/null:r: permissions cannot be enforced: what the node allows holds"
+    assert result.err == f"udocker: warning: {told}\n"
     result = two("true", options=("--device=/dev/no-such",), check=False)
     assert (result.code, result.err.split("\n")[0]) == (
         125,
@@ -339,8 +399,11 @@ def test_a_device_by_its_name(two: Gpus) -> None:
 
 def test_runs_at_the_same_time_share_what_is_made(two: Gpus) -> None:
     words = ("run", "-q", f"--execmode={two.mode}", "--nv", two.container(SCI))
+    two("true")
+    for stage in two.directory().glob("files/devices-*"):
+        shutil.rmtree(stage)
     runs = [
-        two.shared.start([*words, "python3", "-c", _PROBE], env=two.environment) for _ in range(4)
+        two.shared.start([*words, "python3", "-c", PROBE], env=two.environment) for _ in range(4)
     ]
     assert [run.communicate()[0].split()[0] for run in runs] == [b"3"] * 4
-    assert len(list(two.directory().glob("files/devices-*"))) >= 1
+    assert len(list(two.directory().glob("files/devices-*"))) == 1

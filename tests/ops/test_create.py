@@ -25,6 +25,7 @@ from udocker.errors import (
 from udocker.files import remove_tree
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
+from udocker.model.run import DeviceOptions
 from udocker.ops.containers import describe, private_root, setup
 from udocker.ops.create import create, ensure_image, private_copy
 from udocker.ops.images import remove_image
@@ -269,7 +270,7 @@ def test_a_container_is_described(session: TestSession) -> None:
         "path": made.path,
         "tree": made.tree,
         "root": None,
-        "devices": {"gpus": (), "nv": False, "rocm": False, "devices": (), "cdi_dirs": ()},
+        "devices": vars(DeviceOptions()),
         "labels": {},
         "mounts": [],
         "config": found["config"],

@@ -43,6 +43,13 @@ TOLD = b"\0GNU C Library (Debian GLIBC 2.31-13) stable release version 2.31.\n\0
         ),
         ({"lib/ld-musl-x86_64.so.1": elf()}, CLibrary(MUSL, (), "/lib/ld-musl-x86_64.so.1")),
         ({"lib/libc.so.6": b"INPUT(x)"}, CLibrary()),
+        (
+            {
+                "etc/ld.so.conf": b"/lib/aarch64-linux-gnu\n",
+                "lib/aarch64-linux-gnu/libc.so.6": elf(machine=183) + TOLD,
+            },
+            CLibrary(),
+        ),
         ({"lib/libc.so.6": Link("libc.so.6")}, CLibrary()),
         ({"usr/lib/libc.so.6": b"\x7fELF\1\1" + bytes(90)}, CLibrary()),
     ],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builders.drivers import DriverHost
 from builders.hosts import host
 from builders.sessions import session as make_session
 from builders.stores import add_image
@@ -33,8 +34,10 @@ V4 = f"{V3} avx512f avx512bw avx512cd avx512dq avx512vl"
 def session(store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestSession:
     """On Linux 5.14 with a processor of level 2 and no GPU."""
     processors(tmp_path, monkeypatch, V2)
-    monkeypatch.setattr(needs, "_CONTROL", str(tmp_path / "nvidiactl"))
-    return make_session(store_path, host())
+    root = DriverHost(tmp_path / "driver")
+    root.text("proc/none")
+    root.text("sys/none")
+    return make_session(store_path, host(), driver_root=str(root.top), device_root=str(root.top))
 
 
 def processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -123,9 +126,26 @@ def test_no_command(session: TestSession) -> None:
 
 def test_gpus(session: TestSession, tmp_path: Path) -> None:
     env = ["NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_REQUIRE_CUDA=cuda>=12.2 brand=tesla"]
-    assert not found(session, run={"Env": env})["NVIDIA GPU, cuda>=12.2"].ok
-    (tmp_path / "nvidiactl").touch()
-    assert found(session, run={"Env": env})["NVIDIA GPU, cuda>=12.2"].ok
+    env.append("NVIDIA_REQUIRE_DRIVER=driver>=500")
+
+    def shown() -> tuple[bool, str]:
+        need = found(session, run={"Env": env})["NVIDIA GPU, cuda>=12.2"]
+        return need.ok, need.found
+
+    assert shown() == (False, "no driver is here")
+    root = DriverHost(tmp_path / "driver")
+    root.node("nvidiactl")  # a driver's node alone is no GPU
+    root.driver("usr/lib64", "470.1.2")
+    ok, told = shown()
+    assert not ok
+    assert told.startswith("driver 470.1.2, 0 GPUs to be used: requirement error")
+    env.pop()
+    ok, told = shown()
+    assert not ok
+    assert "nvidia0 is missing" in told
+    root.gpu("0000:07:00.0", 0)
+    root.node("nvidia-uvm")
+    assert shown() == (True, "driver 470.1.2, 1 GPU to be used")
     for none in ("void", "none", ""):
         shown = found(session, run={"Env": [f"NVIDIA_VISIBLE_DEVICES={none}"]})
         assert not any("NVIDIA" in what for what in shown)

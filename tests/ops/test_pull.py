@@ -464,7 +464,7 @@ def test_who_waited_for_another_asks_the_registry_only_if_that_failed(
     store, lease = session.store, session.store.lease
 
     @contextlib.contextmanager
-    def after_another(name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    def after_another(name: str, waiting: Callable[[], None], _: float) -> Iterator[None]:
         """The lease, when another process had it first."""
         monkeypatch.setattr(store, "lease", lease)
         waiting()

@@ -228,3 +228,22 @@ def test_containers_are_private_all_the_same(session: TestSession) -> None:
     made = create(session, Reference.parse("tool"), pull="never")
     grow(Path(made.upper), {"secret": b""})
     assert stat.S_IMODE(os.stat(made.path).st_mode) == 0o700
+
+
+def test_who_removes_it_first_leaves_no_wrong_word(
+    store_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another udocker removes the image between two looks of this one."""
+    session = make_session(store_path, host(), repos=(str(site), str(store_path)))
+    add_image(session.store, "other", TABLE, layer=b"own")
+    images = session.store.images
+    look = images.get
+
+    def found_and_gone(reference: Reference) -> object:
+        record = look(reference)
+        images.remove(reference)
+        return record
+
+    monkeypatch.setattr(images, "get", found_and_gone)
+    with pytest.raises(ImageNotFound, match="no such image: other"):
+        remove_image(session, "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,23 @@ def test_not_found(image: Image, argv0: str, message: str) -> None:
         image.check(table, argv0)
     assert caught.value.message == message
     assert caught.value.exit_code == 127
+
+
+@pytest.mark.parametrize(
+    ("argv0", "files", "hint"),
+    [
+        ("--rm", {"bin/sh": elf(62)}, "options of udocker stand before"),
+        ("ls -l /", {"bin/sh": elf(62)}, "give each word by itself, .*: ls -l /$"),
+        ("nope", {"bin/sh": elf(62)}, "with the command sh$"),
+        ("/bin/bash", {"bin/sh": elf(62)}, "another shell is there: sh$"),
+        ("bash", {}, "there is no shell either: udocker inspect"),
+        ("nope", {"bin/sh": File(b"", 0o644)}, "there is no shell either"),
+    ],
+)
+def test_what_to_try_then(image: Image, argv0: str, files: dict[str, Node], hint: str) -> None:
+    with pytest.raises(CommandNotFound) as caught:
+        image.check(files, argv0)
+    assert re.search(hint, caught.value.hint or "")
 
 
 @pytest.mark.parametrize(

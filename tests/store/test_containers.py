@@ -359,8 +359,14 @@ def test_a_record_whose_devices_are_damaged(store: Store, devices: str) -> None:
 
 def test_devices_are_kept(store: Store) -> None:
     made = create(store, A, "box")
-    wanted = DeviceOptions(("all",), True, False, ("/dev/fuse",), ("/specs",))
+    wanted = DeviceOptions(("all",), True, False, ("/dev/fuse",), ("/specs",), True, True)
     store.containers.update(replace(made, devices=wanted))
+    assert store.containers.get("box").devices == wanted
+    path = Path(made.path, "container.json")
+    record = json.loads(path.read_bytes())
+    del record["devices"]["skip_hooks"], record["devices"]["host_libc"]
+    path.write_text(json.dumps(record))  # as versions before them wrote it
+    wanted = replace(wanted, skip_hooks=False, host_libc=False)
     assert store.containers.get("box").devices == wanted
 
 

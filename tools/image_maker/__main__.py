@@ -3,7 +3,7 @@
 DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
 With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
-runs from there only.
+runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``.
 What is there is made anew when this program changes, or by ``--again``.
 
 Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from image_maker import apptainer, debian, layers, registry, small
+from image_maker import apptainer, debian, layers, mpi, registry, small
 from image_maker.kept import Kept
 from image_maker.layout import Layer, Layout
 
@@ -43,12 +43,12 @@ _SCRATCH = 3 << 30  # bytes that the work in between may take
 
 
 def main(arguments: list[str]) -> int:
-    options = {word for word in arguments if word in ("--again", "--apptainer")}
+    options = {word for word in arguments if word in ("--again", *_KINDS)}
     words = [word for word in arguments if word not in options]
     if len(words) != 1 or words[0].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)
         return 0 if "--help" in words else 2
-    kept = _APPTAINER if "--apptainer" in options else _IMAGES
+    kept = next((each for option, each in _KINDS.items() if option in options), _IMAGES)
     missing = [name for name in kept.programs if shutil.which(name) is None]
     if missing:
         print(f"images: missing: {' '.join(missing)}", file=sys.stderr)
@@ -81,6 +81,18 @@ def _scratch() -> Iterator[Path]:
 def _make_apptainer(making: Path, final: Path) -> None:
     with _scratch() as scratch:
         apptainer.make(making, final, scratch)
+
+
+def _make_mpi(making: Path, final: Path) -> None:
+    layout = Layout(making / "oci")
+    with _scratch() as scratch:
+        mpi.tree(scratch / "mpi", scratch)
+        # The image lacks what a few fabrics need, and Open MPI would tell of each.
+        quiet = "OMPI_MCA_mca_base_component_show_load_errors=0"
+        config = {"Env": [_PATH, quiet], "Cmd": ["sh"]}
+        layer = layout.layer(scratch / "mpi")
+        layout.tag("mpi:12", layout.image([layer], _ARCHITECTURE, config))
+    layout.finish()
 
 
 def _make_images(making: Path, final: Path) -> None:
@@ -174,7 +186,10 @@ def _push(source: str, target: str, option: str) -> None:
 
 
 _IMAGES = Kept("images", "current", _PROGRAMS, _make_images)
-_APPTAINER = Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer)
+_KINDS = {
+    "--apptainer": Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer),
+    "--mpi": Kept("mpi", "mpi", ("mmdebstrap", "gcc", "gzip"), _make_mpi),
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

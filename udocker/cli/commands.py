@@ -22,6 +22,7 @@ class Command:
     name: str
     syntax: Syntax
     run: Callable[[Context, Parsed], int]
+    is_runtime: bool = False  # HOME may be the container's: Slurm sets what the bundle says
 
 
 # In the order in which `udocker help` lists them.
@@ -41,6 +42,20 @@ _MODULES = (
     ("search", "search"),
     ("login", "login"),
     ("logout", "login"),
+    ("start", "living"),
+    ("stop", "living"),
+    ("restart", "living"),
+    ("kill", "living"),
+    ("wait", "living"),
+    ("attach", "living"),
+    ("exec", "exec"),
+    ("logs", "logs"),
+    ("cp", "cp"),
+    ("top", "top"),
+    ("stats", "top"),
+    ("events", "logs"),
+    ("pause", "living"),
+    ("unpause", "living"),
     ("ps", "containers"),
     ("rm", "containers"),
     ("name", "containers"),
@@ -72,6 +87,9 @@ _MODULES = (
     ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
+    ("bundle", "oci"),
+    ("oci", "oci"),
+    ("shim", "shim"),
     ("showconf", "host"),
     ("version", "host"),
     ("help", "host"),

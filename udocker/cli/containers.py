@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.containers import as_json
+    from udocker.ops.containers import listed
 
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
@@ -28,7 +28,7 @@ def _ps(context: Context, parsed: Parsed) -> int:
             lists.print_containers(context, parsed, containers)
             return 0
     if parsed.flag("json"):
-        context.print_json([as_json(container) for container in containers])
+        context.print_json([listed(container) for container in containers])
         return 0
     if parsed.flag("quiet"):
         for container in containers:
@@ -40,20 +40,23 @@ def _ps(context: Context, parsed: Parsed) -> int:
 
 def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Container]) -> None:
     from udocker.cli.old import old_containers, tell
+    from udocker.ops.control import life
     from udocker.ops.protect import is_protected
+    from udocker.ops.status import told
 
     more = _more(parsed)
-    rows = [("CONTAINER ID", "MODE", "CREATED", *(head for head, _ in more), "NAMES", "IMAGE")]
+    heads = (head for head, _ in more)
+    rows = [("CONTAINER ID", "MODE", "CREATED", "STATUS", *heads, "NAMES", "IMAGE")]
     for container in containers:
         shown = container.id if parsed.flag("no-trunc") else container.short_id
         mode = container.mode or "auto"
         if is_protected(container):
             mode += " (protected)"
         names = ",".join(container.names) or "-"
-        cells = (find(container) for _, find in more)
+        cells = (told(life(container)), *(find(container) for _, find in more))
         rows.append((shown, mode, age(container.created), *cells, names, container.image))
     left = old_containers(context)
-    nothing = ("-",) * len(more)
+    nothing = ("-",) * (len(more) + 1)
     rows += [(identity, "1.3", "-", *nothing, names, image) for identity, names, image in left]
     context.print(columns(rows))
     if left:
@@ -216,9 +219,7 @@ _PS = Syntax(
 _RM = Syntax(
     usage="[OPTIONS] CONTAINER…",
     summary="Remove containers and everything they wrote.",
-    options=(
-        Option(("--force", "-f"), FLAG, "also one that is in use; no error if one is not there"),
-    ),
+    options=(Option(("--force", "-f"), FLAG, "end what runs in it; no error if one is not there"),),
     at_least=1,
     at_most=None,
 )

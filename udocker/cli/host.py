@@ -26,6 +26,8 @@ def _doctor(context: Context, parsed: Parsed) -> int:
     context.print(columns([("host:", text) for text in findings.host]))
     context.print(columns([("store:", text) for text in findings.store]))
     context.print(columns([("mpi:", text) for text in findings.mpi]))
+    if findings.job:
+        context.print(columns([("job:", text) for text in findings.job]))
     context.print()
     for row in findings.modes:
         context.print(f"{row.name}  {'ok' if row.ok else 'no'}  {row.summary}")

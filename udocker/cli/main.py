@@ -7,6 +7,7 @@ import sys
 
 from udocker.cli import commands
 from udocker.cli.context import Context
+from udocker.cli.ending import ToldToEnd, heed_signals
 from udocker.cli.parser import FLAG, TEXT, Option, Parsed, Syntax, help_text, parse
 from udocker.cli.table import line
 from udocker.errors import UdockerError, UsageError
@@ -48,20 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = False
     _open_streams()
+    if arguments is None:  # otherwise the process is another's
+        heed_signals()
     try:
         general = parse(GENERAL, given, "")
         debug = general.flag("debug")
         if debug:
             import traceback  # noqa: F401 - an engine may be past importing when it is needed
         return _dispatch(general)
-    except UdockerError as error:
-        return _tell(error, debug)
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return _INTERRUPTED
+    except KeyboardInterrupt as told:
+        return _interrupted(told)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
+    except UdockerError as error:
+        return _tell(error, debug)
     except OSError as error:
         return _tell(translate(error, "cannot go on"), debug)
     except Exception as error:  # noqa: BLE001 - the boundary: nothing else may reach the user
@@ -81,7 +83,7 @@ def _dispatch(general: Parsed) -> int:
         sys.stdout.flush()
         return 0
     parsed = parse(command.syntax, rest, command.name)
-    context = Context(lambda: _session(general, parsed), sys.stdout)
+    context = Context(lambda: _session(general, parsed, command.is_runtime), sys.stdout)
     try:
         code = command.run(context, parsed)
         sys.stdout.flush()
@@ -102,10 +104,9 @@ def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
         return False  # what is wrong will be told
 
 
-def _session(general: Parsed, parsed: Parsed) -> Session:
+def _session(general: Parsed, parsed: Parsed, is_runtime: bool) -> Session:
     from udocker import config
-    from udocker.ops.session import Session
-    from udocker.store.store import Store
+    from udocker.ops.session import begin
 
     overrides: dict[str, Any] = {}
     repo = general.text("repo")
@@ -119,13 +120,16 @@ def _session(general: Parsed, parsed: Parsed) -> Session:
         overrides["verbosity"] = 1
     if general.flag("debug"):
         overrides["verbosity"] = 5
+    if parsed.flag("no-job"):
+        overrides["job"] = False
     if parsed.text("jobs") is not None:
         overrides["jobs"] = _jobs(parsed.text("jobs") or "")
     if parsed.text("httpproxy"):
         overrides["proxy"] = parsed.text("httpproxy")
-    settings = config.load(os.environ, overrides, general.text("config"))
-    store = Store(settings.topdir, settings.repos)
-    session = Session(store, settings, _reporter(settings), os.environ)
+    environ = dict(os.environ)
+    if is_runtime:
+        environ.pop("HOME", None)  # then it is that of passwd
+    session = begin(environ, overrides, general.text("config"), _reporter)
     for text in config.passed_over(os.environ):
         session.report.warn(text)
     return session
@@ -176,6 +180,14 @@ def _flush() -> None:
         sys.stdout.flush()
     except (OSError, ValueError):  # Python would try once more at its end, and fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _interrupted(told: KeyboardInterrupt) -> int:
+    _flush()
+    if isinstance(told, ToldToEnd):
+        return told.end()
+    sys.stderr.write("\n")
+    return _INTERRUPTED
 
 
 def _open_streams() -> None:

@@ -65,7 +65,45 @@ def _request(context: Context, parsed: Parsed) -> RunRequest:
         userns=SINGLE if userns is None else parse_userns(userns),
         fakeroot=context.session.config.fakeroot and not parsed.flag("no-fakeroot"),
         devices=_devices(parsed, cwd),
+        mpi=parsed.text("mpi") or "auto",
+        detach=parsed.flag("detach"),
+        tty=parsed.flag("tty"),
+        interactive=parsed.flag("interactive"),
+        init=parsed.flag("init"),
+        stop_signal=_signal(parsed.text("stop-signal")),
+        stop_timeout=_seconds(parsed.text("stop-timeout")),
+        cidfile=_path(parsed.text("cidfile"), cwd),
+        detach_keys=_keys(parsed.text("detach-keys")),
     )
+
+
+def _signal(text: str | None) -> str | None:
+    if text is not None:
+        from udocker.model.signals import number
+
+        number(text)
+    return text
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"not a number of seconds: {text!r}", hint="--stop-timeout=10") from None
+
+
+def _keys(text: str | None) -> str | None:
+    if text is not None:
+        from udocker.model.signals import keys
+
+        keys(text)
+    return text
+
+
+def _path(text: str | None, cwd: str) -> str | None:
+    return None if text is None else os.path.join(cwd, text)
 
 
 def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
@@ -76,6 +114,8 @@ def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
         rocm=parsed.flag("rocm"),
         devices=parsed.list("device"),
         cdi_dirs=tuple(_directory(text, cwd) for text in parsed.list("cdi-dir")),
+        skip_hooks=_skips_hooks(parsed.text("allow-cdi-hooks")),
+        host_libc=parsed.flag("host-libc"),
     )
     if options.gpus or options.devices:
         from udocker.devices.request import check
@@ -91,6 +131,13 @@ def _directory(text: str, cwd: str) -> str:
     return path
 
 
+def _skips_hooks(text: str | None) -> bool:
+    if text not in (None, "skip"):
+        hint = "--allow-cdi-hooks=skip passes over those that are not known; none is ever run"
+        raise UsageError(f"--allow-cdi-hooks {text!r} is not known", hint=hint)
+    return text == "skip"
+
+
 def _host(registry: str | None) -> str | None:
     return None if registry is None else registry.partition("://")[2] or registry
 
@@ -101,22 +148,28 @@ def _run(context: Context, parsed: Parsed) -> int:
     for text in notices(parsed, _OPTIONS):
         context.session.report.warn(text)
     request = extended(context.session, parsed, _request(context, parsed))
-    if parsed.flag("tty") and not context.session.terminal:
+    is_in_front = not request.detach
+    if is_in_front and parsed.flag("tty") and not context.session.terminal:
         context.session.report.warn("standard input is not a terminal: -t has no effect")
     if parsed.flag("dry-run"):
         for line in plan(context.session, request):
             context.print(line)
         return 0
-    return run(context.session, request)
+    return run(context.session, request, context.print)
 
 
 def _create(context: Context, parsed: Parsed) -> int:
     from udocker.model.place import Place
     from udocker.ops.create import create, in_file
+    from udocker.ops.run import check_early, write_id
+    from udocker.ops.specify import as_asked
 
     session = context.session
-    devices = _devices(parsed, session.cwd)
-    pull = parsed.text("pull") or "missing"
+    for text in notices(parsed, _OPTIONS):
+        session.report.warn(text)
+    request = extended(session, parsed, _request(context, parsed))
+    pull = request.pull
+    check_early(session, request)
     place = Place.parse(parsed.words[0])
     if place is None:
         image = reference(session, parsed.words[0], parsed)
@@ -129,8 +182,11 @@ def _create(context: Context, parsed: Parsed) -> int:
         pull=pull,
         platform=platform(parsed),
         copy=parsed.flag("copy"),
-        devices=devices,
+        devices=request.devices,
+        asked=as_asked(request),
     )
+    if request.cidfile is not None:
+        write_id(session, request.cidfile, container, is_new=True)
     context.print(container.id)
     return 0
 
@@ -143,8 +199,24 @@ _DEVICES = (
         ("--device",), LIST, "/dev/X[:/dev/Y[:rwm]], or a name of CDI, VENDOR/CLASS=NAME", "DEVICE"
     ),
     Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
+    Option(("--allow-cdi-hooks",), TEXT, "skip: go on without hooks that are not known", "skip"),
+    Option(("--host-libc",), FLAG, "the host's glibc over an older one: see docs/gpu.md"),
 )
-_OPTIONS = (
+_TERMINAL = (
+    Option(("--interactive", "-i"), FLAG, "with -d: take input from attach; else always connected"),
+    Option(("--tty", "-t"), FLAG, "with -d: a terminal of its own; else the one that is there"),
+)
+_LIVING = (
+    Option(("--detach", "-d"), FLAG, "let it go on without udocker, and print the container's id"),
+)
+_STOPPED = (
+    Option(("--init",), FLAG, "somebody stays who waits for orphans and passes signals on"),
+    Option(("--stop-signal",), TEXT, "what stop sends, before SIGKILL", "SIGNAL"),
+    Option(("--stop-timeout",), TEXT, "seconds that stop waits; -1: for ever", "SECONDS"),
+    Option(("--cidfile",), TEXT, "write the container's id to a new file", "FILE"),
+    Option(("--detach-keys",), TEXT, "what leaves attach; default ctrl-p,ctrl-q", "KEYS"),
+)
+_MADE = (
     Option(("--name",), TEXT, "give the new container a name", "NAME"),
     Option(("--rm",), FLAG, "remove the container and what it wrote when the command ends"),
     Option(("--env", "-e"), LIST, "set a variable; NAME alone takes the host's value", "NAME=V"),
@@ -155,8 +227,8 @@ _OPTIONS = (
     Option(("--entrypoint",), TEXT, 'in place of the image\'s; "" for none', "COMMAND"),
     Option(("--hostname", "-h"), TEXT, "a host name of the container's own", "NAME"),
     Option(("--execmode",), TEXT, "the mode; udocker doctor lists them", "MODE"),
-    Option(("--interactive", "-i"), FLAG, "accepted: standard input is always connected"),
-    Option(("--tty", "-t"), FLAG, "accepted: a terminal is used when there is one"),
+    *_TERMINAL,
+    *_STOPPED,
     Option(("--hostenv",), FLAG, "take over the host's environment"),
     Option(("--hostauth",), FLAG, "use the host's users and groups"),
     Option(("--userns",), TEXT, "ids: single (default), keep-id, auto; see above", "HOW"),
@@ -167,12 +239,25 @@ _OPTIONS = (
     *_DEVICES,
     *_MORE,
     PLATFORM,
-    _PULL_OR_REUSE,
     REGISTRY,
+    Option(
+        ("--mpi",),
+        TEXT,
+        "in a batch job: auto (default), pmix or pmi2 as srun has it, none",
+        "KIND",
+        ("auto", "pmix", "pmi2", "none"),
+    ),
+    Option(("--no-job",), FLAG, "in a batch job: run as outside"),
     PROXY,
-    Option(("--dry-run",), FLAG, "print what would be done"),
+    INDEX,
     Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
     Option(("--nobanner",), FLAG, "accepted: there is no banner", hidden=True),
+)
+_OPTIONS = (
+    *_LIVING,
+    *_MADE,
+    _PULL_OR_REUSE,
+    Option(("--dry-run",), FLAG, "print what would be done"),
 )
 _RUN = Syntax(
     usage="[OPTIONS] IMAGE|CONTAINER [COMMAND [ARG…]]",
@@ -191,22 +276,18 @@ _RUN = Syntax(
     ),
 )
 _CREATE = Syntax(
-    usage="[OPTIONS] IMAGE",
-    summary="Make a container of an image and print its id.",
+    usage="[OPTIONS] IMAGE [COMMAND [ARG…]]",
+    summary="Make a container of an image and print its id; udocker start runs it.",
     options=(
-        Option(("--name",), TEXT, "give the container a name", "NAME"),
-        PROXY,
-        INDEX,
-        Option(("--copy",), FLAG, "with its own copy of the image, as R1 and the P modes need it"),
-        *_DEVICES,
-        PLATFORM,
+        *_MADE,
+        *row_options(_OPTIONS),
         _PULL,
-        REGISTRY,
-        Option(("--quiet", "-q"), FLAG, "no progress and no notes"),
+        Option(("--copy",), FLAG, "with its own copy of the image, as R1 needs it"),
         Option(("--force",), FLAG, "accepted: nothing has to be forced", hidden=True),
     ),
     at_least=1,
-    at_most=1,
-    details=PLACES,
+    at_most=None,
+    passes_on=True,
+    details=f"What it is given counts for `start`; `run CONTAINER` has its own options.\n{PLACES}",
 )
 COMMANDS = (Command("run", _RUN, _run), Command("create", _CREATE, _create))

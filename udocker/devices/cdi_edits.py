@@ -15,7 +15,7 @@ from udocker import elf
 from udocker.errors import DeviceError
 from udocker.model.devices import Edits
 from udocker.model.run import GuestFile, Mount
-from udocker.model.value import replace, value
+from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ _REMAKE = "make the spec anew: udocker gpu cdi, or nvidia-ctk cdi generate"
 class HostFiles:
     """What is asked of the host.
 
-    ``is_directory`` None: nothing is there. ``library``: the DT_SONAME of a shared library and
-    its bits, None: it is none. ``read`` None: it cannot be read.
+    ``is_directory`` None: nothing is there. ``library`` None: it is none. ``read`` None: it cannot
+    be read.
     """
 
     is_directory: Callable[[str], Optional[bool]]
-    library: Callable[[str], Optional[tuple[str, int]]]
+    library: Callable[[str], Optional[elf.Shared]]
     read: Callable[[str], Optional[bytes]]
 
 
@@ -60,12 +60,11 @@ def _is_directory(path: str) -> bool | None:
         return None
 
 
-def _library(path: str) -> tuple[str, int] | None:
+def _library(path: str) -> elf.Shared | None:
     try:
-        found = elf.shared(path)
+        return elf.shared(path)
     except OSError:  # it is not for this user, and so not for the container
         return None
-    return None if found is None else (found.soname, found.bits)
 
 
 def _read(path: str) -> bytes | None:
@@ -78,15 +77,22 @@ def _read(path: str) -> bytes | None:
 
 @value
 class Injection:
-    """``compat``: the driver's version, where a hook wants CUDA's forward compatibility; or ""."""
+    """``compat``: the driver's version, where a hook wants CUDA's forward compatibility; or "".
+
+    ``needs``: libraries by their guest paths, and the newest version of glibc that each needs.
+    """
 
     edits: Edits
     compat: str = ""
+    needs: tuple[tuple[str, tuple[int, int]], ...] = ()
 
 
-def inject(devices: Iterable[Found], host: HostFiles) -> Injection:
-    """What ``devices`` change, with what their specs say for all of them. Raises DeviceError."""
-    writer = _Writer(host)
+def inject(devices: Iterable[Found], host: HostFiles, *, skip_hooks: bool = False) -> Injection:
+    """What ``devices`` change, with what their specs say for all of them.
+
+    ``skip_hooks``: those that are not known are warned of and passed over. Raises DeviceError.
+    """
+    writer = _Writer(host, skip_hooks)
     seen: list[str] = []
     for device in devices:
         if device.spec.path not in seen:
@@ -96,38 +102,10 @@ def inject(devices: Iterable[Found], host: HostFiles) -> Injection:
     return writer.finish()
 
 
-def relocated(edits: Edits, folder: str) -> Edits:
-    """``edits`` with the libraries below ``folder``, in the same order of directories.
-
-    So nothing has to be made where the container has its own libraries. What is not for the
-    loader's cache stays.
-    """
-    places = {os.path.dirname(path) for _, path, _ in edits.libraries}
-
-    def moved(path: str) -> str:
-        is_library = os.path.dirname(path) in places and ".so" in os.path.basename(path)
-        return folder + path if is_library else path
-
-    def led(link: str, target: str) -> tuple[str, str]:
-        absolute = os.path.normpath(os.path.join(os.path.dirname(link), target))
-        if moved(link) != link and not target.startswith("/"):
-            return moved(link), target
-        return moved(link), target if moved(absolute) == absolute else moved(absolute)
-
-    return replace(
-        edits,
-        mounts=tuple(
-            mount if mount.is_dir else replace(mount, target=moved(mount.target))
-            for mount in edits.mounts
-        ),
-        links=tuple(led(link, target) for link, target in edits.links),
-        libraries=tuple((name, moved(path), bits) for name, path, bits in edits.libraries),
-    )
-
-
 class _Writer:
-    def __init__(self, host: HostFiles) -> None:
+    def __init__(self, host: HostFiles, skip_hooks: bool) -> None:
         self._host = host
+        self._skip_hooks = skip_hooks
         self._mounts: dict[str, Mount] = {}
         self._nodes: dict[str, str] = {}
         self._env: dict[str, str] = {}
@@ -175,7 +153,15 @@ class _Writer:
             libraries=tuple(dict.fromkeys(self._libraries)),
             warnings=tuple(dict.fromkeys(self._warnings)),
         )
-        return Injection(edits, self._compat)
+        return Injection(edits, self._compat, tuple(self._needs()))
+
+    def _needs(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Of the libraries that are mounted, whatever finds them."""
+        for mount in self._mounts.values():
+            if not mount.is_dir and ".so" in os.path.basename(mount.target):
+                found = self._host.library(mount.source)
+                if found is not None:
+                    yield mount.target, found.glibc
 
     def _must_be(self, spec: Spec, path: str) -> bool:
         found = self._host.is_directory(path)
@@ -197,10 +183,14 @@ class _Writer:
             "chmod": _nothing,  # of directories for nodes, which are the host's
         }.get(name)
         if translate is None:
-            what = name or os.path.basename(hook.path)
+            told = f"CDI spec {spec.path}: the hook {name or os.path.basename(hook.path)} is"
+            if self._skip_hooks:
+                self._warnings.append(f"{told} passed over: what it does is not known")
+                return
             raise DeviceError(
-                f"CDI spec {spec.path}: the hook {what} is not known, and no hook is run",
-                hint="a spec without that hook: udocker gpu cdi --hook-free writes one",
+                f"{told} not known, and no hook is run",
+                hint="a spec without that hook (udocker gpu cdi --hook-free writes one), or "
+                "--allow-cdi-hooks=skip",
             )
         try:
             translate(options)
@@ -249,11 +239,13 @@ class _Writer:
             found = self._host.library(mount.source)
             if found is None:
                 continue
-            soname, bits = found[0] or name, found[1]
+            soname = found.soname or name
             path = f"{folder}/{soname}"
             if path != mount.target and path not in self._mounts:
                 self._links.setdefault(path, name)
-            self._libraries.append((soname, path, bits))
+            self._libraries.append((soname, path, found.bits))
+            if name != soname:  # ldconfig has no such entry, but this folder is not searched
+                self._libraries.append((name, mount.target, found.bits))
 
 
 def _nothing(options: dict[str, list[str]]) -> None:

@@ -49,7 +49,7 @@ class Places:
         return f"{self.device.rstrip('/')}/dev/{name}"
 
 
-def places(driver: str, device: str, architecture: str) -> Places:
+def places(driver: str, device: str, architecture: str, libraries: tuple[str, ...] = ()) -> Places:
     """/proc and /sys are those below ``device`` where it has its own."""
     proc, system = f"{device.rstrip('/')}/proc", f"{device.rstrip('/')}/sys"
     return Places(
@@ -58,6 +58,7 @@ def places(driver: str, device: str, architecture: str) -> Places:
         proc=proc if names(proc) else "/proc",
         sys=system if names(system) else "/sys",
         architecture=architecture,
+        libraries=libraries,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 
+from udocker.devices import loaders
 from udocker.devices.choose import visible
 from udocker.model.devices import GLIBC, Edits
 from udocker.model.run import GuestFile, Mount
@@ -28,14 +29,6 @@ _PARAMS = "/proc/driver/nvidia/params"
 _MODIFY = re.compile(rb"^ModifyDeviceFiles:.*$", re.MULTILINE)
 # Without these there is no use in going on.
 _NEEDED = ("libcuda.so.1", "libnvidia-ml.so.1")
-# Where loaders of the image look for drivers, by the end of the host's directory: our directory,
-# the variable that names it or its files, and the feature it belongs to.
-_DRIVERS = (
-    ("OpenCL/vendors", "opencl", "OCL_ICD_VENDORS", "compute"),
-    ("vulkan/icd.d", "vulkan", "VK_DRIVER_FILES", "graphics"),
-    ("glvnd/egl_vendor.d", "egl", "__EGL_VENDOR_LIBRARY_FILENAMES", "graphics"),
-)
-_OLD_NAMES = {"VK_DRIVER_FILES": "VK_ICD_FILENAMES"}
 
 
 @value
@@ -107,8 +100,8 @@ def _libraries(
         return [], [], []  # of the others the image has its own, for the kernel's part
     wanted = [each for each in found.libraries if each.feature in request.features]
     if not wanted or not image.libc:
-        told = ["the image has no C library: its programs load no driver"] if wanted else []
-        return [], told, []
+        told = "the image has no C library for this machine: its programs load no driver"
+        return [], [told] if wanted else [], []
     if image.libc != GLIBC:
         return [], [], [f"the image has {image.libc}, and the driver's libraries need glibc"]
     unfit = [each for each in wanted if each.glibc > image.version]
@@ -149,22 +142,14 @@ def _drivers(
     found: DeviceSet, request: DeviceRequest
 ) -> tuple[tuple[Mount, ...], tuple[tuple[str, str], ...]]:
     """Files that tell loaders of a driver, and the variables by which they find them."""
-    mounts = []
-    variables: dict[str, str] = {}
-    for path in found.files:
-        for ending, folder, variable, feature in _DRIVERS:
-            if not os.path.dirname(path).endswith(ending) or feature not in request.features:
-                continue
-            target = f"{PLACE}/{folder}/{os.path.basename(path)}"
-            mounts.append(Mount(path, target, True, is_dir=False))
-            is_folder = variable == "OCL_ICD_VENDORS"
-            place = os.path.dirname(target) if is_folder else target
-            before = variables.get(variable, "")
-            variables[variable] = place if is_folder or not before else f"{before}:{place}"
-    for name, old in _OLD_NAMES.items():
-        if name in variables:
-            variables[old] = variables[name]
-    return tuple(mounts), tuple(variables.items())
+    known = ((path, loaders.of(path)) for path in found.files)
+    files = [
+        (path, loader, loader.place(PLACE, path))
+        for path, loader in known
+        if loader is not None and loader.feature in request.features
+    ]
+    mounts = tuple(Mount(path, target, True, is_dir=False) for path, _, target in files)
+    return mounts, loaders.variables((loader, target) for _, loader, target in files)
 
 
 def _programs(found: DeviceSet, request: DeviceRequest) -> tuple[Mount, ...]:

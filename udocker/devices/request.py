@@ -46,6 +46,11 @@ class HostDevice:
     target: str
     permissions: str = "rwm"
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether less is asked for than the node allows. Making nodes (m) nobody can do anyway."""
+        return not {"r", "w"} <= set(self.permissions)
+
 
 def asked(
     options: DeviceOptions, variables: Mapping[str, str], setting: str = NONE
@@ -96,6 +101,8 @@ def merged(kept: DeviceOptions, said: DeviceOptions) -> DeviceOptions:
         rocm=by.rocm,
         devices=tuple(dict.fromkeys((*kept.devices, *said.devices))),
         cdi_dirs=said.cdi_dirs or kept.cdi_dirs,
+        skip_hooks=said.skip_hooks or kept.skip_hooks,
+        host_libc=said.host_libc or kept.host_libc,
     )
 
 

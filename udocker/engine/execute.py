@@ -21,13 +21,14 @@ from udocker.errors import (
     UdockerError,
 )
 from udocker.model.run import RelativeLinks, RemoveTree
+from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from udocker.model.run import Launch
+    from udocker.model.run import Join, Launch
 
 _UNDO_LIMIT = 30.0  # seconds for a program that ends what is left
 _MOMENT = 0.002  # seconds
@@ -77,11 +78,68 @@ def _become(launch: Launch, steps: Steps, is_engine: bool) -> NoReturn:
     # Python ignores these; ignored signals stay ignored across execve(2).
     old = [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)]
     try:
-        _exec(launch)
+        _exec(replace(launch, env=(*launch.env, *launch.apart)) if steps.is_apart else launch)
     except OSError as error:
         for number, handler in zip((signal.SIGPIPE, signal.SIGXFSZ), old):
             signal.signal(number, handler)
         raise _exec_error(launch.argv[0], error, is_engine) from error
+
+
+def let_go(
+    launch: Launch,
+    entering: Callable[[], None],
+    warn: Callable[[str], None] = lambda text: None,
+    is_engine: bool = False,
+) -> None:
+    """Start ``launch`` in a session of its own, without input and output, and leave it.
+
+    ``entering`` is called in its process first. Raises as ``execute``.
+    """
+    receiver, sender = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            for number in range(3):
+                os.dup2(null, number)
+            entering()
+        except BaseException:  # noqa: BLE001 - nothing of the parent may run in the child
+            os._exit(EngineError.exit_code)
+        begin_in_child(launch, sender, warn, is_engine)
+    os.close(sender)
+    failure = failure_of(receiver)
+    if failure is not None:
+        raise failure
+
+
+def call_joined(step: Join, function: Callable[[], None]) -> None:
+    """Call ``function`` in a child that has carried out ``step``.
+
+    Raises EngineError, and OSError as ``function`` did.
+    """
+    from udocker._native import ffi, lib
+    from udocker.engine.joining import join
+
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            join(lib, ffi, step)
+            function()
+        except OSError as error:
+            os.write(sender, f"{error.errno or 0}\0{error.filename or ''}".encode())
+        except BaseException as error:  # noqa: BLE001 - nothing of the parent may run in the child
+            os.write(sender, f"0\0{error}".encode("utf-8", "replace"))
+        finally:
+            os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver, "rb") as stream:
+        number, _, text = stream.read().decode("utf-8", "replace").partition("\0")
+    os.waitpid(child, 0)
+    if number and int(number):
+        raise OSError(int(number), os.strerror(int(number)), text)
+    if number:
+        raise EngineError(text, hint="udocker ps shows how the container is")
 
 
 def undo(launch: Launch, seconds: float = _UNDO_LIMIT) -> None:
@@ -127,7 +185,7 @@ def _supervise(
     receiver, sender = os.pipe()
 
     def begin() -> None:
-        _child(launch, sender, warn, is_engine)
+        begin_in_child(launch, sender, warn, is_engine)
 
     def end() -> None:
         undo(launch)
@@ -136,7 +194,7 @@ def _supervise(
 
     code = supervise(begin, end, launch.go_betweens, launch.pid_file)
     os.close(sender)
-    failure = _failure(receiver)
+    failure = failure_of(receiver)
     if failure is not None:
         if not isinstance(failure, EngineFailed):
             clean()
@@ -164,20 +222,23 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
         except OSError:
             os._exit(EngineError.exit_code)
         if launch.pid_file:
-            begin = functools.partial(_child, launch, sender)
+            begin = functools.partial(begin_in_child, launch, sender)
             os._exit(supervise(begin, lambda: None, 0, launch.pid_file))
-        _child(launch, sender)
+        begin_in_child(launch, sender)
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # both sides: whoever is first
     os.close(output_in)
     os.close(sender)
+    in_time = False
     try:
-        text, in_time = read_until(output, seconds)
-        if not in_time and launch.pid_file:
-            os.kill(child, 9)  # the keeper ends the rest, which is in another session
-        elif not in_time:
-            os.killpg(child, 9)
-        failure = _failure(receiver)
+        try:
+            text, in_time = read_until(output, seconds)
+        finally:
+            if not in_time and launch.pid_file:
+                os.kill(child, 9)  # the keeper ends the rest, which is in another session
+            elif not in_time:
+                os.killpg(child, 9)
+        failure = failure_of(receiver)
         code = exit_code(os.waitpid(child, 0)[1])
     finally:
         os.close(output)
@@ -187,7 +248,7 @@ def capture(launch: Launch, seconds: float) -> tuple[int, str]:
     return (code if in_time else 124), text
 
 
-def _child(
+def begin_in_child(
     launch: Launch,
     sender: int,
     warn: Callable[[str], None] = lambda text: None,
@@ -197,20 +258,30 @@ def _child(
     try:
         _become(launch, Steps(warn), is_engine)
     except UdockerError as error:
-        message = "\0".join((type(error).__name__, error.message, error.hint or ""))
-        os.write(sender, message.encode("utf-8", "surrogateescape"))
+        os.write(sender, told(error))
     except BaseException as error:  # noqa: BLE001 - nothing of the parent may run in the child
         os.write(sender, f"EngineError\0{type(error).__name__}: {error}\0".encode())
     finally:
         os._exit(EngineError.exit_code)
 
 
-def _failure(receiver: int) -> UdockerError | None:
+def told(error: UdockerError) -> bytes:
+    """An error as it goes through a pipe, for ``failure_from``."""
+    message = "\0".join((type(error).__name__, error.message, error.hint or ""))
+    return message.encode("utf-8", "surrogateescape")
+
+
+def failure_of(receiver: int) -> UdockerError | None:
+    """What came through a pipe, which is closed, as an error; None: nothing."""
     with os.fdopen(receiver, "rb") as stream:
-        message = stream.read().decode("utf-8", "surrogateescape")
-    if not message:
+        return failure_from(stream.read())
+
+
+def failure_from(data: bytes) -> UdockerError | None:
+    """As ``failure_of``."""
+    if not data:
         return None
-    name, text, hint = message.split("\0", 2)
+    name, text, hint = data.decode("utf-8", "surrogateescape").split("\0", 2)
     kinds = {kind.__name__: kind for kind in (CommandNotFound, EngineFailed, NotExecutable)}
     return kinds.get(name, EngineError)(text, hint=hint or None)
 

@@ -112,16 +112,17 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
         steps.append(Become(spec.user.uid, spec.user.gid, spec.user.groups))
     if spec.feigns:
         steps.append(FeignIds(spec.user.gid))
-    return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=tuple(steps))
+    return Launch(spec.argv, spec.env, spec.cwd, tuple(steps), apart=spec.apart)
 
 
 def _namespaces(spec: RunSpec, host: Host) -> Unshare:
     uts = spec.hostname is not None
     net = not spec.network
     if spec.ids is None:
-        return Unshare(spec.user.uid, spec.user.gid, host.uid, host.gid, uts, net=net)
+        inside, outside = (spec.user.uid, spec.user.gid), (host.uid, host.gid)
+        return Unshare(*inside, *outside, uts, net=net, group=spec.group, tells=spec.tells)
     # Root sets up what the user is shown.
-    return Unshare(0, 0, host.uid, host.gid, uts, spec.ids, net)
+    return Unshare(0, 0, host.uid, host.gid, uts, spec.ids, net=net)
 
 
 def _system(spec: RunSpec, host: Host) -> list[Step]:

@@ -9,7 +9,7 @@ import stat
 import sys
 
 from udocker import files
-from udocker.engine import union, workdirs
+from udocker.engine import group, union, workdirs
 from udocker.engine.retreat import Retreat
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError, EngineFailed
@@ -20,6 +20,7 @@ from udocker.model.run import (
     EnterRoot,
     FeignIds,
     GiveOwners,
+    Join,
     MakeDirectory,
     MakeFile,
     MountTmpfs,
@@ -38,6 +39,7 @@ from udocker.model.run import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from udocker.model.run import IdMap, Launch, RunProgram, Step
 
@@ -78,9 +80,11 @@ class Steps:
         self._written = ""  # where on the host what is made in the root comes to lie
         self._work = WorkDirectory("", "")
         self._retreat = Retreat()
+        self.is_apart = False  # there was a group to come to, and this process is not in it
         self._goes_out = False  # owners that are kept for files are to be given to them
         self._carry_out: dict[type, Callable[..., None]] = {
             Unshare: self._unshare,
+            Join: self._join,
             GiveOwners: self._give_owners,
             Become: self._become,
             MountUnion: self._mount_union,
@@ -143,22 +147,65 @@ class Steps:
             yield
 
     def _unshare(self, step: Unshare) -> None:
-        flags = _NEWUSER | _NEWNS | (_NEWUTS if step.uts else 0) | (_NEWNET if step.net else 0)
+        flags = _NEWNS | (_NEWUTS if step.uts else 0) | (_NEWNET if step.net else 0)
         if step.ids is not None:
             from udocker import idmaps
 
-            idmaps.enter(flags, step.ids)
+            idmaps.enter(_NEWUSER | flags, step.ids)
+        elif step.group:
+            self._come_together(step, flags)
         else:
-            self._check(self._lib.udocker_unshare(flags), "user namespace")
-            _write("/proc/self/setgroups", "deny")
-            _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
-            _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
+            self._make_namespaces(step, flags)
         # What the host mounts later (automounters) shows up here, and nothing goes back.
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
         if step.net:
             from udocker.engine.limits import raise_loopback
 
             raise_loopback()
+
+    def _make_namespaces(self, step: Unshare, flags: int) -> None:
+        self._check(self._lib.udocker_unshare(_NEWUSER | flags), "user namespace")
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{step.uid} {step.host_uid} 1")
+        _write("/proc/self/gid_map", f"{step.gid} {step.host_gid} 1")
+
+    def _come_together(self, step: Unshare, flags: int) -> None:
+        """A namespace of the group's, or one that the group comes to; else one's own."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stream = stack.enter_context(group.opened(step.group))
+                is_inside = self._enter_group(stream)
+            except OSError as error:
+                self.is_apart = True
+                if step.tells:
+                    self._warn(
+                        f"each task of this host has a user namespace of its own ({error.strerror})"
+                        ": MPI is told not to read the memory of others"
+                    )
+                self._make_namespaces(step, flags)
+                return
+            if is_inside:
+                self._check(self._lib.udocker_unshare(flags), "mount namespace")
+            else:
+                self._make_namespaces(step, flags)
+            with contextlib.suppress(OSError):  # on a full disk those who come later are alone
+                group.join(stream)
+
+    def _enter_group(self, stream: BinaryIO) -> bool:
+        """False: there is no namespace yet. Raises OSError where nobody lets this process in."""
+        refusal = 0
+        for descriptor in group.namespaces(stream):
+            if self._lib.udocker_setns(descriptor, _NEWUSER) == 0:
+                return True
+            refusal = self._ffi.errno
+        if refusal:
+            raise OSError(refusal, os.strerror(refusal))
+        return False
+
+    def _join(self, step: Join) -> None:
+        from udocker.engine import joining
+
+        joining.join(self._lib, self._ffi, step)
 
     def _give_owners(self, step: GiveOwners) -> None:
         from udocker import away
@@ -456,6 +503,7 @@ def describe(step: Step) -> str:
     if isinstance(step, Unshare):
         names = "user, mount" + (", uts" if step.uts else "") + (", network" if step.net else "")
         text = f"make new namespaces ({names}; {_ids(step)})"
+        text += ", the user namespace with the other tasks here" if step.group else ""
     elif isinstance(step, MountUnion):
         layers = f"(lower {step.lower}, upper {step.upper})"
         text = f"mount overlayfs on {step.target} {layers}, or the mount that another run has"
@@ -473,7 +521,7 @@ def describe(step: Step) -> str:
         text = f"make the file {step.root}{step.path} if there is none"
     elif isinstance(step, RefuseCalls):
         text = "refuse the system calls that no tracer knows, such as statx(2)"
-    elif isinstance(step, (GiveOwners, Become, FeignIds)):
+    elif isinstance(step, (GiveOwners, Become, FeignIds, Join)):
         text = _describe_owners(step)
     elif isinstance(step, RelativeLinks):
         text = f"make absolute links below {step.root} relative"
@@ -494,7 +542,9 @@ def _describe_options(step: MountTmpfs | ReadOnlyRoot | SetHostname | SetLimits)
     return f"limit the command: {told(step)}"
 
 
-def _describe_owners(step: GiveOwners | Become | FeignIds) -> str:
+def _describe_owners(step: GiveOwners | Become | FeignIds | Join) -> str:
+    if isinstance(step, Join):
+        return f"enter the namespaces of process {step.process} as user {step.user.uid}"
     if isinstance(step, GiveOwners):
         return f"note in {step.top} that files have other ids, and give {step.upper} its owners"
     if isinstance(step, Become):

@@ -34,7 +34,7 @@ _PASSED_ON = (
     signal.SIGTSTP,
 )
 _HARMLESS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)  # end nobody
-_WATCHED = {*_PASSED_ON, signal.SIGCHLD}
+WATCHED = {*_PASSED_ON, signal.SIGCHLD}
 _FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whole group
 _OUTPUT_LIMIT = 1 << 16
 _SIGNALED = 128
@@ -56,22 +56,25 @@ def supervise(
     if it fails.
     """
     front = os.getpid()  # asked before the fork: it may be killed at any moment
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
     def unblocked() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):  # it raises, and this one is to end
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         begin()
 
     try:
         keeper = os.fork()
         if keeper == 0:
-            _leave(_keep, front, unblocked, clean, go_betweens, pid_file)
+            leave(keep, front, unblocked, clean, go_betweens, pid_file)
         return _follow(keeper, lambda: keeper)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def _leave(function: Callable[..., int | None], *arguments: object) -> None:
+def leave(function: Callable[..., int | None], *arguments: object) -> None:
     """Nothing of the caller's may run in the forked process: not its handlers, not its exits."""
     code = 125
     try:
@@ -80,13 +83,20 @@ def _leave(function: Callable[..., int | None], *arguments: object) -> None:
         os._exit(code)
 
 
-def _keep(
+def keep(
     front: int,
     begin: Callable[[], None],
     clean: Callable[[], None],
     go_betweens: int,
     pid_file: str,
+    *,
+    started: Callable[[int], None] | None = None,
 ) -> int:
+    """Be the keeper of the process ``front``; WATCHED are blocked. The command's exit code.
+
+    ``started`` is called with the process id of the command, or of the first go-between, when
+    nobody is in front at a terminal: then a command that is stopped stops nobody else.
+    """
     from udocker._native import lib
 
     lib.udocker_become_subreaper()
@@ -95,47 +105,64 @@ def _keep(
         child = os.fork()
         if child == 0:
             lib.udocker_set_parent_death_signal(signal.SIGKILL)
-            _leave(begin)
+            leave(begin)
         if pid_file:
-            code = _follow_started(child, pid_file, front, go_betweens)
+            code = _follow_started(child, pid_file, front, go_betweens, started)
         else:
-            code = _follow(child, lambda: _target(child, go_betweens), front, bool(go_betweens))
-        _end_all()
+            if started is not None:
+                started(child)
+            code = _follow(
+                child,
+                lambda: target(child, go_betweens),
+                front,
+                bool(go_betweens),
+                is_alone=started is not None,
+            )
+        end_all()
         return code
     finally:
         clean()
 
 
-def _follow_started(starter: int, pid_file: str, front: int, go_betweens: int) -> int:
+def _follow_started(
+    starter: int,
+    pid_file: str,
+    front: int,
+    go_betweens: int,
+    started: Callable[[int], None] | None,
+) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
     ended: dict[int, int] = {}
     asked: list[int] = []
     while True:
         ended.update(each for each in _changed() if not os.WIFSTOPPED(each[1]))
         if os.getppid() != front:
-            _end_all()
+            end_all()
             return _SIGNALED + signal.SIGKILL
         if starter in ended:
             break
-        number = signal.sigwait(_WATCHED)
+        number = signal.sigwait(WATCHED)
         if number != signal.SIGCHLD:
             asked.append(number)
     if ended[starter] != 0:
         return EngineError.exit_code
     with open(pid_file, encoding="ascii") as stream:
         command = int(stream.read())
+    if started is not None:
+        started(command)
     if command in ended:
         return exit_code(ended[command])
     sent = 0
     for number in asked:
         sent = number if number not in _HARMLESS else sent
-        _send(_target(command, go_betweens), number)
+        _send(target(command, go_betweens), number)
     return _follow(
         command,
-        lambda: _target(command, go_betweens),
+        lambda: target(command, go_betweens),
         front,
         bool(go_betweens),
         is_apart=True,
+        is_alone=started is not None,
         sent=sent,
     )
 
@@ -147,12 +174,13 @@ def _follow(
     is_tracer: bool = False,
     *,
     is_apart: bool = False,
+    is_alone: bool = False,
     sent: int = 0,
 ) -> int:
     """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone.
 
     ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
-    ``sent``: the signal that was passed on last.
+    ``is_alone``: nobody waits for us at a terminal. ``sent``: the signal that was passed on last.
     """
     while True:
         for pid, status in _changed():
@@ -160,17 +188,19 @@ def _follow(
                 code = exit_code(status)
                 is_ours = is_tracer and sent and code == _TRACER_SAYS_SIGNALED
                 return _SIGNALED + sent if is_ours else code
-            if pid == child:
+            if pid == child and not is_alone:
                 # The command was stopped (Ctrl-Z): the shell must see its own child stop.
                 os.kill(os.getpid(), signal.SIGSTOP)
         if front and os.getppid() != front:
-            _end_all()
+            end_all()
             return _SIGNALED + signal.SIGKILL
         if is_tracer:
             _end_left_behind(child)
         info = _next_signal(_LOOK_AGAIN if is_tracer else None)
         if not info or info.si_signo == signal.SIGCHLD:
             continue
+        if front and os.getppid() != front:
+            continue  # the signal is that of its death
         if is_apart or info.si_code != _FROM_KERNEL:
             if info.si_signo not in _HARMLESS:
                 sent = info.si_signo
@@ -184,8 +214,8 @@ def _send(pid: int, number: int) -> None:
 
 def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:
     if seconds is None:
-        return signal.sigwaitinfo(_WATCHED)
-    return signal.sigtimedwait(_WATCHED, seconds)
+        return signal.sigwaitinfo(WATCHED)
+    return signal.sigtimedwait(WATCHED, seconds)
 
 
 def _changed() -> Iterator[tuple[int, int]]:
@@ -214,14 +244,15 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _target(child: int, go_betweens: int) -> int:
+def target(child: int, go_betweens: int) -> int:
+    """The process that signals are for, below so many that heed none."""
     for _ in range(go_betweens):
         found = children(child)
         child = found[0] if found else child
     return child
 
 
-def _end_all() -> None:
+def end_all() -> None:
     """Kill every descendant: those of a killed child become ours, until none is left."""
     while True:
         left = children(os.getpid())

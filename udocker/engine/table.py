@@ -27,6 +27,9 @@ class Mode:
     feigns: bool = False  # root with one id is told that what needs more has succeeded
     has_runtime: bool = False  # ... by a program of the host, which may not be able to
     maps: bool = False  # can have ids of /etc/subuid
+    has_namespace: bool = False  # a user namespace for each run
+    gathers: bool = False  # ... or one for several
+    joins: bool = False  # exec goes into the namespaces of the run
     is_automatic: bool = True  # ``auto`` may take it
 
     @property
@@ -36,8 +39,25 @@ class Mode:
 
 
 MODES = (
-    Mode("N1", namespace, "user namespace, native speed", feigns=True, maps=True),
-    Mode("R1", runc, "runc or crun of the host, native speed", feigns=True, has_runtime=True),
+    Mode(
+        "N1",
+        namespace,
+        "user namespace, native speed",
+        feigns=True,
+        maps=True,
+        has_namespace=True,
+        gathers=True,
+        joins=True,
+    ),
+    Mode(
+        "R1",
+        runc,
+        "runc or crun of the host, native speed",
+        feigns=True,
+        has_runtime=True,
+        has_namespace=True,
+        joins=True,
+    ),
     Mode(
         "F3",
         inprocess,
@@ -69,6 +89,7 @@ MODES = (
         owners=True,
         patches=True,
         nests=True,
+        has_namespace=True,
         is_automatic=False,
     ),
     Mode(
@@ -77,9 +98,10 @@ MODES = (
         "R1 with the tracer of P2 inside",
         owners=True,
         nests=True,
+        has_namespace=True,
         is_automatic=False,
     ),
-    Mode("S1", singularity, "apptainer or singularity of the host"),
+    Mode("S1", singularity, "apptainer or singularity of the host", has_namespace=True),
 )
 
 

@@ -20,6 +20,7 @@ class Config:
     jobs: int = 6
     connect_timeout: int = 20  # seconds
     stall_timeout: int = 60  # seconds without a byte
+    pull_wait: int = 3600  # seconds for another process that pulls the same; 0: no limit
     verbosity: int = 3  # 0 errors … 3 progress … 5 debug
     proot: str = ""
     runc: str = ""
@@ -29,8 +30,11 @@ class Config:
     gpus: str = "none"  # or auto: what the host has, in every run
     driver_root: str = ""
     device_root: str = ""
+    driver_libraries: tuple[str, ...] = ()  # directories below driver_root
+    job: bool = True  # a run in a batch job is given what belongs to the job
     repos: tuple[str, ...] = ()  # stores that are only read
     max_store_bytes: int = 0  # 0: no limit
+    max_log_bytes: int = 64 << 20  # of a container's log; as much is kept of the one before
     readable_trees: bool = False  # by everybody, whatever the modes of the image
     max_unpacked_bytes: int = 1 << 40
     max_unpacked_entries: int = 20_000_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
 from udocker.model.run import DeviceOptions
@@ -9,6 +11,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 UNION = "union"  # an upper directory over the shared tree
@@ -36,6 +39,7 @@ class Container:
     mode: str = ""  # execution mode set by `setup`; empty: not set
     names: tuple[str, ...] = ()
     devices: DeviceOptions = DeviceOptions()  # said to `create` or `setup`: wishes for each run
+    asked: Mapping[str, object] = MappingProxyType({})  # RunRequest of ``codec``: what start runs
 
     @property
     def short_id(self) -> str:
@@ -69,4 +73,10 @@ def devices_of(data: Any) -> DeviceOptions:
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError("not a list of texts")
     given = {name: tuple(texts) for name, texts in lists.items()}
-    return DeviceOptions(nv=data["nv"] is True, rocm=data["rocm"] is True, **given)
+    return DeviceOptions(
+        nv=data["nv"] is True,
+        rocm=data["rocm"] is True,
+        skip_hooks=data.get("skip_hooks") is True,
+        host_libc=data.get("host_libc") is True,
+        **given,
+    )

@@ -114,13 +114,15 @@ class Limits:
 
 @value
 class DeviceOptions:
-    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and ``--cdi-dir``, as the user said them."""
+    """``--gpus``, ``--nv``, ``--rocm``, ``--device`` and so on, as the user said them."""
 
     gpus: tuple[str, ...] = ()
     nv: bool = False
     rocm: bool = False
     devices: tuple[str, ...] = ()
     cdi_dirs: tuple[str, ...] = ()  # absolute
+    skip_hooks: bool = False  # pass over hooks of CDI that are not known
+    host_libc: bool = False  # the host's C library in place of an older one of the image
 
 
 @value
@@ -148,6 +150,15 @@ class RunRequest:
     userns: str = SINGLE
     fakeroot: bool = False  # root with one id is told that what needs more has succeeded
     devices: DeviceOptions = DeviceOptions()
+    mpi: str = "auto"  # how the tasks of a batch job find each other: auto, pmix, pmi2, none
+    detach: bool = False
+    tty: bool = False  # of its own, where it is detached; else the terminal that is there
+    interactive: bool = False  # input may be sent to a detached command
+    init: bool = False  # somebody is there to wait for orphans
+    stop_signal: Optional[str] = None
+    stop_timeout: Optional[int] = None  # seconds; -1: for ever
+    cidfile: Optional[str] = None
+    detach_keys: Optional[str] = None
     tmpfs: tuple[Tmpfs, ...] = ()
     volumes_from: tuple[tuple[str, bool], ...] = ()  # container, and whether read-only
     left_out: tuple[str, ...] = ()  # of volumes, files and directories of the host: --novol
@@ -263,6 +274,9 @@ class RunSpec:
     preload: Preload = Preload()
     tracer: Optional[Tracer] = None
     program: str = ""  # the guest path that argv[0] was found at; "": argv[0] is a path
+    group: str = ""  # the file by which tasks come into one user namespace; "": each has its own
+    apart: tuple[tuple[str, str], ...] = ()  # variables where they do not
+    tells: bool = False  # this task speaks for the others of its host
     # The number of a machine, of elf(5), and a static qemu-user of the host for its programs.
     emulators: tuple[tuple[int, str], ...] = ()
     tmpfs: tuple[Tmpfs, ...] = ()
@@ -285,6 +299,17 @@ class Unshare:
     uts: bool = False
     ids: Optional[IdMap] = None
     net: bool = False  # with nothing but the loopback interface
+    group: str = ""  # as of RunSpec
+    tells: bool = False  # this task speaks for its group
+
+
+@value
+class Join:
+    """The namespaces of a process, where they are others than ours; then this user in them."""
+
+    process: int
+    mark: str  # of ``makers``
+    user: User
 
 
 @value
@@ -455,6 +480,7 @@ class RemoveTree:
 if TYPE_CHECKING:
     Step = Union[
         Unshare,
+        Join,
         GiveOwners,
         Become,
         MountUnion,
@@ -493,3 +519,4 @@ class Launch:
         0  # from argv down to the command, each the other's child: none heeds signals
     )
     pid_file: str = ""
+    apart: tuple[tuple[str, str], ...] = ()  # more of env, where ``Unshare`` has found no group

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # As for run: an image may have such a name.
 _LEAST_ID = 8
+_GOES = 5.0  # seconds
+_MOMENT = 0.01
 
 
 def as_json(container: Container) -> dict[str, object]:
@@ -36,16 +38,29 @@ def as_json(container: Container) -> dict[str, object]:
     }
 
 
+def listed(container: Container) -> dict[str, object]:
+    """As ``as_json``, with how the container is."""
+    from udocker.ops.control import life
+    from udocker.ops.status import told
+
+    found = life(container)
+    return {**as_json(container), "state": found.status, "status": told(found)}
+
+
 def describe(session: Session, text: str) -> dict[str, object]:
     """A container, or else an image, with all that is known of it. Raises ImageNotFound."""
     from udocker.ops.images import get_image
 
     container = session.store.containers.find(text, least=_LEAST_ID)
     if container is not None:
+        from udocker.ops.control import life
+        from udocker.ops.status import state
+
         root = container.root if container.form == PLAIN else None
         noted = said.read(container.path)
         return {
             **as_json(container),
+            "state": state(life(container)),
             "path": container.path,
             "tree": container.tree,
             "root": root,
@@ -86,18 +101,61 @@ def _mount(session: Session, volume: Volume) -> dict[str, object]:
 
 
 def remove(session: Session, text: str, force: bool = False) -> None:
-    """Remove a container; ``force``: also one that is in use.
+    """Remove a container; ``force``: also one that runs, which is ended, or is used elsewhere.
 
     Raises ContainerInUse, ContainerNotFound, StoreError.
     """
     from udocker.ops import protect
 
-    container = None
-    with contextlib.suppress(StoreError):  # a damaged one can be removed
-        container = session.store.containers.find(text)
+    container = _sound(session, text)
     if container is not None:
         protect.check(container, text)
+    if force:
+        _end(session, text)
+    _let_go(session, text)
     session.store.containers.remove(text, force, _has_processes)
+    if container is not None:
+        from udocker.ops import events
+
+        events.note(session, "destroy", container)
+
+
+def _end(session: Session, text: str) -> None:
+    """End what runs in the container here; one that is damaged is removed all the same."""
+
+    from udocker.errors import NotRunning, StoreError
+    from udocker.ops.control import end, running
+    from udocker.ops.living import end_beside
+
+    with contextlib.suppress(NotRunning, StoreError):
+        container, found = running(session, text)
+        end(session, container, found)
+        end_beside(container)
+
+
+def _sound(session: Session, text: str) -> Container | None:
+    """The container, unless it is damaged or not there."""
+
+    try:
+        return session.store.containers.find(text)
+    except StoreError:
+        return None
+
+
+def _let_go(session: Session, text: str) -> None:
+    """Where a run has just ended, wait until its supervisor has gone, too."""
+    import time
+
+    from udocker.ops.control import life
+    from udocker.store import users
+
+    container = _sound(session, text)
+    end = time.monotonic() + _GOES
+    while container is not None and not life(container).is_running:
+        kinds = [user.kind for user in users.users(container.path) if user.is_known]
+        if users.SUPERVISES not in kinds or time.monotonic() > end:
+            return
+        time.sleep(_MOMENT)
 
 
 def is_used(session: Session, identity: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 
 from udocker.errors import EngineError, ImageNotFound, StoreError
 from udocker.files import unique_name
@@ -16,6 +17,8 @@ from udocker.ops.space import used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from udocker.model.oci import Platform
     from udocker.model.place import Place
     from udocker.model.reference import Reference
@@ -40,11 +43,13 @@ def create(
     copy: bool = False,
     trial: bool = False,
     devices: DeviceOptions = _NO_DEVICES,
+    asked: Mapping[str, object] = MappingProxyType({}),
 ) -> Container:
     """A new container of ``reference``, pulled first as ``pull`` says.
 
     ``remove``: it goes once the process that runs it has ended. ``copy``: with a root directory of
     its own. ``trial``: the image does not count as used. ``devices``: what its runs ask for.
+    ``asked``: what ``start`` is to run.
 
     Raises UdockerError; then there is no new container.
     """
@@ -57,7 +62,7 @@ def create(
         with session.store.temporary() as directory, session.store.references():
             is_here = session.store.trees.has(record.chain_id)
             if is_here and session.store.images.get(reference) == record:
-                container = replace(_new(session, record), devices=devices)
+                container = replace(_new(session, record), devices=devices, asked=asked)
                 made = containers.create(directory, container, name, remove=remove)
                 if not trial:
                     used(session, record)
@@ -91,7 +96,7 @@ def ensure_image(
         )
     from udocker.ops.pull import pull as pull_image
 
-    return pull_image(session, reference, platform)
+    return pull_image(session, reference, platform, missing=pull == MISSING)
 
 
 def in_file(

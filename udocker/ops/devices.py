@@ -122,10 +122,15 @@ def _env(spec: RunSpec, edits: Edits) -> tuple[tuple[str, str], ...]:
 def _stage(
     container: Container, edits: Edits, mounts: list[Mount]
 ) -> tuple[str, dict[str, str | bytes]] | None:
-    """The directory for ``plan.PLACE``, and what is in it: bytes of a file, or a link's text."""
+    """The directory for ``plan.PLACE``, and what is in it: bytes of a file, or a link's text.
+
+    A name that ends with a slash is a directory to mount on.
+    """
     size = len(plan.PLACE)
     inside: dict[str, str | bytes] = {
-        mount.target[size:]: b"" for mount in mounts if _is_inside(mount.target)
+        mount.target[size:] + ("/" if mount.is_dir else ""): b""
+        for mount in mounts
+        if _is_inside(mount.target)
     }
     for file in edits.files:
         if _is_inside(file.target):
@@ -145,8 +150,11 @@ def _make(path: str, inside: dict[str, str | bytes], session: Session) -> None:
     if os.path.isdir(path):
         return
     with session.store.temporary() as new:
+        os.chmod(new, 0o755)  # the container's users are not all its owner
         for name, what in inside.items():
             os.makedirs(os.path.dirname(new + name), exist_ok=True)
+            if name.endswith("/"):
+                continue
             if isinstance(what, str):
                 os.symlink(what, new + name)
             else:

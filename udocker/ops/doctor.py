@@ -47,6 +47,7 @@ class Findings:
     modes: tuple[Row, ...]
     chosen: str
     mpi: tuple[str, ...] = ()
+    job: tuple[str, ...] = ()  # of the batch job that this is in
     needs: tuple[Need, ...] = ()  # of the image that was asked about
 
     def as_json(self) -> dict[str, object]:
@@ -65,6 +66,7 @@ class Findings:
             ],
             "chosen": self.chosen,
             "mpi": list(self.mpi),
+            "job": list(self.job),
             "needs": [
                 {"what": need.what, "found": need.found, "ok": need.ok, "hint": need.hint}
                 for need in self.needs
@@ -83,7 +85,12 @@ def examine_host(session: Session, image: str = "") -> Findings:
     working = [row.name for row in rows if row.ok and row.name in automatic]
     store = (*_store(session), *_stores_of_others(session, rows))
     chosen = working[0] if working else ""
-    return Findings(_host(session), store, rows, chosen, _mpi(session), needs)
+    job: tuple[str, ...] = ()
+    if session.task is not None:
+        from udocker.ops.job_facts import facts
+
+        job = facts(session, filesystem)
+    return Findings(_host(session), store, rows, chosen, _mpi(session), job, needs)
 
 
 def _mpi(session: Session) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def can_filter(session: Session, runtime: str) -> bool:
     """What the program at the path ``runtime`` says, as long as it is the same one."""
-    memory = f"{session.store.topdir}/cache/filters.json"
+    memory = f"{session.cache}/filters.json"
     try:
         status = os.stat(runtime)
     except OSError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
-from udocker.devices import amd, fabric, intel, nvidia
+from udocker.devices import amd, fabric, intel, nvidia, require
+from udocker.devices.choose import is_usable
 from udocker.devices.places import places as make_places
+from udocker.errors import DeviceError
 from udocker.model.devices import FEATURES, GLIBC, DeviceRequest
 from udocker.model.oci import ImageConfig, Platform
 from udocker.model.value import value
@@ -14,6 +16,7 @@ from udocker.ops import libc
 from udocker.ops.needs import Need
 from udocker.ops.preload import library_directories
 from udocker.store.view import View
+from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,10 +78,40 @@ def discover(places: Places, environ: Mapping[str, str]) -> tuple[DeviceSet, ...
     return tuple(each for each in found if each is not None)
 
 
+def nvidia_of(session: Session, variables: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether an image with ``variables`` can have NVIDIA's GPUs here, and what there is of them.
+
+    Nothing of the driver is run.
+    """
+    found = nvidia.discover(places_of(session), session.environ)
+    if found is None:
+        return False, "no driver is here"
+    able = sum(map(is_usable, found.gpus))
+    told = f"driver {found.version or 'of an unknown version'}, {counted(able, 'GPUs')} to be used"
+    try:
+        require.check(variables, require.Facts(driver=found.version or None))
+    except DeviceError as error:
+        return False, f"{told}: {error.message}"
+    if able and found.libraries:
+        return True, told
+    return False, "; ".join((told, *found.warnings))
+
+
 def list_devices(session: Session, driver: str = "/", device: str = "/") -> Devices:
     """What is below the roots."""
-    places = make_places(driver, device, session.host.architecture)
+    places = places_of(session, driver, device)
     return Devices(places, discover(places, session.environ))
+
+
+def places_of(session: Session, driver: str = "", device: str = "") -> Places:
+    """Where the settings say that driver and devices are, but for what is given."""
+    config = session.config
+    return make_places(
+        driver or config.driver_root or "/",
+        device or config.device_root or "/",
+        session.host.architecture,
+        config.driver_libraries,
+    )
 
 
 def examine(session: Session, image: str, driver: str = "/", device: str = "/") -> Devices:

@@ -88,6 +88,11 @@ def list_images(session: Session) -> list[ListedImage]:
     return found
 
 
+def describe_image(session: Session, text: str) -> ListedImage:
+    """As ``get_image``, with what a list shows of it. Raises ImageNotFound, StoreError."""
+    return _listed(session, get_image(session, text))
+
+
 def _listed_if_there(session: Session, record: ImageRecord) -> list[ListedImage]:
     try:
         return [_listed(session, record)]
@@ -136,7 +141,9 @@ def remove_image(session: Session, text: str, force: bool = False) -> list[str]:
 
 
 def _check_own(session: Session, record: ImageRecord) -> None:
-    if session.store.images.own(Reference.parse(record.reference)) is None:
+    images, reference = session.store.images, Reference.parse(record.reference)
+    # It may be in neither: just removed by another udocker.
+    if images.own(reference) is None and images.elsewhere(reference) is not None:
         raise StoreUnwritableError(
             f"image {record.reference} is in a store that is only read",
             hint="udocker --repo=DIR rmi … where it may be written; UDOCKER_REPOS names them",

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 
-from udocker.devices import cdi, cdi_edits, plan, request, require
+from udocker.devices import cdi, cdi_edits, fit, plan, relocate, request, require
 from udocker.devices.choose import choose
-from udocker.devices.places import content, places
+from udocker.devices.places import content
 from udocker.errors import DeviceError
 from udocker.model.devices import Edits
 from udocker.model.run import FILE_MOUNTS, MOVED_DEVICES, MOVED_MOUNTS, GuestFile
@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from udocker.devices.plan import Image
     from udocker.engine.table import Mode
     from udocker.model.container import Container
     from udocker.model.devices import DeviceRequest
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
-_DOCTOR = "udocker gpu doctor IMAGE says what of the driver fits"
+_DOCTOR = (
+    "udocker gpu doctor IMAGE says what of the driver fits; --host-libc puts the host's glibc in "
+    "the place of an older one"
+)
 _COMPAT = "/usr/local/cuda/compat"
 _COMPAT_LIBRARY = re.compile(r"libcuda\.so\.([0-9]{1,5})(?:\.[0-9]{1,5}){1,2}", re.ASCII)
 # Variables that take the place of directories in which loaders look for drivers.
@@ -78,19 +82,37 @@ def with_devices(
 def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) -> Edits:
     variables = dict(spec.env)
     asked = request.asked(options, variables, session.config.gpus)
-    found = [_of_nodes(options)]
+    image, libraries = _image(session, options, view)
+    found = [_of_nodes(options), libraries]
     for each in asked:
         if each.vendor == request.CDI:
-            found.append(_of_cdi(session, each, options, view))
+            found.append(_of_cdi(session, each, options, view, image))
         else:
-            found += _of_vendor(session, each, variables, view)
+            found += _of_vendor(session, each, variables, view, image)
     return plan.joined(found)
 
 
+def _image(session: Session, options: DeviceOptions, view: View) -> tuple[Image, Edits]:
+    """What the image has, with the host's C library where that is asked for. Raises DeviceError."""
+    library = libc.examine(view, session.host.architecture)
+    edits = Edits()
+    if options.host_libc:
+        from udocker.ops import host_libc
+
+        mounts, library, told = host_libc.replaced(gpus.places_of(session), view, library)
+        edits = Edits(mounts=mounts, warnings=(told,) if told else ())
+    has_cache = view.read(CACHE) is not None
+    return plan.Image(library.kind, library.version, has_cache), edits
+
+
 def _of_vendor(
-    session: Session, asked: DeviceRequest, variables: dict[str, str], view: View
+    session: Session,
+    asked: DeviceRequest,
+    variables: dict[str, str],
+    view: View,
+    image: Image,
 ) -> Iterator[Edits]:
-    here = places(*_roots(session), session.host.architecture)
+    here = gpus.places_of(session)
     found = gpus.VENDORS[asked.vendor].discover(here, session.environ)
     if found is None:
         if asked.is_needed:
@@ -105,8 +127,6 @@ def _of_vendor(
     warnings: tuple[str, ...] = ()
     if asked.vendor == request.NVIDIA:
         warnings = require.check(variables, require.Facts(driver=found.version or None))
-    library = libc.examine(view, session.host.architecture)
-    image = plan.Image(library.kind, library.version, view.read(CACHE) is not None)
     params = content(f"{here.proc}{_PARAMS.removeprefix('/proc')}", _PARAMS_LIMIT)
     edits = plan.plan(
         found,
@@ -156,14 +176,11 @@ def _with_own_drivers(edits: Edits, view: View) -> Edits:
     return replace(edits, env=tuple(env.items()), files=(*edits.files, *kept))
 
 
-def _roots(session: Session) -> tuple[str, str]:
-    return session.config.driver_root or "/", session.config.device_root or "/"
-
-
 def _of_nodes(options: DeviceOptions) -> Edits:
     """``--device /dev/x:/dev/y``. Raises UsageError, DeviceError."""
     nodes = []
-    for each in request.host_devices(options):
+    named = request.host_devices(options)
+    for each in named:
         if not os.path.exists(each.source):
             raise DeviceError(
                 f"--device: {each.source} does not exist", hint="udocker gpu list says what is here"
@@ -174,20 +191,31 @@ def _of_nodes(options: DeviceOptions) -> Edits:
                 hint=f"ls -l {each.source} shows whose it is",
             )
         nodes.append((each.source, each.target))
-    return Edits(nodes=tuple(nodes))
+    limited = ", ".join(f"{each.source}:{each.permissions}" for each in named if each.is_limited)
+    told = f"--device: {limited}: permissions cannot be enforced: what the node allows holds"
+    return Edits(nodes=tuple(nodes), warnings=(told,) if limited else ())
 
 
-def _of_cdi(session: Session, asked: DeviceRequest, options: DeviceOptions, view: View) -> Edits:
+def _of_cdi(
+    session: Session,
+    asked: DeviceRequest,
+    options: DeviceOptions,
+    view: View,
+    image: Image,
+) -> Edits:
     """By specs of the host, or else by what is found here. Raises DeviceError."""
     registry = cdi.read((*cdi.DIRECTORIES, *options.cdi_dirs))
-    driver, device = _roots(session)
-    sets = gpus.discover(places(driver, device, session.host.architecture), session.environ)
-    registry = cdi.with_own(registry, sets, driver_root=driver, device_root=device)
+    here = gpus.places_of(session)
+    sets = gpus.discover(here, session.environ)
+    registry = cdi.with_own(registry, sets, driver_root=here.driver, device_root=here.device)
     found = cdi.resolve(registry, asked.ids)
-    injection = cdi_edits.inject(found, cdi_edits.host_files())
+    files = cdi_edits.host_files()
+    injection = cdi_edits.inject(found, files, skip_hooks=options.skip_hooks)
     loaded = next((each.version for each in sets if each.vendor == request.NVIDIA), "")
     old = {cdi.stale(each.spec, loaded) for each in found} - {""}
-    edits = cdi_edits.relocated(injection.edits, plan.PLACE)
+    edits = fit.fitted(injection.edits, injection.needs, image)
+    edits = relocate.relocated(edits, plan.PLACE)
+    edits = _with_own_drivers(relocate.with_loaders(edits, plan.PLACE, files.read), view)
     return replace(
         edits,
         prepend=(*edits.prepend, *_compatible(view, injection.compat)),

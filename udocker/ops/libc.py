@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from udocker import elf
+from udocker.devices.places import Places
 from udocker.model.devices import GLIBC, MUSL
 from udocker.model.value import value
 from udocker.ops.preload import library_directories
@@ -34,14 +35,21 @@ class CLibrary:
         return f"{self.kind} {'.'.join(map(str, self.version))}".strip()
 
 
+def of_file(path: str) -> CLibrary:
+    """The glibc whose libc.so.6 is a file of the host's. Raises OSError."""
+    with open(path, "rb") as stream:
+        return CLibrary(GLIBC, elf.glibc_release(stream.read()) or (), path)
+
+
 def examine(view: View, architecture: str) -> CLibrary:
     """What is in ``view`` for programs of ``architecture``."""
+    machine = Places(architecture=architecture).machine  # images for others have theirs besides
     has_32_bits = view.read(_LOADERS_32.get(architecture, "/none")) is not None
     for folder in library_directories(view, architecture):
         path = f"{folder}/libc.so.6"
         content = view.read(path)
         head = elf.read((content or b"")[: elf.HEAD])
-        if content and head is not None and head.bits == 64:
+        if content and head is not None and head.bits == 64 and head.machine == machine:
             return CLibrary(GLIBC, elf.glibc_release(content) or (), path, has_32_bits)
     path = _MUSL.format(architecture)
     content = view.read(path)

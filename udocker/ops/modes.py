@@ -177,7 +177,7 @@ def _by_facts(session: Session, mode: Mode) -> Verdict | None:
 
 
 def _memory(session: Session, mode: str) -> str:
-    return f"{session.store.topdir}/cache/modes/{mode}.json"
+    return f"{session.cache}/modes/{mode}.json"
 
 
 def _try(session: Session, mode: Mode) -> Verdict:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from udocker import elf, host
 from udocker.engine import notes
 from udocker.errors import NotExecutable, UdockerError
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from udocker.store.images import ImageRecord
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CONTROL = "/dev/nvidiactl"
 _LIBRARIES = ("libc.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1")
 _NO_GPU = ("", "void", "none")
 
@@ -47,7 +44,7 @@ def examine_image(session: Session, record: ImageRecord) -> tuple[Need, ...]:
         found += _mpi(session, view)
     else:
         found = _emulated(session, config, view) or found
-    return (*found, *_gpu(dict(_variables(config))))
+    return (*found, *_gpu(session, dict(_variables(config))))
 
 
 def _platform(session: Session, wanted: Platform) -> Need:
@@ -162,17 +159,17 @@ def _mpi(session: Session, view: View) -> Iterator[Need]:
     yield Need(what, f"mpirun here is {here.text}", ok, hint)
 
 
-def _gpu(variables: dict[str, str]) -> Iterator[Need]:
+def _gpu(session: Session, variables: dict[str, str]) -> Iterator[Need]:
     """What images of NVIDIA's say in their environment."""
     if variables.get("NVIDIA_VISIBLE_DEVICES", "") in _NO_GPU:
         return
+    from udocker.ops.gpus import nvidia_of
+
     asked = variables.get("NVIDIA_REQUIRE_CUDA", "").split()
     what = f"NVIDIA GPU, {asked[0]}" if asked else "NVIDIA GPU"
-    if os.path.exists(_CONTROL):
-        yield Need(what, f"{_CONTROL} is here")
-    else:
-        hint = "a machine with a GPU; what needs none runs all the same"
-        yield Need(what, f"no driver is loaded here: {_CONTROL} is missing", False, hint)
+    ok, told = nvidia_of(session, variables)
+    hint = "a machine with a GPU (udocker gpu doctor tells more); what needs none runs all the same"
+    yield Need(what, told, ok, "" if ok else hint)
 
 
 def _variables(config: ImageConfig) -> Iterator[tuple[str, str]]:

@@ -90,7 +90,7 @@ class _Workshop:
         self._numbers = frozenset(int(line) for line in text.split())
         # Another engine stops other calls: it has copies of its own.
         self.name = f"{zlib.crc32(text.encode()):08x}-{_FORMAT}"
-        self._directory = f"{session.store.topdir}/patched/{self.name}"
+        self._directory = f"{session.kept}/patched/{self.name}"
         self.known = f"{self._directory}/files"  # links to copies, named as the engine asks
 
     def found(self, root: str) -> str:

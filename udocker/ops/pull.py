@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 
 from udocker.errors import BadReplyError, StoreError, UnpackError, VerificationError
 from udocker.files import beating, store_errors
@@ -18,7 +19,7 @@ from udocker.wording import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO, TypeVar
 
     from udocker.model.image import BlobSink, Layer
@@ -93,13 +94,15 @@ def pull(
     platform: Platform | None = None,
     *,
     whole: bool = False,
+    missing: bool = False,
 ) -> ImageRecord:
     """Fetch ``reference`` for ``platform`` (None: this host's) and unpack it.
 
     Layers that are here are not fetched, a tree that is here is not unpacked again and needs no
     layers unless ``whole`` (they are for ``save`` and ``commit``), and nothing is visible before
     all of it is verified. Several processes pulling one image take turns: the
-    first does the work, the others find it done. Raises UdockerError.
+    first does the work, the others find it done. ``missing``: what has come since it was looked for
+    will do, without a question to the registry. Raises UdockerError.
     """
     wanted = platform or native_platform(session)
     report = session.report
@@ -112,8 +115,9 @@ def pull(
         report.info(f"another udocker is pulling {reference}: waiting for it")
 
     name = f"pull {reference.canonical} {wanted}"
-    with session.store.lease(name, waiting), session.store.pulling():
-        known = _pulled_since(session, reference, wanted, begun) if waited else None
+    with _turn(session, name, waiting, reference), session.store.pulling():
+        since = "" if missing else begun
+        known = _pulled_since(session, reference, wanted, since) if waited or missing else None
         if known is not None and not (whole and _lacks_layers(session, known)):
             return known
         registry = open_registry(session)
@@ -131,6 +135,25 @@ def pull(
         record = _fetch(session, registry, reference, remote, whole)
     keep_limit(session, record)
     return record
+
+
+@contextlib.contextmanager
+def _turn(
+    session: Session, name: str, waiting: Callable[[], None], reference: Reference
+) -> Iterator[None]:
+    """Raises StoreError where another process takes longer than anybody should wait."""
+    patience = session.config.pull_wait
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(session.store.lease(name, waiting, patience or math.inf))
+        except StoreError as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            raise StoreError(
+                f"{reference}: another udocker has been pulling it for {patience} seconds",
+                hint="see whether that goes on; UDOCKER_PULL_WAIT=SECONDS waits longer",
+            ) from error
+        yield
 
 
 def _pulled_since(

@@ -19,13 +19,15 @@ from udocker.model.place import Place
 from udocker.model.reference import Reference
 from udocker.model.run import AUTO_RANGES, TMPFS, DeviceOptions, Limits, Root
 from udocker.model.value import replace, value
-from udocker.ops.specify import env_files, layers, make_spec
+from udocker.ops.specify import as_asked, env_files, layers, make_spec
 from udocker.spec import command, mounts
+from udocker.store.users import RUNS, SUPERVISES
 from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from udocker.engine.table import Mode
     from udocker.model.container import Container
@@ -48,14 +50,39 @@ class Planned:
     launch: Launch
 
 
-def run(session: Session, request: RunRequest) -> int:
-    """Run as asked; returns only where udocker stays as the command's parent.
+def run(
+    session: Session, request: RunRequest, told: Callable[[str], None] = lambda identity: None
+) -> int:
+    """Run as asked; returns only where udocker stays as the command's parent, or leaves it.
+
+    ``told`` is called with the container's id where the command goes on without udocker.
 
     Where the mode that ``auto`` took fails before the command has begun, the next one is tried.
     Raises UdockerError before the command has begun.
     """
+    session, request = _in_job(session, request)
     container, is_new = _container(session, request)
-    session.store.containers.enter(container)
+    if request.cidfile is not None:
+        write_id(session, request.cidfile, container, is_new)
+    if request.detach and is_new:
+        from udocker.ops import events
+
+        events.note(session, "create", container)
+    code = run_container(session, request, container, is_new)
+    if request.detach:
+        told(container.id)
+    return code
+
+
+def run_container(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    is_new: bool = False,
+    listening: Callable[[], None] | None = None,
+) -> int:
+    """As ``run``, of a container that is there. ``listening``: see ``ops.living``."""
+    session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
     if request.remove:
         session.store.containers.hold(container)
     failed: dict[str, str] = {}
@@ -67,7 +94,7 @@ def run(session: Session, request: RunRequest) -> int:
         planned = prepare(session, request, container, is_new, failed)
         session.report.close()
         try:
-            return _carry_out(session, request, container, planned)
+            return _carry_out(session, request, container, planned, listening)
         except EngineFailed as error:
             forget_mode(session, planned.mode)
             if not planned.is_automatic:
@@ -82,19 +109,41 @@ def run(session: Session, request: RunRequest) -> int:
         container = session.store.containers.get(container.id)
 
 
+def write_id(session: Session, path: str, container: Container, is_new: bool) -> None:
+    """Docker's --cidfile: never over a file that is there. Raises UsageError."""
+    try:
+        with open(path, "x", encoding="ascii") as stream:
+            stream.write(container.id)
+    except OSError as error:
+        if is_new:
+            session.store.containers.delete(container.id)
+        hint = "give the name of a new file in a directory that is there"
+        raise UsageError(f"--cidfile {path}: {error.strerror}", hint=hint) from error
+
+
 def _carry_out(
-    session: Session, request: RunRequest, container: Container, planned: Planned
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    planned: Planned,
+    listening: Callable[[], None] | None,
 ) -> int:
     from udocker.engine.execute import execute
 
     def clean() -> None:
-        _remove(session, container)
+        if request.remove:
+            _remove(session, container)
 
     launch, host = planned.launch, session.host
     programs = (host.inprocess, *(path for _, path in host.programs))
     is_engine = launch.argv[0] in programs or table.find(planned.mode).preloads
+    stays = request.remove or request.init
     try:
-        code = execute(launch, clean if request.remove else None, session.report.warn, is_engine)
+        if request.detach:
+            how = {"is_engine": is_engine, "listening": listening}
+            _detach(session, request, container, planned, **how)
+            return 0
+        code = execute(launch, clean if stays else None, session.report.warn, is_engine)
     except EngineFailed:
         raise
     except EngineError:
@@ -103,6 +152,25 @@ def _carry_out(
     if launch.pid_file and code == EngineError.exit_code:  # perhaps of the runtime
         forget_mode(session, planned.mode)
     return code
+
+
+def _detach(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    planned: Planned,
+    **how: Any,
+) -> None:
+    from udocker.ops.living import launch
+
+    try:
+        launch(session, request, container, planned, **how)
+    except EngineFailed:
+        raise
+    except UdockerError:
+        if request.remove:
+            _remove(session, container)
+        raise
 
 
 def forget_mode(session: Session, mode: str) -> None:
@@ -116,8 +184,12 @@ def _remove(session: Session, container: Container) -> None:
     """After the run: that it fails is no reason to lose the command's status."""
     try:
         session.store.containers.delete(container.id)
-    except UdockerError as error:
-        session.report.warn(error.message)
+        if session.scratch:
+            from udocker.files import remove_tree
+
+            remove_tree(session.scratch)
+    except (OSError, UdockerError) as error:
+        session.report.warn(str(error))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -130,7 +202,8 @@ def plan(session: Session, request: RunRequest) -> list[str]:
 
     from udocker.engine.steps import describe, describe_undo
 
-    container, is_new = _container(session, replace(request, pull="never"), trial=True)
+    session, request = _in_job(session, replace(request, pull="never"))
+    container, is_new = _container(session, request, trial=True)
     try:
         launch = _prepare(session, request, container, dry=True).launch
     finally:
@@ -211,7 +284,7 @@ def _prepare(
         view = View(layers(container))
         spec = with_devices(session, spec, container, mode, options=devices, view=view, dry=dry)
     _check_mounts(spec, container)
-    program = _check_command(session, spec, container, emulation.machine if emulation else "")
+    program = check_command(session, spec, container, emulation.machine if emulation else "")
     spec = _settled(spec, container, program)
     if emulation is not None:
         spec = replace(spec, emulators=emulation.emulators)
@@ -221,6 +294,10 @@ def _prepare(
         from udocker.ops.ranges import with_ids
 
         spec = with_ids(session, spec, container, mode, dry)
+    if session.task is not None:
+        from udocker.ops.batch import with_ranks
+
+        spec = with_ranks(session, request, spec, mode)
     spec = _with_needs(session, spec, container, mode, dry)
     launch = _launch(session, request, spec, mode, dry)
     return Planned(mode.name, wanted == table.AUTO, launch)
@@ -310,7 +387,7 @@ def _fit_early(session: Session, request: RunRequest, container: Container, mode
     """Nobody should wait for a copy to hear that the program does not fit the mode."""
     if table.find(mode).preloads:
         spec = make_spec(session, request, container, mode)
-        spec = _settled(spec, container, _check_command(session, spec, container))
+        spec = _settled(spec, container, check_command(session, spec, container))
         _preload(session, spec, container)
 
 
@@ -372,9 +449,7 @@ def _emulation(session: Session, spec: RunSpec, container: Container) -> Emulati
     return emulation(session, program, head)
 
 
-def _check_command(
-    session: Session, spec: RunSpec, container: Container, emulated: str = ""
-) -> str:
+def check_command(session: Session, spec: RunSpec, container: Container, emulated: str = "") -> str:
     """The guest path of the command; the same answer in every engine when there is none."""
     view = _view(container, spec.mounts)
     there = _is_directory(view, spec.cwd)
@@ -444,7 +519,7 @@ def _container(
     place = Place.parse(request.target)
     if place is None:
         reference = _reference(session, request)
-    _check_early(session, request)
+    check_early(session, request)
     pull = "missing" if request.pull == REUSE else request.pull
     if place is not None:
         reference, pull = in_file(session, place, pull, _platform(request))
@@ -456,8 +531,35 @@ def _container(
         platform=_platform(request),
         remove=request.remove,
         trial=trial,
+        asked={} if trial else as_asked(request),
     )
     return container, True
+
+
+def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]:
+    """In a job, a new container that nobody is to find later is in the job's space of this host."""
+    if request.mpi != "auto" or session.task is not None:
+        from udocker.ops import batch
+
+        batch.check_mpi(session, request)
+        request = batch.with_own_id(session, request)
+    if session.task is None or request.name is not None or request.detach:
+        return session, request
+    if session.store.containers.find(request.target, least=_LEAST_ID) is not None:
+        return session, request
+    from udocker.ops.create import NEVER, ensure_image, in_file
+
+    if request.location:
+        return batch.in_scratch(session, session.task), request
+    place, pull, platform = Place.parse(request.target), request.pull, _platform(request)
+    check_early(session, request)
+    if place is None:
+        reference = _reference(session, request)
+    else:
+        reference, pull = in_file(session, place, pull, platform)
+    ensure_image(session, reference, pull, platform)
+    found = batch.in_scratch(session, session.task)
+    return found, replace(request, target=reference.canonical, pull=NEVER)
 
 
 def _reference(session: Session, request: RunRequest) -> Reference:
@@ -469,7 +571,7 @@ def _reference(session: Session, request: RunRequest) -> Reference:
         ) from error
 
 
-def _check_early(session: Session, request: RunRequest) -> None:
+def check_early(session: Session, request: RunRequest) -> None:
     """What is looked at again for the run; nobody should wait for a pull to hear of it."""
     mode = request.mode or session.config.execution_mode
     if mode != table.AUTO:

@@ -8,13 +8,14 @@ from udocker.engine import table
 from udocker.errors import UsageError
 from udocker.model.container import PLAIN
 from udocker.model.run import APT_SETTINGS
+from udocker.model.value import replace
 from udocker.spec import build
 from udocker.store.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest, RunSpec
+    from udocker.model.run import Mount, RunRequest, RunSpec
     from udocker.ops.session import Session
 
 
@@ -24,6 +25,12 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
 
     view = View(layers(container))
     feigns = request.fakeroot and mode != table.AUTO and table.find(mode).feigns
+    job: tuple[tuple[str, str], ...] = ()
+    job_mounts: tuple[Mount, ...] = ()
+    if session.task is not None:
+        from udocker.ops import batch
+
+        job, job_mounts = batch.environment(session, request), batch.mounts(session, view)
     accounts = View(["/"]) if request.hostauth else view
     inputs = build.Inputs(
         passwd=accounts.read("/etc/passwd"),
@@ -33,7 +40,9 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
         env_files=env_files(request),
         environ=session.environ,
         token=unique_name(),
-        terminal=session.terminal,
+        terminal=request.tty if request.detach else session.terminal,
+        job=job,
+        job_mounts=job_mounts,
         feigns=feigns,
         has_apt=feigns and view.is_directory(APT_SETTINGS),
     )
@@ -61,3 +70,16 @@ def env_files(request: RunRequest) -> tuple[tuple[str, str | None], ...]:
             raise UsageError(f"cannot read --env-file {path}: {error.strerror}") from error
         found += parse_file(content, path)
     return tuple(found)
+
+
+def as_asked(request: RunRequest) -> dict[str, object]:
+    """What is kept of a request with its container.
+
+    Files of variables are read now, as Docker does. Raises UsageError.
+    """
+    from udocker.model.codec import encode
+
+    variables = (*env_files(request), *request.env)
+    kept = replace(request, env=variables, env_files=(), name=None, cidfile=None)
+    asked: dict[str, object] = encode(kept)
+    return asked

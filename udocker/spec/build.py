@@ -50,6 +50,8 @@ class Inputs:
     environ: Mapping[str, str]
     token: str  # unique to this run
     terminal: bool  # standard input and output are terminals
+    job: tuple[tuple[str, str], ...] = ()  # variables of the batch job
+    job_mounts: tuple[Mount, ...] = ()
     feigns: bool = False  # the mode can, and the user wants it
     has_apt: bool = False  # the container's APT_SETTINGS is a directory, and no link leads there
 
@@ -63,7 +65,7 @@ def build(
     if not request.metadata:
         container = replace(container, config=_bare(container.config))
     who = _who(request, container, host, inputs)
-    found = mounts.ordered(_mounts(request, host))
+    found = mounts.ordered([*inputs.job_mounts, *_mounts(request, host)])
     return RunSpec(
         container=container.id,
         token=inputs.token,
@@ -123,6 +125,7 @@ def _env(
     return env.build(
         common,
         image=container.config.env,
+        job=inputs.job,
         files=inputs.env_files,
         options=request.env,
         host=inputs.environ,

@@ -34,6 +34,7 @@ _MACHINES = {
     243: "riscv64",
     258: "loongarch64",
 }
+_SHELLS = ("ash", "bash", "csh", "dash", "fish", "ksh", "zsh")
 _MAX_SCRIPTS = 5  # that the kernel follows from one to the next: execve(2)
 
 
@@ -118,7 +119,22 @@ def _find(argv0: str, path: str, cwd: str, files: Files) -> str:
     if refused is not None:
         raise refused
     where = "in the container" if "/" in argv0 else f"in the container's PATH ({path})"
-    raise CommandNotFound(f"command not found {where}: {argv0}")
+    raise CommandNotFound(f"command not found {where}: {argv0}", hint=_advice(argv0, files))
+
+
+def _advice(argv0: str, files: Files) -> str:
+    """What to try: the mistakes that are usual, then a look around."""
+    if argv0.startswith("-"):
+        return "options of udocker stand before the name of the image"
+    if len(argv0.split()) > 1:
+        return f"give each word by itself, without quotes around all of them: {argv0}"
+    try:
+        _check_mode("/bin/sh", files)
+    except (OSError, NotExecutable):
+        return "there is no shell either: udocker inspect shows the image's own command"
+    if argv0.rpartition("/")[2] in _SHELLS:
+        return "another shell is there: sh"
+    return "look what is there with the command sh"
 
 
 def _check_mode(candidate: str, files: Files) -> None:

@@ -1,4 +1,4 @@
-"""The environment of the command: what is always there < host < image < files < ``-e``."""
+"""The environment of the command: what is always there < host < image < job < files < ``-e``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def build(
     always: Mapping[str, str],
     *,
     image: Iterable[str],
+    job: Iterable[tuple[str, str]] = (),
     files: Iterable[tuple[str, str | None]],
     options: Iterable[tuple[str, str | None]],
     host: Mapping[str, str],
@@ -33,6 +34,7 @@ def build(
         name, equals, text = entry.partition("=")
         if name and equals:
             merged[name] = text
+    merged.update(job)
     for name, given in (*files, *options):
         if given is not None:
             merged[name] = given

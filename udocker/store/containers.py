@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
 
 from udocker import files, leases, makers
 from udocker.errors import (
-    BadReference,
-    BadReplyError,
     ContainerInUse,
     ContainerNotFound,
     NameInUse,
@@ -19,25 +16,19 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.files import store_errors
-from udocker.model.container import RANGES, UNION, Container, devices_of
-from udocker.model.oci import ImageConfig
-from udocker.model.reference import Digest
-from udocker.model.run import DeviceOptions
+from udocker.model.container import RANGES, UNION, Container
 from udocker.model.value import replace
-from udocker.store import closed
+from udocker.store import closed, record, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from udocker.model.oci import ImageConfig
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
-_REMOVE = "remove-after-run"
-_USERS = "in-use"
-_MANY = 64  # marks of runs that ended are looked through when there are more
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
-_IN_USE = "wait until that has ended; udocker rm -f removes it from under it"
 
 
 def remove_container(path: str) -> None:
@@ -81,9 +72,9 @@ class Containers:
         """
         with store_errors("creating the container"):
             if remove:
-                files.write_atomic(f"{directory}/{_REMOVE}", makers.mark().encode())
+                files.write_atomic(f"{directory}/{users.REMOVE}", makers.mark().encode())
             files.write_atomic(f"{directory}/config.json", container.config.raw)
-            files.write_atomic(f"{directory}/container.json", _encode(container))
+            record.write(f"{directory}/container.json", container)
             os.makedirs(self._directory, exist_ok=True)
             with self._naming():
                 if name is not None:
@@ -131,38 +122,31 @@ class Containers:
         # Another process that runs it holds it already, and removes it.
         with store_errors("using the container"), contextlib.suppress(BlockingIOError):
             files.lock_entry(container.path)
-            if os.path.exists(f"{container.path}/{_REMOVE}"):
+            if os.path.exists(f"{container.path}/{users.REMOVE}"):
                 mark = makers.mark().encode()
-                files.write_atomic(f"{container.path}/{_REMOVE}", mark, parents=False)
+                files.write_atomic(f"{container.path}/{users.REMOVE}", mark, parents=False)
 
-    def enter(self, container: Container) -> None:
+    def enter(self, container: Container, kind: str = users.RUNS) -> None:
         """Let others see that this process, or the program it becomes, uses the container.
 
+        ``kind``: see ``users``.
         Raises ContainerNotFound where another process has removed it meanwhile.
         """
-        folder = f"{container.path}/{_USERS}"
-        # On a full disk, or in a store that is only read, what is there can be run all the same.
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder)  # alone: a container that is gone must not come back
-            if len(os.listdir(folder)) > _MANY:
-                list(_users(container.path))
-            with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
-                stream.write(os.uname().nodename)
+        users.enter(container.path, kind)
         if not os.path.isdir(container.path):
             raise _removed(container)
 
     def is_used(self, identity: str, runs: Callable[[str], bool] = lambda path: False) -> bool:
         """Whether ``remove`` would refuse."""
         try:
-            _check_unused(self.path(identity), identity[:12], runs)
+            users.check_unused(self.path(identity), identity[:12], runs)
         except ContainerInUse:
             return True
         return False
 
     def left(self) -> list[str]:
         """The ids of containers of ``remove`` whose processes are gone."""
-        return [identity for identity in self._ids() if _is_left(self.path(identity))]
+        return [identity for identity in self._ids() if users.is_left(self.path(identity))]
 
     def sweep(self) -> None:
         """Remove what ``left`` lists. Never fails."""
@@ -194,7 +178,7 @@ class Containers:
                 if container is not None:
                     found.append(container)
                 elif os.path.isdir(self.path(identity)):
-                    raise self._damage(identity)
+                    raise record.damage(self.path(identity), identity)
             except StoreError as error:
                 damaged(error)
         return sorted(found, key=lambda container: container.created, reverse=True)
@@ -253,8 +237,7 @@ class Containers:
     def update(self, container: Container) -> None:
         """Write what has changed of a container. Raises StoreError."""
         with store_errors("changing the container"):
-            path = f"{container.path}/container.json"
-            files.write_atomic(path, _encode(container), parents=False)
+            record.write(f"{container.path}/container.json", container)
 
     def remove(
         self, text: str, force: bool = False, runs: Callable[[str], bool] = lambda path: False
@@ -268,7 +251,7 @@ class Containers:
         if identity is None or not os.path.isdir(self.path(identity)):
             raise ContainerNotFound(f"no such container: {text}", hint="udocker ps lists them")
         if not force:
-            _check_unused(self.path(identity), text, runs)
+            users.check_unused(self.path(identity), text, runs)
         self.delete(identity, force)
 
     def delete(self, identity: str, force: bool = True) -> None:
@@ -299,7 +282,7 @@ class Containers:
             ) from None
         if not force:
             try:
-                _check_unused(aside, identity[:12])  # it may have begun just now
+                users.check_unused(aside, identity[:12])  # it may have begun just now
             except ContainerInUse:
                 os.rename(aside, self.path(identity))
                 raise
@@ -415,115 +398,10 @@ class Containers:
         names: tuple[str, ...],
         configs: dict[bytes, ImageConfig] | None = None,
     ) -> Container | None:
-        """``configs``: those that were read before, since many containers have the same."""
-        path = self.path(identity)
-        try:
-            data = json.loads(_content(f"{path}/container.json").decode())  # else it guesses
-            raw = _content(f"{path}/config.json")
-            config = configs.get(raw) if configs is not None else None
-            if config is None:
-                config = ImageConfig.parse(raw, f"container {identity[:12]}")
-                if configs is not None:
-                    configs[raw] = config
-            return Container(
-                id=identity,
-                path=path,
-                image=data["image"],
-                manifest=Digest.parse(data["manifest"]),
-                tree=data["tree"],
-                config=config,
-                created=data["created"],
-                form=data["form"],
-                mode=data["mode"],
-                names=names,
-                devices=devices_of(data.get("devices")),
-            )
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise files.translate(error, "reading the container") from error
-        except _DAMAGE as error:
-            raise self._damage(identity) from error
-
-    def _damage(self, identity: str) -> StoreError:
-        return StoreError(
-            f"container {identity[:12]} is damaged: {self.path(identity)}",
-            hint=f"udocker fsck --repair may mend it; udocker rm {identity[:12]} removes it",
-        )
-
-
-def _content(path: str) -> bytes:
-    """All of a file, without a buffer: a list of a thousand containers reads two thousand."""
-    with open(path, "rb", buffering=0) as stream:
-        return stream.read()
+        return record.read(self.path(identity), identity, names, configs)
 
 
 def _removed(container: Container) -> ContainerNotFound:
     return ContainerNotFound(
         f"container {container.short_id} has just been removed", hint="udocker ps lists them"
     )
-
-
-def _is_left(path: str) -> bool:
-    try:
-        with open(f"{path}/{_REMOVE}", encoding="ascii") as stream:
-            state = makers.state(stream.read())
-        silent = files.older_than(f"{path}/{_REMOVE}", files.SURELY_LEFT)
-        if state == makers.ALIVE or (state == makers.UNKNOWN and not silent):
-            return False
-        if any(_is_alive(*user) for user in _users(path)):
-            return False
-        lock = files.lock_entry(path)
-    except (OSError, ValueError):  # it has none, or is held
-        return False
-    if lock is not None:
-        os.close(lock)
-    return True
-
-
-def _check_unused(path: str, name: str, runs: Callable[[str], bool] = lambda path: False) -> None:
-    for mark, node in _users(path):
-        if _is_alive(mark, node):
-            known = makers.state(mark) == makers.ALIVE
-            where = f"process {makers.pid(mark)}" + ("" if known else f" on {node}")
-            raise ContainerInUse(f"container {name} is in use: {where}", hint=_IN_USE)
-    if runs(path):
-        raise ContainerInUse(f"container {name} is in use: a run has left processes", hint=_IN_USE)
-
-
-def _users(path: str) -> Iterator[tuple[str, str]]:
-    """Marks of processes that may use the container at ``path``, and their hosts' names."""
-    try:
-        marks = os.listdir(f"{path}/{_USERS}")
-    except OSError:
-        return
-    for mark in marks:
-        with contextlib.suppress(OSError):
-            place = f"{path}/{_USERS}/{mark}"
-            if makers.state(mark) == makers.ENDED:
-                os.unlink(place)
-                continue
-            with open(place, encoding="utf-8", errors="replace") as stream:
-                yield mark, stream.read().strip()
-
-
-def _is_alive(mark: str, node: str) -> bool:
-    """Of another boot of this very host nothing is left."""
-    if makers.state(mark) != makers.UNKNOWN:
-        return makers.state(mark) == makers.ALIVE
-    here = os.uname().nodename
-    return node != here or node.startswith("localhost") or makers.is_of_this_boot(mark)
-
-
-def _encode(container: Container) -> bytes:
-    data: dict[str, object] = {
-        "image": container.image,
-        "manifest": str(container.manifest),
-        "tree": container.tree,
-        "created": container.created,
-        "form": container.form,
-        "mode": container.mode,
-    }
-    if container.devices != DeviceOptions():
-        data["devices"] = vars(container.devices)
-    return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode()

@@ -45,18 +45,20 @@ class Images:
     def get(self, reference: Reference) -> ImageRecord | None:
         """What ``reference`` means. Raises StoreError when the record is damaged."""
         own = self.own(reference)
-        if own is not None:
-            return own
+        return self.elsewhere(reference) if own is None else own
+
+    def own(self, reference: Reference) -> ImageRecord | None:
+        """As ``get``, in this store alone."""
+        return self._read(self.path(reference))
+
+    def elsewhere(self, reference: Reference) -> ImageRecord | None:
+        """As ``get``, in the other stores alone."""
         for other in self._others:
             with contextlib.suppress(StoreError):  # as if it were not there
                 record = other.get(reference)
                 if record is not None:
                     return record
         return None
-
-    def own(self, reference: Reference) -> ImageRecord | None:
-        """As ``get``, in this store alone."""
-        return self._read(self.path(reference))
 
     def put(self, reference: Reference, record: ImageRecord) -> None:
         """Make ``reference`` mean ``record``. Raises StoreError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 
 from udocker import files, leases
@@ -66,13 +67,19 @@ class Store:
         self.volumes = Volumes(topdir, self.temporary)
 
     @contextlib.contextmanager
-    def lease(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    def lease(
+        self,
+        name: str,
+        waiting: Callable[[], None] | None = None,
+        patience: float = math.inf,
+    ) -> Iterator[None]:
         """Only one process at a time does ``name``; see ``leases.lease``. Raises StoreError."""
         hexadecimal = sha256_hex(name.encode("utf-8", "surrogateescape"))
         with contextlib.ExitStack() as stack:
             with store_errors("using the store"):
                 os.makedirs(f"{self.topdir}/locks", exist_ok=True)
-                stack.enter_context(leases.lease(f"{self.topdir}/locks/{hexadecimal}", waiting))
+                path = f"{self.topdir}/locks/{hexadecimal}"
+                stack.enter_context(leases.lease(path, waiting, patience=patience))
             yield
 
     @contextlib.contextmanager

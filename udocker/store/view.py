@@ -48,6 +48,15 @@ class View:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return places[0]
 
+    def entry(self, path: str) -> tuple[str, str | None]:
+        """As ``locate``; where the last part is a link "", and what that says."""
+        folder, _, name = path.rstrip("/").rpartition("/")
+        if name in ("", ".", ".."):
+            return self.locate(path), None
+        places, guest = self._walk(folder or "/")
+        found, target = self._step(guest.rstrip("/"), places, name, False)
+        return (found[0] if found else ""), target
+
     def resolve(self, path: str) -> str:
         """Guest ``path`` with all links followed. Raises as ``locate``."""
         return self._walk(path)[1]

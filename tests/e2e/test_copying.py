@@ -1,0 +1,96 @@
+"""cp, both ways: what comes is what was there, wherever it lies, and nothing leads out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.checks import is_told
+from e2e.engines import BUSYBOX, need
+from e2e.living import living
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2e.engines import Shared
+
+pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.engines"]
+
+MAKE = (
+    "mkdir -p /d/sub /etc/new; echo one >/d/one; ln -s /etc/passwd /d/link; chmod 640 /d/one; "
+    "chmod 555 /d/sub; rm -rf /var/spool; echo; ln -s /etc /to-etc; ln -s / /out; rm -rf /home"
+)
+
+
+@pytest.mark.parametrize("mode", ["N1", "F3", "R1"])
+def test_there_and_back(
+    shared: Shared, refusals: dict[str, str], tmp_path: Path, mode: str
+) -> None:
+    need(refusals, mode)
+    with living(shared, f"cp-{mode.lower()}") as box:
+        image = shared.image(BUSYBOX)
+        shared("run", "-q", f"--execmode={mode}", f"--name={box.name}", image, "sh", "-c", MAKE)
+
+        def inside(*program: str) -> str:
+            return shared("run", "-q", f"--execmode={mode}", box.name, *program).out
+
+        # Out.
+        shared("cp", f"{box.name}:/d", "d", cwd=tmp_path)
+        assert sorted(os.listdir(tmp_path / "d")) == ["link", "one", "sub"]
+        assert (tmp_path / "d/one").read_text() == "one\n"
+        assert (tmp_path / "d/one").stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "d/sub").stat().st_mode & 0o777 == 0o555
+        assert os.readlink(tmp_path / "d/link") == "/etc/passwd"
+        shared("cp", "-L", f"{box.name}:/d/link", "passwd", cwd=tmp_path)
+        assert "root" in (tmp_path / "passwd").read_text()
+        shared("cp", f"{box.name}:/d/one", "d", cwd=tmp_path)
+        shared("cp", f"{box.name}:/d/.", str(tmp_path / "d"))  # only what is in it
+        assert "d" not in os.listdir(tmp_path / "d")
+        # In: a file, a directory, by a link of the image, over what was removed.
+        (tmp_path / "host").write_text("host\n")
+        (tmp_path / "tree/home").mkdir(parents=True)
+        (tmp_path / "tree/home/file").write_text("deep\n")
+        os.symlink("file", tmp_path / "tree/home/link")
+        shared("cp", str(tmp_path / "host"), f"{box.name}:/to-etc/")
+        shared("cp", str(tmp_path / "host"), f"{box.name}:/d/one")
+        shared("cp", str(tmp_path / "tree/home"), f"{box.name}:/")
+        shared("cp", str(tmp_path / "host"), f"{box.name}:/out/../host")
+        shown = inside("sh", "-c", "cat /etc/host /d/one /home/link /host; ls /home; id -u >/mine")
+        assert shown == "host\nhost\ndeep\nhost\nfile\nlink\n"
+        assert not os.path.exists("/host")
+        changed = shared("diff", box.name).out
+        assert "A /etc/host\n" in changed
+        # Refused, and nothing is there.
+        for source, target in (
+            (f"{box.name}:/nowhere", str(tmp_path / "x")),
+            (str(tmp_path / "nowhere"), f"{box.name}:/x"),
+            (str(tmp_path / "host"), f"{box.name}:/no/such/"),
+            (str(tmp_path / "tree"), f"{box.name}:/etc/passwd"),
+        ):
+            is_told(shared("cp", source, target, check=False), 125, "cannot copy")
+        assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("mode", ["N1", "F3"])
+def test_while_it_runs(shared: Shared, refusals: dict[str, str], tmp_path: Path, mode: str) -> None:
+    need(refusals, mode)
+    (tmp_path / "file").write_text("new\n")
+    with living(shared, f"cp-{mode.lower()}") as box:
+        box.run("sh", "-c", "echo made >/made; sleep 4242", options=(f"--execmode={mode}",))
+        box("exec", "sh", "-c", "while [ ! -s /made ]; do sleep 0.1; done")
+        shared("cp", f"{box.name}:/made", "made", cwd=tmp_path)
+        assert (tmp_path / "made").read_text() == "made\n"
+        result = shared("cp", str(tmp_path / "file"), f"{box.name}:/etc/", check=False)
+        if mode == "F3":
+            is_told(result, 125, "while it runs", "exec -i")
+        else:
+            assert box("exec", "cat", "/etc/file").out == "new\n"
+
+
+def test_words(shared: Shared) -> None:
+    for words in (("a", "b"), ("x:/a", "y:/b"), ("-", "x:/a"), ("x:/a", "-")):
+        is_told(shared("cp", *words, check=False), 2, "")
+    is_told(shared("cp", "nobody:/a", "b", check=False), 125, "no such container")

@@ -1,0 +1,201 @@
+"""Runs inside jobs of a real Slurm, in the modes that differ in how the command is started."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from e2e.jobs import BUSYBOX, MODES, Slurm, at_once, until
+
+pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.jobs"]
+
+
+def run(mode: str, *words: str) -> tuple[str, ...]:
+    return ("run", f"--execmode={mode}", *words)
+
+
+def test_the_exit_code_is_the_commands_own(slurm: Slurm) -> None:
+    ends = {"exit 3": 3, "kill -9 $$": 137, "kill -15 $$": 143, "exec /none": 127}
+
+    def ended(case: tuple[str, str]) -> int:
+        mode, how = case
+        words = slurm.words(*run(mode, BUSYBOX, "sh", "-c", how))
+        return slurm("srun", "-Q", *words, check=False).code
+
+    cases = [(mode, how) for mode in MODES for how in ends]
+    assert dict(zip(cases, at_once(ended, cases))) == {case: ends[case[1]] for case in cases}
+
+
+# Saves what it has when it is asked to end, which takes a moment, and ends in its own way.
+CHECKPOINT = """
+trap 'sleep 1; echo saved >> "$SLURM_SUBMIT_DIR/$0"; exit 42' TERM
+echo "$SLURM_JOB_ID" > "$SLURM_SUBMIT_DIR/$0-up"
+while :; do sleep 0.1; done
+"""
+STAYS = """
+trap '' TERM
+echo "$SLURM_JOB_ID" > "$SLURM_SUBMIT_DIR/$0-up"
+while :; do sleep 0.1; done
+"""
+
+
+def test_a_command_that_is_to_end_can_save_what_it_has(slurm: Slurm) -> None:
+    """Helpers get SIGTERM, too: each process of a step does."""
+
+    def cancelled(case: tuple[str, str, str]) -> tuple[int, float]:
+        mode, option, program = case
+        name = f"{'saves' if program is CHECKPOINT else 'stays'}-{mode}{option}"
+        options = [option] if option else []
+        words = slurm.words(*run(mode, *options, BUSYBOX, "sh", "-c", program, name))
+        step = slurm.start("srun", "-Q", *words)
+        up = slurm.place / f"{name}-up"
+        until(lambda: up.exists() and up.read_text())
+        begin = time.monotonic()
+        slurm("scancel", up.read_text().strip())
+        step.communicate(timeout=60)
+        return step.returncode, time.monotonic() - begin
+
+    saving = [(mode, option, CHECKPOINT) for mode in MODES for option in ("", "--rm")]
+    found = dict(
+        zip((*saving, ("N1", "", STAYS)), at_once(cancelled, [*saving, ("N1", "", STAYS)]))
+    )
+    for mode, option, _ in saving:
+        assert (slurm.place / f"saves-{mode}{option}").read_text() == "saved\n", (mode, option)
+        assert found[mode, option, CHECKPOINT][0] == 42, (mode, option)
+    assert found["N1", "", STAYS][1] > 2.9  # KillWait
+
+
+def test_a_signal_for_the_batch_shell_alone_and_a_requeue(slurm: Slurm) -> None:
+    """As --signal=B: has it: the script has become udocker, and that the command."""
+    program = """
+        cd "$SLURM_SUBMIT_DIR"
+        trap 'echo usr1 >> "$0"; exit 7' USR1
+        echo "run ${SLURM_RESTART_COUNT:-0} $TMPDIR" >> "$0"
+        while :; do sleep 0.1; done
+    """
+
+    def signalled(mode: str) -> list[str]:
+        name = f"batch-{mode}"
+        file = slurm.place / name
+        line = slurm.line(*run(mode, BUSYBOX, "sh", "-c", program, name))
+        job = slurm.submit(f"exec {line}", "--requeue", "--open-mode=append", "-o", f"{name}.out")
+        until(lambda: file.exists() and "run 0" in file.read_text())
+        slurm("scontrol", "requeue", job)
+        # It begins again when the credentials of its first run are void: cred_expire.
+        until(lambda: "run 1" in file.read_text())
+        slurm("scancel", "-b", "-s", "USR1", job)
+        assert slurm.end(job) == "FAILED"
+        lines = file.read_text().splitlines()
+        assert "ExitCode=7:0" in slurm("scontrol", "show", "job", job).out
+        return [line.partition(" /")[0] for line in lines]
+
+    assert at_once(signalled, MODES) == [["run 0", "run 1", "usr1"]] * len(MODES)
+
+
+def test_streams_and_descriptors_are_the_steps_own(slurm: Slurm) -> None:
+    # The first words of PMI's protocol, over the socket that srun has opened.
+    talk = (
+        'echo "cmd=init pmi_version=1 pmi_subversion=1" >&$PMI_FD; read -r l <&$PMI_FD; echo "$l"'
+    )
+
+    def told(case: tuple[str, str]) -> str:
+        mode, what = case
+        if what == "talk":
+            words = slurm.words(*run(mode, BUSYBOX, "sh", "-c", talk))
+            done = slurm("srun", "--mpi=pmi2", "-n2", *words)
+        else:
+            words = slurm.words(*run(mode, "--mpi=none", BUSYBOX, "cat"))
+            done = slurm("srun", "-n2", *words, input="fed\n")
+        assert done.err == ""
+        return done.out
+
+    cases = [(mode, what) for mode in MODES for what in ("talk", "cat")]
+    for case, out in zip(cases, at_once(told, cases)):
+        wanted = "fed\n" if case[1] == "cat" else "cmd=response_to_init "
+        lines = out.splitlines(keepends=True)
+        assert len(lines) == 2, case
+        assert all(line.startswith(wanted) for line in lines), (case, out)
+
+
+LOOK = """
+echo "tmp $TMPDIR $SLURM_TMPDIR"
+echo scratch > "$TMPDIR/in-$0" && echo home > "$1/in-$0" && echo work > "$SLURM_SUBMIT_DIR/in-$0"
+echo "job $SLURM_JOB_ID $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $SLURM_GPUS_ON_NODE"
+echo "path $PATH ${LD_LIBRARY_PATH-none} ${SECRET-none}"
+test -w /dev/shm && ls /sys/class/net/eth0/address
+"""
+
+
+def test_what_a_run_is_given_of_its_job(slurm: Slurm) -> None:
+    """On a node with a /tmp and /dev/shm for each job, too (job_container/tmpfs)."""
+
+    def shown(case: tuple[str, str]) -> tuple[list[str], str]:
+        mode, node = case
+        home = slurm.place / "home"
+        line = slurm.line(*run(mode, BUSYBOX, "sh", "-c", LOOK, f"{mode}-{node}", str(home)))
+        script = f"""
+            export OMP_NUM_THREADS=3 LD_LIBRARY_PATH=/opt/lib SECRET=s
+            srun -Q {line}; cat "$TMPDIR/in-{mode}-{node}"
+        """
+        out = f"look-{mode}-{node}.out"
+        job = slurm.submit(script, "-w", node, "--gres=gpu:1", "-o", out)
+        assert slurm.end(job) == "COMPLETED", (slurm.place / out).read_text()
+        for place in (home, slurm.place):
+            assert (place / f"in-{mode}-{node}").exists()
+        return (slurm.place / out).read_text().splitlines(), job
+
+    cases = [(mode, node) for mode in MODES for node in ("node1", "node4")]
+    for lines, job in at_once(shown, cases):
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        assert lines == [
+            f"tmp /tmp/job.{job} /tmp/job.{job}",
+            f"job {job} {lines[1].split()[2]} 3 1",
+            f"path {path} none none",
+            "/sys/class/net/eth0/address",
+            "scratch",
+        ]
+        assert lines[1].split()[2] in "01"
+
+
+def test_without_home_user_and_path_and_with_an_unknown_uid(slurm: Slurm) -> None:
+    """As with --export=NONE; and where no file knows who runs."""
+    show = 'echo "$0 $(id -u) ${HOME-none} $SLURM_JOB_ID"; ls -d $TMPDIR >/dev/null'
+
+    def shown(case: tuple[str, bool]) -> list[str]:
+        mode, unknown = case
+        words = slurm.words(*run(mode, BUSYBOX, "sh", "-c", show, mode))
+        who = ["/usr/bin/unshare", "--map-user=54321", "--map-group=54321"] if unknown else []
+        return slurm("srun", "--export=NONE", *who, *words).out.split()
+
+    cases = [(mode, unknown) for mode in MODES for unknown in (False, True)]
+    for case, found in zip(cases, at_once(shown, cases)):
+        assert found[:3] == [case[0], "0", "/root"], (case, found)
+
+
+def test_turned_off_a_run_is_as_outside(slurm: Slurm) -> None:
+    words = slurm.words("run", "--no-job", BUSYBOX, "env")
+    assert "SLURM_" not in slurm("srun", *words).out
+    outside = slurm(*slurm.words("run", BUSYBOX, "env", env={"OMP_NUM_THREADS": "3"})).out
+    assert "OMP_" not in outside
+    assert len(slurm(*slurm.words("ps")).out.splitlines()) == 3
+
+
+def test_doctor_tells_of_the_job(slurm: Slurm) -> None:
+    words = slurm.words("doctor")
+    lines = [
+        line.partition(" ")[2].strip()
+        for line in slurm("srun", "--mpi=pmix", *words).out.splitlines()
+        if line.startswith("job:")
+    ]
+    assert lines[0].startswith("Slurm job ")
+    assert "(slurm-wlm " in lines[0]
+    assert lines[1:3] == [
+        "MPI's tasks are told of each other by PMIx",
+        "one user namespace for several tasks: yes",
+    ]
+    assert lines[3].startswith("/dev/shm: ")
+    assert lines[4].startswith("scratch /tmp/job.")
+    assert "tmpfs" in lines[4]
+    assert lines[5].startswith("locks in the store: ")

@@ -1,0 +1,1 @@
+"""What a batch job says of itself in its environment; pure."""
