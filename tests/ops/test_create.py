@@ -273,6 +273,7 @@ def test_a_container_is_described(session: TestSession) -> None:
         "devices": vars(DeviceOptions()),
         "labels": {},
         "mounts": [],
+        "state": found["state"],
         "config": found["config"],
     }
     config = found["config"]

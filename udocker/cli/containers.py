@@ -204,7 +204,7 @@ _PS = Syntax(
         Option(
             ("--filter", "-f"),
             LIST,
-            "only those: id, name, label, status, ancestor, before, since, volume, mode",
+            "only those: id, name, label, status, exited, ancestor, before, since, volume, mode",
             "KEY=VALUE",
         ),
         Option(("--format",), TEXT, "by a template of Go, table and one, or json", "TEMPLATE"),
