@@ -272,7 +272,7 @@ def test_lists_show_what_is_left(tmp_path: Path) -> None:
     ended = udocker("ps")
     assert [line.split() for line in ended.out.splitlines()[1:]] == [
         [OTHER[:12], "1.3", "-", "-", "-", "nonsense", "name"],
-        [UUID[:12], "1.3", "-", "b:ad,box", "library/deb:12"],
+        [UUID[:12], "1.3", "-", "-", "b:ad,box", "library/deb:12"],
     ]
     assert "udocker migrate" in ended.err
     ended = udocker("images")
