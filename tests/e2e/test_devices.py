@@ -213,6 +213,17 @@ def test_the_image_s_newer_libcuda_comes_first(gpus: Gpus, names: str, comes_fir
     assert shown == (f"{place}\n" if comes_first else "\n")
 
 
+@pytest.mark.parametrize("mode", ["N1", "R1", "F3", "P1"])
+def test_a_root_that_is_only_read(
+    mode: str, shared: Shared, refusals: dict[str, str], host: DriverHost
+) -> None:
+    need(refusals, mode)
+    script = 'touch /x /run/udocker/devices/x 2>/dev/null || exec python3 -c "$1"'
+    program = ("sh", "-c", script, "sh", PROBE)
+    result = Gpus(shared, mode, host)(*program, options=("--nv", "--read-only"))
+    assert result.out == "100 9\n", result
+
+
 _TRAPS = """
 set -e
 ln -sfn {run} /run.new; mkdir -p /mnt/run; rm -rf /run; mv -T /run.new /run
