@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 _SIZE = (31, 97)
+# Once it has printed, it is this program that has the terminal, and not the shell.
+_WAITING = f"sh -c 'echo be\"\"gun; exec sleep {LONG}'"
 
 
 @contextlib.contextmanager
@@ -50,15 +52,14 @@ def test_a_terminal_of_its_own(shared: Shared, refusals: dict[str, str], mode: s
     with living(shared, f"tty-{mode.lower()}") as box:
         box.run("sh", options=("-it", f"--execmode={mode}", "-e", "PS1=ready> "))
         with terminal(shared, "attach", box.name) as child:
-            child.sendline("")
-            child.expect_exact("ready> ")
+            _prompt(child)
             child.sendline("stty size; [ -t 0 ] && [ -t 1 ] && echo is-a-tty")
             child.expect_exact("{} {}".format(*_SIZE))
             child.expect_exact("is-a-tty")
             child.setwinsize(40, 50)
             wait_until(lambda: "40 50" in _asked(child, "stty size"))
             # A key is a signal of the terminal there, and not of ours.
-            child.sendline(f"echo be''gun; sleep {LONG}")
+            child.sendline(_WAITING)
             child.expect_exact("begun")
             child.sendintr()
             child.expect_exact("ready> ")
@@ -79,6 +80,15 @@ def test_a_terminal_of_its_own(shared: Shared, refusals: dict[str, str], mode: s
         child.close()
         assert child.exitstatus == 6
         assert box("wait").out == "6\n"
+
+
+def _prompt(child: pexpect.spawn) -> None:
+    """A shell that is about to begin may throw away what was typed before."""
+    for _ in range(10):
+        child.sendline("")
+        if child.expect_exact(["ready> ", pexpect.TIMEOUT], timeout=5) == 0:
+            return
+    pytest.fail("there is no prompt")
 
 
 def _asked(child: pexpect.spawn, line: str) -> str:
@@ -107,7 +117,7 @@ def test_exec_at_a_terminal(shared: Shared) -> None:
             child.expect_exact("ready> ")
             child.sendline("stty size")
             child.expect_exact("{} {}".format(*_SIZE))
-            child.sendline(f"echo be''gun; sleep {LONG}")
+            child.sendline(_WAITING)
             child.expect_exact("begun")
             child.sendintr()
             child.expect_exact("ready> ")
