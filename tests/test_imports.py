@@ -56,6 +56,7 @@ PROCESS_PREFIXES = ("exec", "spawn")  # of os.execve, os.spawnl…
 
 MAY_READ_ENVIRONMENT = ("cli/main.py", "client.py")
 MAY_START_PROCESSES = (
+    "batch/slurm.py",
     "client.py",
     "engine/apart.py",
     "engine/detached.py",

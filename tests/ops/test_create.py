@@ -282,6 +282,8 @@ def test_a_container_is_described(session: TestSession) -> None:
         "tree": made.tree,
         "root": None,
         "devices": vars(DeviceOptions()),
+        "labels": {},
+        "mounts": [],
         "config": found["config"],
     }
     config = found["config"]
