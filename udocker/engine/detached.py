@@ -143,6 +143,7 @@ def _supervise(launch: Launch, job: Job, streams: Streams, is_engine: bool, repo
     os.write(report, _LISTENS)
     lib.udocker_become_subreaper()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the keeper ends the rest
     keeper = 0
     board = Switchboard(
         listener,
