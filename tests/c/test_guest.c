@@ -48,6 +48,19 @@ static void test_descriptions(void) {
     CHECK(READS("root\0/.../..x\0rw\0/...\0/.x\0")); /* these are names */
 }
 
+static void test_a_read_only_root(void) {
+    static const char text[] = "root-ro\0/r\0rw\0/v\0/w\0";
+    static struct guest guest;
+    CHECK(guest_read(&guest, text, sizeof text - 1));
+    CHECK(guest.has_readonly);
+    CHECK(guest_mount(&guest, "/a", 2)->readonly);
+    CHECK(!guest_mount(&guest, "/v/a", 4)->readonly);
+    guest_uncover(&guest); /* what is mounted on is made below */
+    CHECK(!guest.has_readonly);
+    CHECK(!guest_mount(&guest, "/v/a", 4)->readonly);
+    CHECK(!READS("root-ro\0/r\0root\0/s\0"));
+}
+
 static void test_many(void) {
     static char text[1 << 16];
     for (int mounts = 250; mounts <= 260; mounts++) {
@@ -143,6 +156,7 @@ static void test_too_long(void) {
 
 int main(void) {
     test_descriptions();
+    test_a_read_only_root();
     test_many();
     test_both_ways();
     test_hidden();

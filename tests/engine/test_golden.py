@@ -18,11 +18,15 @@ from builders.specs import spec
 from udocker.engine import ptrace, singularity, table
 from udocker.errors import EngineUnavailable, UnsupportedFeature
 from udocker.model.run import (
+    BARE,
     BY_EMULATOR,
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    NO_NETWORK,
     READ_ONLY_MOUNTS,
+    READ_ONLY_ROOT,
+    TMPFS,
     UNION_ROOT,
     USER,
     GuestFile,
@@ -30,6 +34,7 @@ from udocker.model.run import (
     Mount,
     Preload,
     Root,
+    Tmpfs,
     Tracer,
     User,
     WriteFile,
@@ -69,6 +74,13 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
     "user": (spec(user=ANN), frozenset((USER,))),
     "owners": (spec(owners="/store/owners", image_owners="/store/trees/t/owners"), frozenset()),
     "hostname": (spec(hostname="box"), frozenset((HOSTNAME,))),
+    "read-only-root": (spec(readonly=True), frozenset((READ_ONLY_ROOT,))),
+    "no-network": (spec(network=False), frozenset((NO_NETWORK,))),
+    "left-out": (spec(system=("/dev",)), frozenset((BARE,))),
+    "tmpfs": (
+        spec(tmpfs=(Tmpfs("/t", ("size=1", "mode=700")), Tmpfs("/u", (), True, False))),
+        frozenset((TMPFS,)),
+    ),
     "guest-files": (
         spec(
             files=(

@@ -267,10 +267,23 @@ def test_a_container_is_described(session: TestSession) -> None:
         "mode": "auto",
         "created": made.created,
         "form": "union",
+        "state": {
+            "status": "created",
+            "running": False,
+            "paused": False,
+            "pid": 0,
+            "exitCode": 0,
+            "error": "",
+            "startedAt": "",
+            "finishedAt": "",
+            "node": "",
+        },
         "path": made.path,
         "tree": made.tree,
         "root": None,
         "devices": vars(DeviceOptions()),
+        "labels": {},
+        "mounts": [],
         "config": found["config"],
     }
     config = found["config"]

@@ -255,7 +255,7 @@ def test_links_of_the_store_lead_nowhere_else(old: Old, here: TestSession, tmp_p
     """A store may be anybody's: names in it are only names of its own files."""
     (tmp_path / "secret.layer").write_bytes(layer({"secret": b"x"}))
     path = old.tag("evil", "1", "v1")
-    (path / "ancestry").write_text(json.dumps([str(tmp_path / "secret")]))
+    (path / "ancestry").write_text(json.dumps(["../../secret"]))
     (path / "container.json").write_text("{}")
     assert len(migrate(here, str(old.top)).failed) == 1
 
@@ -271,8 +271,8 @@ def test_lists_show_what_is_left(tmp_path: Path) -> None:
     fill(Old(udocker.store_path))
     ended = udocker("ps")
     assert [line.split() for line in ended.out.splitlines()[1:]] == [
-        [OTHER[:12], "1.3", "-", "-", "nonsense", "name"],
-        [UUID[:12], "1.3", "-", "b:ad,box", "library/deb:12"],
+        [OTHER[:12], "1.3", "-", "-", "-", "nonsense", "name"],
+        [UUID[:12], "1.3", "-", "-", "b:ad,box", "library/deb:12"],
     ]
     assert "udocker migrate" in ended.err
     ended = udocker("images")

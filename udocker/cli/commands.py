@@ -53,6 +53,7 @@ _MODULES = (
     ("cp", "cp"),
     ("top", "top"),
     ("stats", "top"),
+    ("port", "top"),
     ("events", "logs"),
     ("pause", "living"),
     ("unpause", "living"),
@@ -83,9 +84,11 @@ _MODULES = (
     ("migrate", "old"),
     ("mkrepo", "old"),
     ("install", "old"),
+    ("completion", "completion"),
     ("gpu", "gpu"),
     ("doctor", "host"),
     ("try", "host"),
+    ("stage", "stage"),
     ("bundle", "oci"),
     ("oci", "oci"),
     ("shim", "shim"),
@@ -128,7 +131,7 @@ def split(words: Sequence[str]) -> tuple[str, list[str]]:
         return _ALIASES[name], rest
     if name not in _GROUPS:
         return name, rest
-    known = [word for word in _GROUPS[name].split() if _of_group(name, word) is not None]
+    known = words_of(name)
     if not rest or rest[0].startswith("-"):
         raise UsageError(f"{name}: a command is missing", hint=f"one of {', '.join(known)}")
     found = _of_group(name, rest[0])
@@ -137,6 +140,11 @@ def split(words: Sequence[str]) -> tuple[str, list[str]]:
             f"unknown command {f'{name} {rest[0]}'!r}", hint=f"one of {', '.join(known)}"
         )
     return found, rest[1:]
+
+
+def words_of(group: str) -> tuple[str, ...]:
+    """What may stand after the word of a group."""
+    return tuple(word for word in _GROUPS[group].split() if _of_group(group, word) is not None)
 
 
 def groups() -> tuple[str, ...]:

@@ -65,11 +65,11 @@ def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Con
 
 def _more(parsed: Parsed) -> list[tuple[str, Callable[[Container], str]]]:
     """Columns that are asked for: their heads, and what is in them."""
-    from udocker.cli.lists import written
-    from udocker.cli.rows import size
-
     found: list[tuple[str, Callable[[Container], str]]] = []
     if parsed.flag("size"):
+        from udocker.cli.lists import written
+        from udocker.cli.rows import size
+
         found.append(("SIZE", lambda container: size(written(container))))
     if parsed.flag("platform"):
         found.append(("PLATFORM", lambda container: str(container.config.platform)))
@@ -204,7 +204,7 @@ _PS = Syntax(
         Option(
             ("--filter", "-f"),
             LIST,
-            "only those: id, name, label, status, ancestor, before, since, volume, mode",
+            "only those: id, name, label, status, exited, ancestor, before, since, volume, mode",
             "KEY=VALUE",
         ),
         Option(("--format",), TEXT, "by a template of Go, table and one, or json", "TEMPLATE"),

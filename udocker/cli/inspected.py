@@ -24,11 +24,18 @@ def _container(found: dict[str, Any]) -> dict[str, Any]:
         "Config": {**_config(document, found["image"]), "Labels": found["labels"]},
         "Platform": document.get("os", "linux"),
         "Driver": found["form"],
+        "State": _state(found.get("state") or {}),
         "Mounts": found.get("mounts", []),
         "GraphDriver": {"Name": found["form"], "Data": {"LowerDir": found["tree"], "Root": root}},
         "HostConfig": {"NetworkMode": "host"},
         "NetworkSettings": {"IPAddress": "", "Ports": {}, "Networks": {"host": {}}},
     }
+
+
+def _state(found: dict[str, Any]) -> dict[str, Any]:
+    """With capitals, and as many more as udocker has no word for."""
+    names = {key: f"{key[:1].upper()}{key[1:]}" for key in found}
+    return {"Dead": False, "Restarting": False, **{names[key]: found[key] for key in found}}
 
 
 def _image(found: dict[str, Any]) -> dict[str, Any]:

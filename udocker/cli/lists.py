@@ -88,7 +88,7 @@ def _container(session: Session, container: Container, parsed: Parsed) -> Row:
     noted = said.read(container.path)
     labels = {**dict(container.config.labels), **dict(noted.labels)}
     mounts = [volume.source for volume in noted.volumes]
-    state = functools.lru_cache(lambda: state_of(session, container))
+    state = functools.lru_cache(lambda: state_of(container))
     return {
         "ID": container.id if parsed.flag("no-trunc") else container.short_id,
         "Image": container.image,
@@ -134,15 +134,20 @@ def _is_protected(container: Container) -> bool:
     return is_protected(container)
 
 
-def state_of(session: Session, container: Container) -> tuple[str, str]:
+def state_of(container: Container) -> tuple[str, str]:
     """Docker's State and Status of a container."""
-    import os
+    from udocker.ops.control import life
+    from udocker.ops.status import told
 
-    from udocker.ops.containers import is_used
+    found = life(container)
+    return found.status, told(found)
 
-    if is_used(session, container.id):
-        return "running", "Up"
-    return ("exited", "Exited") if os.path.isdir(container.work) else ("created", "Created")
+
+def _exit_code(container: Container) -> str:
+    from udocker.ops.control import life
+
+    ended = life(container).ended
+    return str(ended.code) if ended is not None else ""
 
 
 def written(container: Container) -> int:
@@ -173,6 +178,7 @@ def _container_tests(
         "name": lambda row, word: any(word in name for name in by_id[str(row["_id"])].names),
         "label": lambda row, word: has_label(_labels(row), word),
         "status": lambda row, word: str(row["State"]) == word,
+        "exited": lambda row, word: _exit_code(by_id[str(row["_id"])]) == word,
         "ancestor": is_of,
         "before": lambda row, word: str(row["CreatedAt"]) < created(word),
         "since": lambda row, word: str(row["CreatedAt"]) > created(word),

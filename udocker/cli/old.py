@@ -35,12 +35,12 @@ def _mkrepo(context: Context, parsed: Parsed) -> int:
 
 def old_containers(context: Context) -> list[tuple[str, str, str]]:
     """Id, names and image of containers of 1.3 in this store that are still to be migrated."""
+    top = context.session.store.topdir
+    if not os.path.isdir(f"{top}/repos"):  # nothing has to be loaded to know that
+        return []
     from udocker.ops import old_store
     from udocker.ops.migrate import known
 
-    top = context.session.store.topdir
-    if not old_store.is_there(top):
-        return []
     here = known(context.session)
     return [
         (each.id[:12], ",".join(each.names) or "-", each.image)
@@ -51,12 +51,12 @@ def old_containers(context: Context) -> list[tuple[str, str, str]]:
 
 def old_images(context: Context) -> list[str]:
     """Names of images of 1.3 in this store that are still to be migrated."""
+    top = context.session.store.topdir
+    if not os.path.isdir(f"{top}/repos"):  # nothing has to be loaded to know that
+        return []
     from udocker.ops import old_store
     from udocker.ops.migrate import is_here
 
-    top = context.session.store.topdir
-    if not old_store.is_there(top):
-        return []
     return [each.name for each in old_store.images(top) if not is_here(context.session, each)]
 
 

@@ -21,6 +21,8 @@ PLAIN = "plain"  # a directory of its own, ROOT
 # path. Programs may move, fill or change it: then it is theirs. overlayfs and F modes hide it.
 POINT = "user.overlay.point"
 
+_NO_DEVICES = DeviceOptions()
+
 
 @value
 class Container:
@@ -65,7 +67,7 @@ class Container:
 def devices_of(data: Any) -> DeviceOptions:
     """What a record says of devices; most say nothing. Raises ValueError, KeyError, TypeError."""
     if data is None:
-        return DeviceOptions()
+        return _NO_DEVICES
     lists = {name: data[name] for name in ("gpus", "devices", "cdi_dirs")}
     for texts in lists.values():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

@@ -25,25 +25,27 @@ class FrozenValueError(AttributeError):
 
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
-    names = self._fields
-    if len(args) > len(names):
-        raise TypeError(f"{type(self).__name__} takes {len(names)} values, got {len(args)}")
-    given = dict(zip(names, args))
-    for name in kwargs:
-        if name in given or name not in names:
-            raise TypeError(f"{type(self).__name__}: unexpected or repeated value {name!r}")
+    given = dict(zip(self._fields, args))
     given.update(kwargs)
-    cls = type(self)
-    for name in names:
-        if name not in given:
-            try:
-                given[name] = getattr(cls, name)
-            except AttributeError:
-                raise TypeError(f"{cls.__name__}: missing value {name!r}") from None
-    self.__dict__.update(given)
+    filled = {**self._defaults, **given}
+    # One comparison tells that all is well; a list of containers makes thousands of values.
+    if len(given) != len(args) + len(kwargs) or filled.keys() != self._known:
+        raise TypeError(_what_is_wrong(self, args, kwargs, filled))
+    self.__dict__.update(filled)
     check = getattr(self, "__post_init__", None)
     if check is not None:
         check()
+
+
+def _what_is_wrong(self: Any, args: Any, kwargs: Any, filled: Any) -> str:
+    names, own = self._fields, type(self).__name__
+    if len(args) > len(names):
+        return f"{own} takes {len(names)} values, got {len(args)}"
+    for name in kwargs:
+        if name in names[: len(args)] or name not in names:
+            return f"{own}: unexpected or repeated value {name!r}"
+    missing = next(name for name in names if name not in filled)
+    return f"{own}: missing value {missing!r}"
 
 
 def _frozen(self: Any, name: str, *_value: Any) -> None:
@@ -77,6 +79,8 @@ def value(cls: type[T]) -> type[T]:
     annotated = getattr(cls, "__annotations__", {})  # of a base on Python 3.9, if it has none
     fields += tuple(name for name in annotated if name not in fields)
     setattr(cls, "_fields", fields)
+    setattr(cls, "_known", frozenset(fields))
+    setattr(cls, "_defaults", {name: getattr(cls, name) for name in fields if hasattr(cls, name)})
     setattr(cls, "__init__", _init)
     setattr(cls, "__setattr__", _frozen)
     setattr(cls, "__delattr__", _frozen)

@@ -22,7 +22,9 @@ from udocker.store import closed, record, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
+
+    from udocker.model.oci import ImageConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -154,21 +156,25 @@ class Containers:
 
     def all(self) -> list[Container]:
         """Every container, the newest first."""
-        names = self._names_by_id()
+        ids = self._ids()
+        names = self._names_by_id(frozenset(ids))
+        configs: dict[bytes, ImageConfig] = {}
         found = []
-        for identity in self._ids():
-            container = self._read(identity, names.get(identity, ()))
+        for identity in ids:
+            container = self._read(identity, names.get(identity, ()), configs)
             if container is not None:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
 
     def sound(self, damaged: Callable[[StoreError], None] = lambda error: None) -> list[Container]:
         """As ``all``, without those whose record is damaged, of which ``damaged`` is told."""
-        names = self._names_by_id()
+        ids = self._ids()
+        names = self._names_by_id(frozenset(ids))
+        configs: dict[bytes, ImageConfig] = {}
         found = []
-        for identity in self._ids():
+        for identity in ids:
             try:
-                container = self._read(identity, names.get(identity, ()))
+                container = self._read(identity, names.get(identity, ()), configs)
                 if container is not None:
                     found.append(container)
                 elif os.path.isdir(self.path(identity)):
@@ -341,11 +347,13 @@ class Containers:
             os.unlink(temporary)
             raise
 
-    def _owner(self, name: str) -> str | None:
+    def _owner(self, name: str, ids: Collection[str] | None = None) -> str | None:
         try:
             identity = os.readlink(f"{self._names}/{name}")
         except OSError:
             return None
+        if ids is not None and identity in ids:
+            return identity
         alive = _ID.fullmatch(identity) and os.path.isdir(self.path(identity))
         return identity if alive else None
 
@@ -371,11 +379,12 @@ class Containers:
         except FileNotFoundError:
             return []
 
-    def _names_by_id(self) -> dict[str, tuple[str, ...]]:
+    def _names_by_id(self, ids: Collection[str] | None = None) -> dict[str, tuple[str, ...]]:
+        """``ids``: of all containers, where they are known; else each name is looked up."""
         names: dict[str, tuple[str, ...]] = {}
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._names)):
-                owner = self._owner(name)
+                owner = self._owner(name, ids)
                 if owner is not None and not name.startswith("."):
                     names[owner] = (*names.get(owner, ()), name)
         return names
@@ -383,8 +392,13 @@ class Containers:
     def _names_of(self, identity: str) -> tuple[str, ...]:
         return self._names_by_id().get(identity, ())
 
-    def _read(self, identity: str, names: tuple[str, ...]) -> Container | None:
-        return record.read(self.path(identity), identity, names)
+    def _read(
+        self,
+        identity: str,
+        names: tuple[str, ...],
+        configs: dict[bytes, ImageConfig] | None = None,
+    ) -> Container | None:
+        return record.read(self.path(identity), identity, names, configs)
 
 
 def _removed(container: Container) -> ContainerNotFound:

@@ -14,13 +14,23 @@ from udocker.model.run import DeviceOptions
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 
 
-def read(path: str, identity: str, names: tuple[str, ...]) -> Container | None:
-    """The container in directory ``path``; None: there is none. Raises StoreError."""
+def read(
+    path: str,
+    identity: str,
+    names: tuple[str, ...],
+    configs: dict[bytes, ImageConfig] | None = None,
+) -> Container | None:
+    """The container in directory ``path``; None: there is none. Raises StoreError.
+
+    ``configs``: those that were read before, since many containers have the same.
+    """
+    known = {} if configs is None else configs
     try:
-        with open(f"{path}/container.json", "rb") as stream:
-            data = json.loads(stream.read())
-        with open(f"{path}/config.json", "rb") as stream:
-            config = ImageConfig.parse(stream.read(), f"container {identity[:12]}")
+        data = json.loads(_content(f"{path}/container.json").decode())  # else it guesses
+        raw = _content(f"{path}/config.json")
+        config = known.get(raw)
+        if config is None:
+            config = known[raw] = ImageConfig.parse(raw, f"container {identity[:12]}")
         return Container(
             id=identity,
             path=path,
@@ -41,6 +51,12 @@ def read(path: str, identity: str, names: tuple[str, ...]) -> Container | None:
         raise files.translate(error, "reading the container") from error
     except _DAMAGE as error:
         raise damage(path, identity) from error
+
+
+def _content(path: str) -> bytes:
+    """All of a file, without a buffer: a list of a thousand containers reads two thousand."""
+    with open(path, "rb", buffering=0) as stream:
+        return stream.read()
 
 
 def _asked(data: dict[str, object]) -> dict[str, object]:
