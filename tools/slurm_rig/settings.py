@@ -47,7 +47,7 @@ PartitionName=private Nodes=node{nodes} MaxTime=60 State=UP
 """
 # A scratch directory for each job, which root makes before it and removes after it.
 _SCRATCH = "/tmp/job.$SLURM_JOB_ID"
-# The last node, in a partition of its own, gives each job a /tmp and /dev/shm (job_container/tmpfs).
+# The last node, with its own partition, gives each job a /tmp and /dev/shm: job_container/tmpfs.
 # No test uses it: Slurm 22.05 now and then fails there ("ns base mount failed"), and holds the job.
 PRIVATE = "JobContainerType=job_container/tmpfs\n"
 JOB_CONTAINER_CONF = "AutoBasePath=true\nBasePath=/run/jobs\n"
