@@ -173,7 +173,7 @@ def test_a_ready_image_is_only_read(slurm: Slurm, registry: Registry) -> None:
 
     def run(mode: str, tasks: int) -> None:
         words = ("run", f"--execmode={mode}", "--mpi=none", registry.image, "true")
-        slurm("srun", "-Q", "-N4", f"-n{tasks}", *slurm.words(*words, env=env))
+        slurm("srun", "-Q", "-N3", f"-n{tasks}", *slurm.words(*words, env=env))
 
     for mode in MODES:  # the first run of the F and P modes makes patched copies
         run(mode, 4)

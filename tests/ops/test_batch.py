@@ -41,7 +41,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The job's, and in place of what a host has for all users."""
     for name in ("job", "node"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(batch, "_ON_NODE", (f"{tmp_path}/node",))
+    monkeypatch.setattr(batch, "NODE_PLACES", (f"{tmp_path}/node",))
     return tmp_path / "job"
 
 

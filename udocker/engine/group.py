@@ -28,15 +28,28 @@ _OLD = 60.0  # seconds: who has made a file writes to it at once
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
     """The file of a group, which nobody else has meanwhile. Raises OSError."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     is_new = not os.path.exists(path)
-    with open(os.open(path, flags, 0o600), "r+b", buffering=0) as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.fstat(stream.fileno()).st_uid != os.getuid():
-            raise OSError(errno.EPERM, "it belongs to somebody else", path)
+    with _locked(path) as stream:
         if is_new:
             _sweep(os.path.dirname(path), os.path.basename(path))
         yield stream
+
+
+def _locked(path: str) -> BinaryIO:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        stream = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: SIM115
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            found = os.fstat(stream.fileno())
+            if found.st_uid != os.getuid():
+                raise OSError(errno.EPERM, "it belongs to somebody else", path)
+            if found.st_nlink:
+                return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()  # swept while this process waited
 
 
 def namespaces(stream: BinaryIO) -> Iterator[int]:
@@ -135,6 +148,7 @@ def _sweep(folder: str, name: str) -> None:
             if other == name or not other.startswith(prefix):
                 continue
             with contextlib.suppress(OSError), open(path, "rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody is just coming
                 lines = stream.read(_LIMIT).splitlines()
                 if files.older_than(path, _OLD) and not any(map(_goes_on, lines)):
                     os.unlink(path)
