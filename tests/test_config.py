@@ -67,6 +67,7 @@ VALUES = [
     ("job", "job", "false", False),
     ("pull_wait", "pull_wait", "60", 60),
     ("max_store_bytes", "max_store_bytes", "2k", 2048),
+    ("max_log_bytes", "max_log_bytes", "3k", 3072),
 ]
 # What 1.3 ships: comments, quotes, no section header, and values that are Python.
 OF_1_3 = """
@@ -296,6 +297,7 @@ VARIABLES = [
     ("UDOCKER_JOB", "no", "job", False),
     ("UDOCKER_PULL_WAIT", "60", "pull_wait", 60),
     ("UDOCKER_MAX_STORE_BYTES", "3G", "max_store_bytes", 3 << 30),
+    ("UDOCKER_MAX_LOG_BYTES", "1M", "max_log_bytes", 1 << 20),
 ]
 
 

@@ -56,6 +56,7 @@ PROCESS_PREFIXES = ("exec", "spawn")  # of os.execve, os.spawnl…
 
 MAY_READ_ENVIRONMENT = ("cli/main.py", "client.py")
 MAY_START_PROCESSES = (
+    "batch/slurm.py",
     "client.py",
     "engine/apart.py",
     "engine/detached.py",
@@ -245,3 +246,6 @@ def test_run_of_a_ready_image_loads_nothing_heavy() -> None:
     loaded = set(result.stdout.split())
     assert "udocker.ops.run" in loaded
     assert loaded.isdisjoint({*HEAVY, "tarfile", "ssl"})
+    # Of supervised runs nothing: a run in the foreground has none of it.
+    living = ("engine.detached", "engine.switchboard", "engine.attach", "ops.living", "store.runs")
+    assert loaded.isdisjoint({"socket", "selectors", *(f"udocker.{name}" for name in living)})

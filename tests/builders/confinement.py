@@ -67,6 +67,7 @@ _NO_USERNS = {
 }
 FILTERS: Mapping[str, Mapping[str, Forbid]] = {
     "no-user-namespaces": _NO_USERNS,
+    "no-setns": _all(errno.EPERM, "setns"),
     "no-locks": _all(errno.ENOSYS, "flock"),
     "no-mounts": _all(errno.EPERM, _MOUNTS),
     "kernel-without-filters": {

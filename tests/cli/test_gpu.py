@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builders.commands import Udocker
+from builders.commands import Udocker, needs_busybox
 from builders.drivers import DriverHost, needs_x86_64
 
 if TYPE_CHECKING:
@@ -145,3 +146,19 @@ def test_no_such_image(udocker: Udocker, host: DriverHost) -> None:
 def test_nothing_is_made(udocker: Udocker, host: DriverHost) -> None:
     udocker("gpu", "list", *roots(host))
     assert not udocker.store_path.exists()
+
+
+@needs_busybox
+def test_a_run_without_gpus_loads_nothing_of_them(udocker: Udocker) -> None:
+    udocker.add_busybox()
+    udocker.trust("F3")
+    words = ("run", "--dry-run", "--execmode=F3", "box", "true")
+    ended = udocker(*words, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    loaded = {line.rpartition("|")[2].strip() for line in ended.err.splitlines()}
+    assert ended.code == 0, ended
+    assert "udocker.ops.run" in loaded
+    assert [
+        name for name in loaded if re.match(r"udocker\.(devices|ops\.inject|.*gpu)", name)
+    ] == []
+    ended = udocker(*words[:2], "--nv", *words[2:], env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert "udocker.devices.nvidia" in ended.err

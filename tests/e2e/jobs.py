@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     R = TypeVar("R")
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 180.0  # seconds
 BUSYBOX = "busybox:latest"
 MODES = ("N1", "F3", "P1")
 # Of the job's own environment nothing has to be there for udocker: not even PATH.

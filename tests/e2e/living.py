@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from e2e.engines import Shared
 
 
+# Seconds that nothing else sleeps, so that processes are known by them.
+LONG = str(1_000_000 + os.getpid())
+
+
 class Living:
     """A container of the name ``name``, which goes at the end."""
 

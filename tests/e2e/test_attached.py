@@ -14,7 +14,7 @@ import pytest
 from e2e.checks import is_told
 from e2e.conftest import command
 from e2e.engines import BUSYBOX, PATIENCE, need
-from e2e.living import living, wait_until
+from e2e.living import LONG, living, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,8 @@ def test_a_terminal_of_its_own(shared: Shared, refusals: dict[str, str], mode: s
             child.setwinsize(40, 50)
             wait_until(lambda: "40 50" in _asked(child, "stty size"))
             # A key is a signal of the terminal there, and not of ours.
-            child.sendline("sleep 4242")
+            child.sendline(f"echo be''gun; sleep {LONG}")
+            child.expect_exact("begun")
             child.sendintr()
             child.expect_exact("ready> ")
             child.send("\x10x")  # the first key of both: the command's
@@ -101,12 +102,13 @@ def test_start_at_a_terminal(shared: Shared) -> None:
 
 def test_exec_at_a_terminal(shared: Shared) -> None:
     with living(shared, "entered") as box:
-        box.run("sleep", "4242")
+        box.run("sleep", LONG)
         with terminal(shared, "exec", "-it", "-e", "PS1=ready> ", "entered", "sh") as child:
             child.expect_exact("ready> ")
             child.sendline("stty size")
             child.expect_exact("{} {}".format(*_SIZE))
-            child.sendline("sleep 4242")
+            child.sendline(f"echo be''gun; sleep {LONG}")
+            child.expect_exact("begun")
             child.sendintr()
             child.expect_exact("ready> ")
             child.sendline("exit 4")

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.checks import is_told
 from e2e.engines import BUSYBOX, need
-from e2e.living import living
+from e2e.living import LONG, living
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ def test_while_it_runs(shared: Shared, refusals: dict[str, str], tmp_path: Path,
     need(refusals, mode)
     (tmp_path / "file").write_text("new\n")
     with living(shared, f"cp-{mode.lower()}") as box:
-        box.run("sh", "-c", "echo made >/made; sleep 4242", options=(f"--execmode={mode}",))
+        box.run("sh", "-c", f"echo made >/made; sleep {LONG}", options=(f"--execmode={mode}",))
         box("exec", "sh", "-c", "while [ ! -s /made ]; do sleep 0.1; done")
         shared("cp", f"{box.name}:/made", "made", cwd=tmp_path)
         assert (tmp_path / "made").read_text() == "made\n"

@@ -198,3 +198,24 @@ def test_an_image_on_a_disk_that_is_only_read(
     ended = run("run", "-q", "--rm", f"--execmode={mode}", "--nv", image, "python3", "-c", PROBE)
     assert ended.stdout == "100 17\n", ended.stderr
     assert not any(path.name.startswith("libcuda") for path in (tmp_path / "own").rglob("*"))
+
+
+@pytest.mark.parametrize("mode", ["F3", "P1", "R1"])
+def test_the_driver_removes_no_file_of_the_host(
+    mode: str, shared: Shared, refusals: dict[str, str], host: DriverHost, tmp_path: Path
+) -> None:
+    """It would: a node with other numbers than it expects, in a directory of this user's.
+
+    It is told to make no nodes, and what is mounted cannot be removed: each alone is enough.
+    """
+    need(refusals, mode)
+    devices = DriverHost(tmp_path / "devices")
+    devices.gpu("0000:01:00.0", 0, "GPU-00000000-aaaa", node=False)
+    devices.text("proc/driver/nvidia/params", "Mobile: 0\nModifyDeviceFiles: 1\n")
+    for name in _NODES:
+        devices.text(f"dev/{name}").chmod(0o666)
+    gpus = Gpus(shared, mode, host, devices=True)
+    script = f"nvidia-smi >/dev/null; echo $?; python3 -c '{PROBE}'"
+    result = gpus("sh", "-c", script, UDOCKER_DEVICE_ROOT=str(devices.top))
+    assert result.out.splitlines() == ["17", "100 17"], result
+    assert sorted(path.name for path in devices.path("dev/x").parent.iterdir()) == sorted(_NODES)

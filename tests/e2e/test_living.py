@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from e2e.checks import is_told
 from e2e.conftest import command
 from e2e.engines import BUSYBOX, need
-from e2e.living import goes_on, living, processes, started, wait_until
+from e2e.living import LONG, goes_on, living, processes, started, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 
 MODES = ("N1", "F3", "P1", "R1")
-LONG = "4242"  # seconds that nothing else here sleeps
 
 
 @pytest.fixture(params=MODES)
@@ -92,6 +92,8 @@ def test_the_life_of_a_server(box: Living) -> None:
     box("exec", "sh", "-c", "echo changed >/www/page")
     assert _page(port) == "changed\n"
     assert f"{port}" in box("top").out
+    assert box("port").out == f"{port}/tcp -> 127.0.0.1:{port}\n"
+    is_told(box("port", "1", check=False), 125, "listens on 1/tcp")
 
     # Followed, and stopped meanwhile.
     with started(shared, "logs", "-f", "-t", box.name) as follower:
@@ -172,7 +174,7 @@ def test_output_is_kept_as_it_came(one: Living) -> None:
     assert one(f"logs --since {moment}").out == "d"
     assert one(f"logs --tail 1 --until {moment}").out == "d"
     assert one("logs --until 1h").out == ""
-    [first, *_] = open(f"{one.folder()}/log", encoding="utf-8").read().splitlines()  # noqa: SIM115
+    first, *_ = Path(one.folder(), "log").read_text(encoding="utf-8").splitlines()
     assert set(json.loads(first)) == {"log", "stream", "time"}
 
 
@@ -296,7 +298,19 @@ def test_another_node(one: Living) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["start", "stop", "restart", "kill", "wait", "attach", "logs", "pause", "unpause", "top"],
+    [
+        "start",
+        "stop",
+        "restart",
+        "kill",
+        "wait",
+        "attach",
+        "logs",
+        "pause",
+        "unpause",
+        "top",
+        "port",
+    ],
 )
 def test_containers_that_are_not_there(shared: Shared, word: str) -> None:
     is_told(shared(word, "nobody", check=False), 125, "no such container: nobody")

@@ -480,6 +480,31 @@ def test_who_waited_for_another_asks_the_registry_only_if_that_failed(
     assert len(registry.requests("/manifests/")) == (0 if other == "pulls it" else 1)
 
 
+def test_who_waits_does_so_no_longer_than_is_set(store_path: Path, registry: FakeRegistry) -> None:
+    make_image(registry, NAME, "latest", [BASE])
+    session = make_session(store_path, host(), pull_wait=1)
+    name = f"pull {reference(registry).canonical} {native_platform(session)}"
+    with (
+        session.store.lease(name),
+        pytest.raises(StoreError, match="another udocker has been pulling it for 1 seconds"),
+    ):
+        pull(session, reference(registry))
+    assert session.report.infos == [
+        f"another udocker is pulling {reference(registry)}: waiting for it"
+    ]
+    pull(session, reference(registry))
+
+
+def test_what_has_come_meanwhile_will_do(store_path: Path, registry: FakeRegistry) -> None:
+    """Who looked for the image a moment too early asks the registry nothing."""
+    make_image(registry, NAME, "latest", [BASE])
+    session = make_session(store_path, host())
+    pull(session, reference(registry))
+    registry.log.clear()
+    pull(session, reference(registry), missing=True)
+    assert registry.requests("/") == []
+
+
 def test_errors_are_of_one_kind(session: TestSession, registry: FakeRegistry) -> None:
     """Whatever a registry says, a user is told in one line."""
     make_image(registry, NAME, "latest", [BASE])

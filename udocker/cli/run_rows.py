@@ -54,7 +54,6 @@ def _row(
     return Row(tuple(names.split()), kind, verdict, text, hint, tuple(quiet.split()))
 
 
-_FOREGROUND = "udocker run … & leaves it in the background of the shell"
 ROWS = (
     _row("--annotation", LIST, "annotations are not kept", hint="--label keeps"),
     _row("--attach -a", LIST, "standard streams are always connected", quiet="*"),
@@ -64,15 +63,12 @@ ROWS = (
     _row("--cap-drop", LIST, "nothing is taken away: there are no rights but yours on the host"),
     _row("--cgroup-parent", TEXT, "the control group is yours, or one below it"),
     _row("--cgroupns", TEXT, "control groups are shown as on the host", quiet="host private"),
-    _row("--cidfile", TEXT, "udocker ps -q tells ids", verdict=REFUSED),
     _row("--cpu-count", TEXT, _WINDOWS, hint="--cpus N"),
     _row("--cpu-percent", TEXT, _WINDOWS, hint="--cpus N"),
     _row("--cpu-rt-period", TEXT, _NO_CGROUP),
     _row("--cpu-rt-runtime", TEXT, _NO_CGROUP),
     _row("--cpu-shares -c", TEXT, _NO_CGROUP),
     _row("--cpuset-mems", TEXT, "memory is taken from all nodes", hint="numactl in the container"),
-    _row("--detach -d", FLAG, "a run stays in the foreground", hint=_FOREGROUND, verdict=REFUSED),
-    _row("--detach-keys", TEXT, "there is nothing to detach from", quiet="*"),
     _row("--device-cgroup-rule", LIST, "devices are those that the host lets you open", quiet="*"),
     _row("--device-read-bps", LIST, _IO),
     _row("--device-read-iops", LIST, _IO),
@@ -86,7 +82,6 @@ ROWS = (
     _row("--health-start-interval", TEXT, _HEALTH, quiet="*"),
     _row("--health-start-period", TEXT, _HEALTH, quiet="*"),
     _row("--health-timeout", TEXT, _HEALTH, quiet="*"),
-    _row("--init", FLAG, "nothing collects processes that the command leaves", quiet="*"),
     _row("--io-maxbandwidth", TEXT, _WINDOWS),
     _row("--io-maxiops", TEXT, _WINDOWS),
     _row("--ip", TEXT, f"{_HOSTS_NETWORK}, with its addresses", verdict=REFUSED),
@@ -116,8 +111,6 @@ ROWS = (
     _row("--restart", TEXT, "nothing starts it again when it has ended", quiet="no"),
     _row("--runtime", TEXT, "the mode says how it is run", hint="--execmode=R1 takes runc"),
     _row("--sig-proxy", FLAG, "signals are always passed on", quiet="*"),
-    _row("--stop-signal", TEXT, "kill sends the signal that is to end it", quiet="*"),
-    _row("--stop-timeout", TEXT, "nothing stops it", quiet="*"),
     _row("--storage-opt", LIST, "the size of the container is not limited"),
     _row("--sysctl", LIST, "settings of the kernel are the host's", verdict=REFUSED),
     _row("--use-api-socket", FLAG, "there is no daemon with a socket", verdict=REFUSED),

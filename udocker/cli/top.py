@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
+    from udocker.ops.port import Port
     from udocker.ops.top import Usage
 
 _MIB = 1 << 20
@@ -73,6 +74,39 @@ def _as_json(usage: Usage) -> dict[str, object]:
     }
 
 
+def _port(context: Context, parsed: Parsed) -> int:
+    from udocker.errors import UdockerError
+    from udocker.ops.port import ports
+
+    found = ports(context.session, parsed.words[0])
+    if len(parsed.words) == 1:
+        for port in found:
+            context.print(f"{port.number}/{port.protocol} -> {_place(port)}")
+        return 0
+    wanted = parsed.words[1] if "/" in parsed.words[1] else f"{parsed.words[1]}/tcp"
+    chosen = [port for port in found if f"{port.number}/{port.protocol}" == wanted]
+    if not chosen:
+        raise UdockerError(
+            f"nothing in container {parsed.words[0]} listens on {wanted}",
+            hint=f"udocker port {parsed.words[0]} lists what does",
+        )
+    for port in chosen:
+        context.print(_place(port))
+    return 0
+
+
+def _place(port: Port) -> str:
+    address = f"[{port.address}]" if ":" in port.address else port.address
+    return f"{address}:{port.number}"
+
+
+_PORT = Syntax(
+    usage="CONTAINER [PORT[/PROTOCOL]]",
+    summary="Show what a container that runs listens on.",
+    at_least=1,
+    at_most=2,
+    details="Its ports are those of the host, published or not.",
+)
 _TOP = Syntax(
     usage="CONTAINER",
     summary="Show the processes of a container that runs.",
@@ -94,4 +128,5 @@ _STATS = Syntax(
 COMMANDS = (
     Command("top", _TOP, _top),
     Command("stats", _STATS, _stats),
+    Command("port", _PORT, _port),
 )

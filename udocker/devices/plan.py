@@ -13,7 +13,7 @@ import re
 from udocker.devices import loaders
 from udocker.devices.choose import visible
 from udocker.model.devices import GLIBC, Edits
-from udocker.model.run import GuestFile, Mount
+from udocker.model.run import DEVICE_FILES, GuestFile, Mount
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from udocker.devices.places import Places
     from udocker.model.devices import DeviceRequest, DeviceSet, Library
 
-PLACE = "/run/udocker/devices"
+PLACE = DEVICE_FILES
 _PARAMS = "/proc/driver/nvidia/params"
 _MODIFY = re.compile(rb"^ModifyDeviceFiles:.*$", re.MULTILINE)
 # Without these there is no use in going on.

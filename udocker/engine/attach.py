@@ -176,7 +176,7 @@ def _raw(wishes: Wishes) -> Iterator[None]:
     import tty
 
     old = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # what was typed already is not lost
     try:
         yield
     finally:

@@ -161,7 +161,9 @@ def _supervise(launch: Launch, job: Job, streams: Streams, is_engine: bool, repo
     front = os.getpid()
     keeper = os.fork()
     if keeper == 0:
-        for descriptor in (report, over, receiver, listener.fileno()):
+        # Where somebody else could still write, the command's input would never end.
+        ours = {number for number, _ in ends.outputs} | ({ends.input} - {-1})
+        for descriptor in (report, over, receiver, listener.fileno(), *ours):
             os.close(descriptor)
         how = _How(is_engine, front, sender, old)
         leave(_keep, launch, job, ends, how)

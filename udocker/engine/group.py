@@ -18,7 +18,7 @@ from udocker import files
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
 _NEWUSER = 0x10000000  # <linux/sched.h>
 _LIMIT = 1 << 20  # bytes of the file
@@ -49,6 +49,20 @@ def namespaces(stream: BinaryIO) -> Iterator[int]:
                 yield found
             finally:
                 os.close(found)
+
+
+def refusal(lib: Any, ffi: Any) -> int:
+    """Why no process may come into another's namespace, as an errno; 0: the kernel lets them.
+
+    All tasks must find the same: who has made the namespace has to know, too, when others cannot
+    come. One's own is refused with EINVAL by the kernel, and otherwise by what confines us.
+    """
+    descriptor = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lib.udocker_setns(descriptor, _NEWUSER)
+        return 0 if ffi.errno == errno.EINVAL else int(ffi.errno)
+    finally:
+        os.close(descriptor)
 
 
 def join(stream: BinaryIO) -> None:

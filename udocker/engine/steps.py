@@ -192,9 +192,9 @@ class Steps:
                 group.join(stream)
 
     def _enter_group(self, stream: BinaryIO) -> bool:
-        """False: there is no namespace yet. Raises OSError where nobody lets this process in."""
-        refusal = 0
-        for descriptor in group.namespaces(stream):
+        """False: there is no namespace yet. Raises OSError where this process cannot come in."""
+        refusal = group.refusal(self._lib, self._ffi)
+        for descriptor in group.namespaces(stream) if not refusal else ():
             if self._lib.udocker_setns(descriptor, _NEWUSER) == 0:
                 return True
             refusal = self._ffi.errno

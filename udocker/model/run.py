@@ -56,6 +56,8 @@ FEATURE_TEXT = {
     BY_KERNEL: "a kernel that starts programs of other machines by itself (binfmt_misc)",
     BY_EMULATOR: "an emulator of its own for programs of other machines",
 }
+# Where what devices need lies in a container: a directory that is mounted, and what is on it.
+DEVICE_FILES = "/run/udocker/devices"
 
 
 @value

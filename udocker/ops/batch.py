@@ -27,14 +27,15 @@ _ENDING = re.compile(r"(.+)-([0-9a-f]{12}-[0-9]+-[0-9]+-[0-9]+)")
 _ASKS = {passing.PMIX: "pmix", passing.PMI2: "pmi2"}
 
 
-def in_scratch(session: Session, task: Task) -> Session:
+def in_scratch(session: Session, task: Task, staged: str = "") -> Session:
     """A session whose containers are in this task's own directory, in the job's scratch space.
 
+    ``staged``: a store whose images count more than those of ``session``.
     Images are those of ``session``, which is not written to. Where there is no scratch space it
     is ``session`` itself.
     """
     for scratch in task.scratch:
-        top = _own_directory(scratch)
+        top = own_directory(scratch)
         if not top:
             continue
         _sweep(top, task)
@@ -42,14 +43,15 @@ def in_scratch(session: Session, task: Task) -> Session:
         with contextlib.suppress(OSError):
             os.mkdir(path, 0o700)
             session.report.debug(f"{task.text}: its container is in {path}")
-            return _session(session, path, node_directory() or top)
+            return _session(session, path, node_directory() or top, staged)
     session.report.debug(f"no scratch space in {', '.join(task.scratch)}: using the store")
     return session
 
 
-def _session(session: Session, path: str, node: str) -> Session:
+def _session(session: Session, path: str, node: str, staged: str) -> Session:
     main = session.store.topdir
-    found = session.over(Store(path, (main, *session.config.repos)))
+    others = (*filter(None, [staged]), main, *session.config.repos)
+    found = session.over(Store(path, others))
     found.scratch = path
     found.cache = f"{node}/cache"
     found.kept = main if os.access(main, os.W_OK) else node
@@ -58,10 +60,10 @@ def _session(session: Session, path: str, node: str) -> Session:
 
 def node_directory() -> str:
     """This user's directory on this host, for as long as that is up; "": none can be had."""
-    return next(filter(None, map(_own_directory, NODE_PLACES)), "")
+    return next(filter(None, map(own_directory, NODE_PLACES)), "")
 
 
-def _own_directory(parent: str) -> str:
+def own_directory(parent: str) -> str:
     """A directory below ``parent`` that nobody else can write to; "": it cannot be had.
 
     Others may write to the parent, and may have been there before.

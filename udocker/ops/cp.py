@@ -7,12 +7,12 @@ import stat
 
 from udocker import makers
 from udocker.errors import NotRunning, UdockerError, UsageError
-from udocker.files import store_errors
 from udocker.model.container import PLAIN
 from udocker.model.run import Join, User
 from udocker.model.value import value
 from udocker.ops.control import life
 from udocker.ops.specify import layers
+from udocker.store.changes import owner_of
 from udocker.store.view import View
 from udocker.store.writing import Plain, Union
 
@@ -125,7 +125,7 @@ def _into_union(session: Session, container: Container, put: _Put) -> None:
 
     settle(container)
     session.store.containers.make_ready(container)
-    with store_errors("using the container"), workdirs.unused(container.work) as unused:
+    with workdirs.unused(container.work) as unused:
         if not unused:
             raise NotRunning("processes of a run have the container's files", hint="udocker ps")
         union.forget(container.work)
@@ -204,11 +204,17 @@ def _put(items: list[_Item], writer: Plain, goal: str, base: int = -1) -> None:
                 writer.file(place, source, status)
             elif not writer.is_directory(place or "/"):
                 writer.directory(place, 0o700)
-                modes.append((place, stat.S_IMODE(status.st_mode)))
+                modes.append((place, _mode(item.path, status) if base < 0 else status.st_mode))
         finally:
             os.close(source)
     for place, mode in reversed(modes):
         writer.change_mode(place, mode)
+
+
+def _mode(path: str, status: os.stat_result) -> int:
+    """The permission bits that programs in the container see."""
+    owner = owner_of(path, status)
+    return status.st_mode if owner is None or owner[2] is None else owner[2]
 
 
 def _is_copied(mode: int) -> bool:

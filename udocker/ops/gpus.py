@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import stat
 
-from udocker.devices import amd, fabric, intel, nvidia, require
-from udocker.devices.choose import is_usable
 from udocker.devices.places import places as make_places
 from udocker.errors import DeviceError
 from udocker.model.devices import FEATURES, GLIBC, DeviceRequest
@@ -26,10 +24,37 @@ if TYPE_CHECKING:
     from udocker.model.devices import DeviceSet, Gpu, Library, Node
     from udocker.ops.session import Session
 
-VENDORS = {"nvidia": nvidia, "amd": amd, "intel": intel, "fabric": fabric}
 _CACHE = "/etc/ld.so.cache"
 _BY_DEFAULT = DeviceRequest("nvidia").features
 _OWN = {"nvidia": "libcuda.so.1"}  # in an image: it was built on a host with the driver
+
+
+# A run is for one vendor, and has no use for the others' modules.
+def _nvidia(places: Places, environ: Mapping[str, str]) -> DeviceSet | None:
+    from udocker.devices import nvidia
+
+    return nvidia.discover(places, environ)
+
+
+def _amd(places: Places, environ: Mapping[str, str]) -> DeviceSet | None:
+    from udocker.devices import amd
+
+    return amd.discover(places, environ)
+
+
+def _intel(places: Places, environ: Mapping[str, str]) -> DeviceSet | None:
+    from udocker.devices import intel
+
+    return intel.discover(places, environ)
+
+
+def _fabric(places: Places, environ: Mapping[str, str]) -> DeviceSet | None:
+    from udocker.devices import fabric
+
+    return fabric.discover(places, environ)
+
+
+VENDORS = {"nvidia": _nvidia, "amd": _amd, "intel": _intel, "fabric": _fabric}
 
 
 @value
@@ -74,7 +99,7 @@ class Permission:
 
 def discover(places: Places, environ: Mapping[str, str]) -> tuple[DeviceSet, ...]:
     """What of every vendor is here."""
-    found = (vendor.discover(places, environ) for vendor in VENDORS.values())
+    found = (look(places, environ) for look in VENDORS.values())
     return tuple(each for each in found if each is not None)
 
 
@@ -83,7 +108,10 @@ def nvidia_of(session: Session, variables: Mapping[str, str]) -> tuple[bool, str
 
     Nothing of the driver is run.
     """
-    found = nvidia.discover(places_of(session), session.environ)
+    from udocker.devices import require
+    from udocker.devices.choose import is_usable
+
+    found = _nvidia(places_of(session), session.environ)
     if found is None:
         return False, "no driver is here"
     able = sum(map(is_usable, found.gpus))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from udocker.devices import cdi, cdi_edits, fit, plan, relocate, request, require
+from udocker.devices import plan, request, require
 from udocker.devices.choose import choose
 from udocker.devices.places import content
 from udocker.errors import DeviceError
@@ -113,7 +113,7 @@ def _of_vendor(
     image: Image,
 ) -> Iterator[Edits]:
     here = gpus.places_of(session)
-    found = gpus.VENDORS[asked.vendor].discover(here, session.environ)
+    found = gpus.VENDORS[asked.vendor](here, session.environ)
     if found is None:
         if asked.is_needed:
             raise DeviceError(
@@ -204,6 +204,8 @@ def _of_cdi(
     image: Image,
 ) -> Edits:
     """By specs of the host, or else by what is found here. Raises DeviceError."""
+    from udocker.devices import cdi, cdi_edits, fit, relocate
+
     registry = cdi.read((*cdi.DIRECTORIES, *options.cdi_dirs))
     here = gpus.places_of(session)
     sets = gpus.discover(here, session.environ)

@@ -118,7 +118,7 @@ def pull(
     with _turn(session, name, waiting, reference), session.store.pulling():
         since = "" if missing else begun
         known = _pulled_since(session, reference, wanted, since) if waited or missing else None
-        if known is not None and not (whole and _lacks_layers(session, known)):
+        if known is not None and not (whole and lacks_layers(session, known)):
             return known
         registry = open_registry(session)
         documents = functools.partial(_document, session)
@@ -171,7 +171,8 @@ def _pulled_since(
         return known if wanted.accepts(Platform.parse(known.platform)) else None
 
 
-def _lacks_layers(session: Session, record: ImageRecord) -> bool:
+def lacks_layers(session: Session, record: ImageRecord) -> bool:
+    """Whether what ``save`` needs besides the tree is not all there. Raises StoreError."""
     blobs = session.store.blobs
     manifest = Manifest.parse(blobs.read(record.manifest), "", record.reference)
     return not all(map(blobs.has, manifest.layers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from udocker.errors import (
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
-from udocker.model.run import AUTO_RANGES, TMPFS, DeviceOptions, Limits, Root
+from udocker.model.run import AUTO_RANGES, DEVICE_FILES, TMPFS, DeviceOptions, Limits, Root
 from udocker.model.value import replace, value
 from udocker.ops.specify import as_asked, env_files, layers, make_spec
 from udocker.spec import command, mounts
@@ -184,12 +185,17 @@ def _remove(session: Session, container: Container) -> None:
     """After the run: that it fails is no reason to lose the command's status."""
     try:
         session.store.containers.delete(container.id)
-        if session.scratch:
-            from udocker.files import remove_tree
+    except UdockerError as error:
+        session.report.warn(error.message)
+    _leave_scratch(session)
 
+
+def _leave_scratch(session: Session) -> None:
+    if session.scratch:
+        from udocker.files import remove_tree
+
+        with contextlib.suppress(OSError):  # what stays goes with the job
             remove_tree(session.scratch)
-    except (OSError, UdockerError) as error:
-        session.report.warn(str(error))
 
 
 def plan(session: Session, request: RunRequest) -> list[str]:
@@ -209,6 +215,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     finally:
         if is_new:
             session.store.containers.delete(container.id)
+        _leave_scratch(session)
     lines = [f"# {describe(step)}" for step in launch.steps]
     lines.append(f"cd {shlex.quote(launch.cwd)}")
     variables = [shlex.quote(f"{name}={text}") for name, text in launch.env]
@@ -233,6 +240,7 @@ def prepare(
     except BaseException:
         if is_new or (failed and request.remove):
             session.store.containers.delete(container.id)
+            _leave_scratch(session)
         raise
 
 
@@ -468,8 +476,10 @@ def check_command(session: Session, spec: RunSpec, container: Container, emulate
 
 def _check_mounts(spec: RunSpec, container: Container) -> None:
     """The same answer in every engine to a directory over a file, or a file over a directory."""
-    for mount in spec.mounts:
-        others = [other for other in spec.mounts if other is not mount]
+    # Below this directory each has its place made for it, and there may be a hundred.
+    mounts = [each for each in spec.mounts if not each.target.startswith(f"{DEVICE_FILES}/")]
+    for mount in mounts:
+        others = [other for other in mounts if other is not mount]
         found = _is_directory(_view(container, others), mount.target)
         if found is not None and found is not mount.is_dir:
             what = "a directory over a file" if mount.is_dir else "a file over a directory"
@@ -557,8 +567,13 @@ def _in_job(session: Session, request: RunRequest) -> tuple[Session, RunRequest]
         reference = _reference(session, request)
     else:
         reference, pull = in_file(session, place, pull, platform)
-    ensure_image(session, reference, pull, platform)
-    found = batch.in_scratch(session, session.task)
+    from udocker.ops import staged
+
+    brought = staged.find(session.task) if pull != "always" else ""
+    if not brought or not staged.has(session, brought, reference, platform):
+        brought = ""
+        ensure_image(session, reference, pull, platform)
+    found = batch.in_scratch(session, session.task, brought)
     return found, replace(request, target=reference.canonical, pull=NEVER)
 
 
