@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,3 +89,33 @@ def test_general_options_of_1_3() -> None:
     words = [what.split()[1] for what, _ in OLD if what.startswith("general")]
     given = [f"{word}=x" if word in ("--repo", "--config") else word for word in words]
     assert parse(GENERAL, [*given, "ps"], "").words == ("ps",)
+
+
+def test_manual_pages_have_what_help_has() -> None:
+    from option_tables.man import pages
+
+    found = pages()
+    assert len(found) == len(commands.names()) + 1
+    for name in commands.names():
+        page = found[f"udocker-{name.replace(' ', '-')}.1"]
+        for option in commands.find(name).syntax.options:
+            shown = "\\fB" + option.names[0].replace("-", "\\-") + "\\fR"
+            assert (shown in page) != option.hidden, (name, option.names)
+    assert all(f".B {name}" in found["udocker.1"] for name in ("run", "volume ls"))
+
+
+@pytest.mark.skipif(
+    shutil.which("groff") is None, reason="groff is missing: apt install groff-base"
+)
+def test_roff_has_nothing_to_complain_of() -> None:
+    from option_tables.man import pages
+
+    text = "".join(pages().values())
+    done = subprocess.run(
+        ["groff", "-man", "-ww", "-Tutf8", "-Kutf8", "-z"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

@@ -50,6 +50,7 @@ FEATURE_TEXT = {
     HOST_DEVICES: "all devices of the host",
     MOVED_DEVICES: "devices by other names than on the host",
     READ_ONLY_ROOT: "a read-only root",
+    TMPFS: "a tmpfs of the kernel's",
     NO_NETWORK: "a network of its own",
     BARE: "a root without the host's /dev, /proc or /sys",
     OTHER_MACHINES: "programs of other machines",
