@@ -411,7 +411,7 @@ def test_one_that_is_there_and_one_that_is_not(caller: checks.Caller, box: Box) 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["bogus"], ["unknown command 'bogus'", "udocker help"]),
+        (["qqqq"], ["unknown command 'qqqq'", "udocker help"]),
         (["imges"], ["unknown command 'imges'", "did you mean images?"]),
         ([""], ["unknown command ''", "udocker help"]),
         (["help", "bogus"], ["unknown command 'bogus'"]),

@@ -172,7 +172,7 @@ def test_create_ps_and_names(udocker: Udocker, busybox: str) -> None:
     listed = {each["id"]: each["names"] for each in containers(udocker)}
     assert listed == {first.strip(): ["first"], second.strip(): ["zwei"]}
     head, *lines = udocker("ps").out.splitlines()
-    assert head.split() == ["CONTAINER", "ID", "MODE", "CREATED", "NAMES", "IMAGE"]
+    assert head.split() == ["CONTAINER", "ID", "MODE", "CREATED", "STATUS", "NAMES", "IMAGE"]
     assert sorted(line.split()[0] for line in lines) == sorted(each[:12] for each in listed)
     assert sorted(udocker("ps", "-q").out.split()) == sorted(each[:12] for each in listed)
     assert first.strip() in udocker("ps", "--no-trunc").out
@@ -371,17 +371,19 @@ def test_version_and_help(udocker: Udocker) -> None:
     for line in shown.partition("Commands:\n")[2].splitlines():
         if not line:
             break
-        command = line.split()[0]
-        helped = udocker(command, "--help").out
-        assert helped.startswith(f"usage: udocker {command}")
-        assert udocker("help", command).out == helped
+        command = re.split("  +", line.strip())[0].split()
+        helped = udocker(*command, "--help").out
+        assert helped.startswith(f"usage: udocker {' '.join(command)}")
+        assert udocker("help", *command).out == helped
         assert max(map(len, helped.splitlines())) <= 100
+    assert udocker("volume", "--help").out == udocker("help", "volume").out
+    assert "  prune     Remove" in udocker("volume", "--help").out
 
 
 def test_a_wrong_command_line_is_told(udocker: Udocker) -> None:
     for words in (["nonsense"], ["run"], ["ps", "more"], ["rm"], ["run", "--nonsense", "x"]):
         is_told(udocker(*words, check=False), 2)
-    assert "did you mean images?" in udocker("image", check=False).err
+    assert "did you mean images?" in udocker("imagse", check=False).err
 
 
 def test_showconf_can_be_read_back(udocker: Udocker, tmp_path: Path, store_path: Path) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["e2e.jobs"]
 
-_NODES = 4
+_NODES = 3
 
 
 def test_every_node_has_it(slurm: Slurm) -> None:

@@ -77,6 +77,9 @@ def _version(context: Context, parsed: Parsed) -> int:
 def _help(context: Context, parsed: Parsed) -> int:
     from udocker.cli.main import GENERAL
 
+    if len(parsed.words) == 1 and parsed.words[0] in commands.groups():
+        _help_of_group(context, parsed.words[0])
+        return 0
     if parsed.words:
         command = commands.find(commands.split(parsed.words)[0])
         context.print(help_text(command.name, command.syntax).rstrip())
@@ -87,6 +90,14 @@ def _help(context: Context, parsed: Parsed) -> int:
     context.print(columns([(f"  {c.name}", c.syntax.summary) for c in found]))
     context.print("\nudocker COMMAND --help tells more.")
     return 0
+
+
+def _help_of_group(context: Context, group: str) -> None:
+    context.print(f"usage: udocker {group} COMMAND [OPTIONS] …\n\nCommands:")
+    words = commands.words_of(group)
+    found = [(word, commands.find(commands.split((group, word))[0])) for word in words]
+    context.print(columns([(f"  {word}", command.syntax.summary) for word, command in found]))
+    context.print(f"\nudocker {group} COMMAND --help tells more.")
 
 
 _DOCTOR = Syntax(

@@ -76,6 +76,8 @@ def _dispatch(general: Parsed) -> int:
         words = ("version",)
     if general.flag("help") or not words:
         words = ("help", *words[:2])
+    if words[0] in commands.groups() and words[1:2] in (("--help",), ("-h",)):
+        words = ("help", words[0])
     name, rest = commands.split(words)
     command = commands.find(name)
     if _asks_for_help(command.syntax, rest):
