@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -131,8 +132,11 @@ def test_kill_9_of_anybody(one: Living, victim: str) -> None:
     wait_until(lambda: len(processes(LONG)) == 2)
     everybody = (one.supervisor(), one.keeper(), one.state()["pid"])
     chosen = dict(zip(("supervisor", "keeper", "command"), everybody))
-    for pid in everybody if victim == "all" else (chosen[victim],):
-        os.kill(pid, signal.SIGKILL)
+    killed = everybody if victim == "all" else (chosen[victim],)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # nobody acts before all are killed
+        for pid in killed:
+            with contextlib.suppress(ProcessLookupError):  # it has ended with its parent
+                os.kill(pid, number)
     wait_until(lambda: not one.state()["running"])
     state = one.state()
     assert (state["status"], state["exitCode"]) == ("exited", 137)
