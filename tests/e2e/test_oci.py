@@ -129,6 +129,32 @@ def test_a_wrong_configuration_is_told(
     assert "udocker bundle" in ended.err
 
 
+def test_an_image_with_an_environment_in_a_file(shared: Shared, tmp_path: Path) -> None:
+    """As Slurm calls it for names of images. What the caller has is not there."""
+    variables = tmp_path / "variables"
+    given = {**shared.environment(), "SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "A": "x=\ny"}
+    variables.write_bytes("".join(f"{name}={text}\0" for name, text in given.items()).encode())
+    image = shared.image(BUSYBOX)
+    words = [
+        "oci",
+        "image",
+        str(variables),
+        image,
+        "--",
+        "sh",
+        "-c",
+        "echo $SLURM_PROCID $B; exit 4",
+    ]
+    ended = shared(*words, check=False, env={"B": "the caller's", "HOME": "/nowhere"})
+    assert (ended.code, ended.out) == (4, "3\n")
+    for words, told in (
+        (["oci", "image", str(tmp_path / "none"), image], "none: No such file"),
+        (["oci", "image", str(variables)], "a word is missing"),
+    ):
+        ended = shared(*words, check=False)
+        assert (ended.code, told in ended.err) == (2, True), ended
+
+
 def test_wrong_words(shared: Shared, bundle: Path, tmp_path: Path) -> None:
     for words, code, told in (
         (("run", "-b", str(tmp_path), "x"), 2, "config.json: No such file"),

@@ -87,7 +87,18 @@ def _delete(context: Context, parsed: Parsed, identity: str) -> int:
     return 0
 
 
+def _image(parsed: Parsed) -> int:
+    from udocker.ops import oci
+
+    if len(parsed.words) < 3:
+        raise UsageError("oci image: a word is missing", hint="oci image FILE IMAGE -- COMMAND…")
+    _, variables, image, *command = parsed.words
+    oci.run_image(variables, image, command)
+
+
 def _oci(context: Context, parsed: Parsed) -> int:
+    if parsed.words[0] == "image":
+        return _image(parsed)
     actions: dict[str, Callable[[Context, Parsed, str], int]] = {
         "run": _run,
         "create": _create,
@@ -98,7 +109,7 @@ def _oci(context: Context, parsed: Parsed) -> int:
     }
     action, identity, *more = parsed.words
     if action not in actions:
-        raise UsageError(f"oci: there is no {action!r}", hint=f"one of {', '.join(actions)}")
+        raise UsageError(f"oci: there is no {action!r}", hint=f"one of {', '.join(actions)}, image")
     if len(more) > (action == "kill"):
         raise UsageError(
             f"oci {action}: one word too many: {more[-1]!r}", hint="udocker oci --help"
@@ -107,7 +118,7 @@ def _oci(context: Context, parsed: Parsed) -> int:
 
 
 _OCI = Syntax(
-    usage="run|create|start|state|kill|delete [OPTIONS] ID [SIGNAL]",
+    usage="run|create|start|state|kill|delete [OPTIONS] ID [SIGNAL], or: image FILE IMAGE …",
     summary="Run OCI bundles as an OCI runtime does: for Slurm's --container, and others.",
     options=(
         Option(("--bundle", "-b"), TEXT, "run, create: the bundle (default: here)", "DIR"),
@@ -116,11 +127,13 @@ _OCI = Syntax(
         Option(("--force", "-f"), FLAG, "delete: also what runs, or is not known"),
     ),
     at_least=2,
-    at_most=3,
+    at_most=None,
     details=(
         "run becomes the command; create makes a process that start lets go on. state of an id\n"
         "that is not known says that it has stopped. Control groups, capabilities and namespaces\n"
-        "of a bundle have no effect. The command is run in the mode of the settings."
+        "of a bundle have no effect. The command is run in the mode of the settings.\n"
+        "image FILE IMAGE -- [COMMAND…] is udocker run with the environment of a file, in which\n"
+        "each variable ends with NUL: for Slurm, see docs/slurm/admins.md."
     ),
 )
 _BUNDLE = Syntax(

@@ -1,4 +1,5 @@
-"""A process that is there, and goes on when somebody opens a pipe that has a name."""
+"""A process that is there, and goes on when somebody opens a pipe that has a name; and one that
+begins anew, with another environment."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from udocker.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import NoReturn
 
 
 def begin_later(pipe: str, prepare: Callable[[], None], go_on: Callable[[], int]) -> int:
@@ -44,3 +46,8 @@ def _wait(
     os.close(told[1])
     os.close(os.open(pipe, os.O_RDONLY))  # waits
     return go_on()
+
+
+def begin_anew(words: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """execve(2): another program takes this one's place. Raises OSError."""
+    os.execve(words[0], list(words), dict(environ))

@@ -23,7 +23,8 @@ from udocker.spec import bundle as config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import NoReturn
 
     from udocker.model.run import RunRequest
 
@@ -87,6 +88,32 @@ def create(session: Session, identity: str, bundle: str, pid_file: str = "") -> 
     with files.store_errors("creating the container"):
         os.mkfifo(begun, 0o600)
         begin_later(begun, prepare, go_on)
+
+
+def run_image(variables: str, image: str, command: Sequence[str]) -> NoReturn:
+    """``udocker run`` with the environment that the file ``variables`` has: each ends with NUL.
+
+    Slurm gives the task's environment in such a file only (oci.conf(5), CreateEnvFile). Raises
+    UsageError.
+    """
+    from udocker.engine.later import begin_anew
+    from udocker.ops import program
+
+    try:
+        with open(variables, "rb") as stream:
+            texts = os.fsdecode(stream.read(_MOST)).split("\0")
+        environ = dict(text.split("=", 1) for text in texts if "=" in text[1:])
+        options = ["--volume", f"{command[0]}:{command[0]}:ro"] if _is_script(command) else []
+        begin_anew([*program.words(), "run", *options, image, *command], environ)
+    except OSError as error:
+        raise UsageError(
+            f"{variables}: {error.strerror}", hint="udocker oci image FILE IMAGE -- COMMAND…"
+        ) from error
+
+
+def _is_script(command: Sequence[str]) -> bool:
+    """Whether it is what was given to sbatch(1), which lies in slurmd's directory of this host."""
+    return bool(command) and command[0].endswith("/slurm_script") and os.path.isfile(command[0])
 
 
 def start(identity: str) -> None:
