@@ -147,6 +147,11 @@ def test_an_image_with_an_environment_in_a_file(shared: Shared, tmp_path: Path) 
     ]
     ended = shared(*words, check=False, env={"B": "the caller's", "HOME": "/nowhere"})
     assert (ended.code, ended.out) == (4, "3\n")
+    script = tmp_path / "slurm_script"  # of sbatch, which only the host has
+    script.write_text("#!/bin/sh\necho batch $1 $SLURM_JOB_ID\n")
+    script.chmod(0o755)
+    ended = shared("oci", "image", str(variables), image, "--", str(script), "word")
+    assert ended.out == "batch word 7\n"
     for words, told in (
         (["oci", "image", str(tmp_path / "none"), image], "none: No such file"),
         (["oci", "image", str(variables)], "a word is missing"),
