@@ -46,7 +46,7 @@ class Workflows:
         programs.mkdir()
         for line in shared("shim", "--dir", str(programs), "docker", "podman").out.split():
             assert Path(line).parent == programs
-        (programs / "docker").rename(programs / "udocker")
+        (programs / "podman").rename(programs / "udocker")
         path = f"{programs}:{_PROGRAMS}:{os.environ['PATH']}"
         self.environ = {**shared.environment(), "PATH": path}
         (directory / "in.txt").write_text("data\n")
@@ -87,6 +87,11 @@ def check_cwl(workflows: Workflows, *options: str) -> None:
 
 def test_cwltool_with_udocker(workflows: Workflows) -> None:
     check_cwl(workflows, "--udocker")
+
+
+def test_cwltool_with_docker(workflows: Workflows) -> None:
+    """Its usual way: options of Docker, and a program of that name."""
+    check_cwl(workflows)
 
 
 def test_miniwdl(workflows: Workflows) -> None:
