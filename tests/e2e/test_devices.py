@@ -232,7 +232,7 @@ mkdir -p /usr/lib/own; echo text >/usr/lib/x86_64-linux-gnu/libcuda.so.1
 """
 
 
-@pytest.mark.parametrize("run", ["../../../../mnt/run", "none"])
+@pytest.mark.parametrize("run", ["/mnt/run", "../../../../mnt/run", "none"])
 def test_an_image_full_of_traps(gpus: Gpus, run: str) -> None:
     """Links in the way (they stay inside), a driver of its own, what other tools left, no /run."""
     name = "traps"
