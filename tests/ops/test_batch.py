@@ -178,7 +178,8 @@ def test_tasks_of_a_host_come_into_one_namespace(make: Any, scratch: Path) -> No
         session, request = _in_job(make(**environ), replace(REQUEST, name=None, mode="N1"))
         node = f"{scratch.parent}/node/udocker-{os.getuid()}"
         assert session.cache == f"{node}/cache"
-        session.cache = f"{session.config.topdir}/cache"  # where N1 is known to work
+        session.cache = f"{session.store.topdir}/cache"
+        trust(session, "N1")
         container, is_new = module._container(session, request)
         launch = module.prepare(session, request, container, is_new).launch
         return next(step for step in launch.steps if isinstance(step, Unshare))
