@@ -16,6 +16,7 @@ import udocker
 from e2e.engines import BUSYBOX, Shared
 from udocker.errors import ImageNotFound, UsageError
 
+pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 
 PAGE = Path(__file__).parents[2] / "docs/python.md"

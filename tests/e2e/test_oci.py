@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from e2e.jobs import Slurm
 
+pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines", "e2e.jobs"]
 
 # It is started by the test, and told to end.

@@ -14,6 +14,7 @@ from e2e.jobs import BUSYBOX, Slurm, at_once
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.jobs"]
 
 _PAGE = Path(__file__).parents[2] / "docs/slurm/README.md"

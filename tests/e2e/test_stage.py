@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
+
 from e2e.jobs import BUSYBOX
 
 if TYPE_CHECKING:
     from e2e.jobs import Slurm
 
+pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.jobs"]
 
 _NODES = 3

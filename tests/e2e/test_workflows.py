@@ -12,6 +12,7 @@ import pytest
 
 from e2e.engines import BUSYBOX, Shared
 
+pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 
 _PROGRAMS = Path(sys.executable).parent  # of the engines, which are installed beside Python
