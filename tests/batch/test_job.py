@@ -16,7 +16,7 @@ STEP = {
     "SLURM_PROCID": "5",
     "SLURM_LOCALID": "1",
     "SLURM_RESTART_COUNT": "1",
-    "SLURM_SUBMIT_DIR": "/work/me",
+    "SLURM_SUBMIT_DIR": "/home/me/jobs",
     "TMPDIR": "/tmp/job.17",
 }
 
@@ -25,7 +25,7 @@ def test_a_task_of_a_step_of_slurm():
     task = recognise(STEP)
     assert (task.system, task.key, task.step_key) == ("Slurm", "17.3.1.5", "17.3.1")
     assert (task.rank, task.tasks, task.local_rank, task.local_tasks) == (5, 7, 1, 2)
-    assert (task.submit, task.scratch) == ("/work/me", ("/tmp/job.17", "/tmp"))
+    assert (task.submit, task.scratch) == ("/home/me/jobs", ("/tmp/job.17", "/tmp"))
     assert task.text == "Slurm job 17, step 3, task 5 of 7"
 
 

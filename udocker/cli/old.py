@@ -71,6 +71,8 @@ def _migrate(context: Context, parsed: Parsed) -> int:
     session = context.session
     source = parsed.words[0] if parsed.words else session.store.topdir
     dry = parsed.flag("dry-run")
+    if parsed.words and not os.path.isdir(os.path.expanduser(source)):
+        raise UsageError(f"{source} is not a directory", hint="udocker migrate ~/.udocker")
     done = migrate(session, os.path.abspath(os.path.expanduser(source)), dry)
     verb = "Would migrate" if dry else "Migrated"
     for each in done.moved:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Node = Union["Text", "Output", "Branch", "Loop"]
     Word = Union["Literal", "Path", "Call", "Name"]
 
+_SHAPE = "a template looks like '{{.ID}} {{.Names}}'"
 _ACTION = re.compile(r"\{\{(- )?(.*?)( -)?\}\}", re.DOTALL)
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)
@@ -394,13 +395,13 @@ def _parts(text: str) -> list[tuple[bool, str]]:
         found.append((False, before.rstrip() if match[1] else before))
         action = match[2].strip()
         if not action:
-            raise UsageError(f"--format {text!r}: {{{{}}}} has nothing in it")
+            raise UsageError(f"--format {text!r}: {{{{}}}} has nothing in it", hint=_SHAPE)
         comment = action.startswith("/*") and action.endswith("*/")
         found.append((True, "" if comment else " ".join(action.split(" "))))
         at, trims = match.end(), bool(match[3])
     rest = text[at:]
     if "{{" in rest:
-        raise UsageError(f"--format {text!r}: {{{{ without }}}}")
+        raise UsageError(f"--format {text!r}: {{{{ without }}}}", hint=_SHAPE)
     found.append((False, rest.lstrip() if trims else rest))
     return [part for part in found if part[0] or part[1]]
 

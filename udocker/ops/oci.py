@@ -149,7 +149,7 @@ def kill(identity: str, number: int, everything: bool = False) -> None:
     """
     record = _get(identity)
     if record.status == STOPPED:
-        raise UsageError(f"container {identity} has ended")
+        raise UsageError(f"container {identity} has ended", hint=f"udocker oci delete {identity}")
     with contextlib.suppress(ProcessLookupError), files.store_errors("sending the signal"):
         if everything and os.getpgid(record.pid) == record.pid:
             os.killpg(record.pid, number)
@@ -193,7 +193,10 @@ def _request(session: Session, bundle: str) -> RunRequest:
     for name in bundled.unheeded:
         session.report.warn(f"{path}: {name} have no effect")
     if not os.path.isdir(bundled.request.location):
-        raise UsageError(f"{bundled.request.location}, the root of {path}, is not a directory")
+        raise UsageError(
+            f"{bundled.request.location}, the root of {path}, is not a directory",
+            hint="udocker bundle IMAGE DIR makes a whole bundle",
+        )
     if bundled.terminal and not session.terminal:
         session.report.debug(f"{path}: there is no terminal")
     return replace(bundled.request, fakeroot=session.config.fakeroot)
