@@ -206,7 +206,7 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     """
     import shlex
 
-    from udocker.engine.steps import describe, describe_undo
+    from udocker.engine.describing import describe, describe_undo
 
     session, request = _in_job(session, replace(request, pull="never"))
     container, is_new = _container(session, request, trial=True)
