@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -167,12 +168,36 @@ def test_the_image_s_variables_only_narrow(gpus: Gpus) -> None:
     assert gpus("python3", "-c", PROBE, options=options).out == "missing 9\n"
 
 
-def test_a_driver_that_is_too_old_for_the_image(gpus: Gpus) -> None:
-    options = ("--nv", "-e", "NVIDIA_REQUIRE_DRIVER=driver>=999")
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("NVIDIA_REQUIRE_DRIVER", "driver>=999", "driver>=999 (NVIDIA_REQUIRE_DRIVER)"),
+        ("NVIDIA_REQUIRE_CUDA", "cuda>=12.4", "cuda>=12.4 (NVIDIA_REQUIRE_CUDA)"),
+        ("CUDA_VERSION", "12.4.1", "cuda>=12.4 (CUDA_VERSION)"),
+    ],
+)
+def test_a_driver_that_is_too_old_for_the_image(
+    gpus: Gpus, name: str, text: str, what: str
+) -> None:
+    options = ("--nv", "-e", f"{name}={text}")
     result = gpus("true", options=options, check=False)
     assert result.code == 125
-    assert "NVIDIA_REQUIRE_DRIVER" in result.err
-    assert "999" in result.err
+    told, hint, *rest = result.err.splitlines()
+    assert told.startswith(f"udocker: requirement error: unsatisfied condition: {what}; ")
+    assert told.endswith(f"this host has driver {_VERSION}, cuda 12.2")
+    assert hint.startswith("  try: a newer driver, or an image for an older CUDA; ")
+    assert rest == []
+    (escape,) = re.findall("-e (NVIDIA_DISABLE_REQUIRE=1) ", hint)
+    result = gpus("python3", "-c", PROBE, options=(*options, "-e", escape))
+    assert (result.out, "requirement" in result.err) == ("100 9\n", False)
+
+
+def test_a_driver_that_is_new_enough_for_the_image(gpus: Gpus) -> None:
+    """What only the GPU could tell is a warning."""
+    options = ("--nv", "-e", "NVIDIA_REQUIRE_CUDA=cuda>=12.2 brand=tesla,driver>=470,driver<471")
+    assert "requires" not in gpus("true", options=options).err
+    result = gpus("true", options=("--nv", "-e", "NVIDIA_REQUIRE_CUDA=brand=tesla,cuda>=12.2"))
+    assert "warning: not known whether this host has what the image requires: brand=" in result.err
 
 
 def test_gpus_that_are_not_there_are_an_error(gpus: Gpus) -> None:
@@ -209,6 +234,8 @@ def test_the_image_s_newer_libcuda_comes_first(gpus: Gpus, names: str, comes_fir
     """Forward compatibility: only where there is one, of a newer driver than the host's."""
     place = "/usr/local/cuda/compat"
     gpus("sh", "-c", f"mkdir -p {place}; for v in {names}; do : >{place}/libcuda.so.$v; done")
+    require = ("--nv", "-e", "NVIDIA_REQUIRE_CUDA=cuda>=13")  # the host's driver has 12.2
+    assert gpus("true", options=require, check=False).code == (0 if comes_first else 125)
     shown = gpus("sh", "-c", f"echo $LD_LIBRARY_PATH; rm -r {place}").out
     assert shown == (f"{place}\n" if comes_first else "\n")
 

@@ -6,7 +6,6 @@ Requests and discovery are of ``devices``; how the changes are brought in is in 
 from __future__ import annotations
 
 import os
-import re
 
 from udocker.devices import plan, request, require
 from udocker.devices.choose import choose
@@ -15,7 +14,7 @@ from udocker.errors import DeviceError
 from udocker.model.devices import Edits
 from udocker.model.run import FILE_MOUNTS, MOVED_DEVICES, MOVED_MOUNTS, GuestFile
 from udocker.model.value import replace
-from udocker.ops import gpus, libc
+from udocker.ops import cuda_compat, gpus, libc
 from udocker.ops.devices import CACHE, applied
 
 TYPE_CHECKING = False
@@ -36,8 +35,6 @@ _DOCTOR = (
     "udocker gpu doctor IMAGE says what of the driver fits; --host-libc puts the host's glibc in "
     "the place of an older one"
 )
-_COMPAT = "/usr/local/cuda/compat"
-_COMPAT_LIBRARY = re.compile(r"libcuda\.so\.([0-9]{1,5})(?:\.[0-9]{1,5}){1,2}", re.ASCII)
 # Variables that take the place of directories in which loaders look for drivers.
 _OPENCL = ("OCL_ICD_VENDORS", "/etc/OpenCL/vendors")
 _VULKAN = ("/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d")
@@ -125,8 +122,10 @@ def _of_vendor(
         return
     choice = choose(asked, found, session.environ)
     warnings: tuple[str, ...] = ()
+    newer = ""
     if asked.vendor == request.NVIDIA:
-        warnings = require.check(variables, require.Facts(driver=found.version or None))
+        newer = cuda_compat.newer(view, found.version)
+        warnings = require.check(variables, require.facts(found.version, newer))
     params = content(f"{here.proc}{_PARAMS.removeprefix('/proc')}", _PARAMS_LIMIT)
     edits = plan.plan(
         found,
@@ -139,24 +138,15 @@ def _of_vendor(
     )
     edits = replace(
         edits,
-        prepend=(*edits.prepend, *_compatible(view, found.version)),
+        prepend=(*edits.prepend, *_before(newer)),
         warnings=(*edits.warnings, *warnings),
     )
     yield _with_own_drivers(edits, view)
 
 
-def _compatible(view: View, version: str) -> tuple[tuple[str, str], ...]:
-    """The image's own libcuda for drivers older than it, before the host's.
-
-    CUDA images have it for what they need more than the driver has; where it is no newer than the
-    host's, or there are several, it is not for this host.
-    https://docs.nvidia.com/deploy/cuda-compatibility
-    """
-    found = [match for name in view.names(_COMPAT) if (match := _COMPAT_LIBRARY.fullmatch(name))]
-    host = version.partition(".")[0]
-    if len(found) != 1 or not host.isdigit() or int(found[0][1]) <= int(host):
-        return ()
-    return (("LD_LIBRARY_PATH", _COMPAT),)
+def _before(newer: str) -> tuple[tuple[str, str], ...]:
+    """The image's own libcuda, if it has one of version ``newer``, comes before the host's."""
+    return (("LD_LIBRARY_PATH", cuda_compat.FOLDER),) if newer else ()
 
 
 def _with_own_drivers(edits: Edits, view: View) -> Edits:
@@ -220,7 +210,7 @@ def _of_cdi(
     edits = _with_own_drivers(relocate.with_loaders(edits, plan.PLACE, files.read), view)
     return replace(
         edits,
-        prepend=(*edits.prepend, *_compatible(view, injection.compat)),
+        prepend=(*edits.prepend, *_before(cuda_compat.newer(view, injection.compat))),
         warnings=(*edits.warnings, *sorted(old)),
     )
 
