@@ -1,4 +1,4 @@
-"""GPUs in containers: the real user space of NVIDIA's driver, and doubles that count nodes.
+"""GPUs in containers: the real user space of NVIDIA's driver.
 
 No GPU is needed: the driver itself says how far it came. cuInit gives 100 (no device) once the
 library is there, NVML 9 (driver not loaded).
@@ -6,13 +6,11 @@ library is there, NVML 9 (driver not loaded).
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -36,34 +34,6 @@ pytest_plugins = ["e2e.engines"]
 _MODES = ("N1", "R1", "F3", "P1", "S1")
 # Those of an engine with mounts, and of one without: the others do the same with a specification.
 _FEW = ("N1", "F3")
-# N1 and S1 have the host's own /dev, in which a test can make no nodes.
-_WITH_NODES = ("R1", "F3")
-# One GPU for each node that can be opened, as the driver has it.
-_DOUBLE = """
-extern int open(const char *, int, ...);
-extern int close(int);
-static int count(void) {
-    static char path[] = "/dev/nvidia0";
-    int found = 0;
-    for (int number = 0; number < 4; number++) {
-        path[11] = (char)('0' + number);
-        int node = open(path, 02);
-        char nothing[4];
-        extern long read(int, void *, unsigned long);
-        extern int isatty(int);
-        extern long lseek(int, long, int);
-        if (node >= 0 && lseek(node, 0, 2) == 0 && read(node, nothing, 4) == 0) {
-            found |= 1 << number;
-        }
-        if (node >= 0) {
-            close(node);
-        }
-    }
-    return found;
-}
-int cuInit(unsigned flags) { return flags == 0 ? count() : -1; }
-int nvmlInit_v2(void) { return 0; }
-"""
 _VERSION = "535.261.03"
 _KILLS = 5
 
@@ -273,175 +243,3 @@ def test_an_image_full_of_traps(gpus: Gpus, run: str) -> None:
     gpus.shared("rm", "-f", name)
     assert result.out == "100 9\n9\n", result
     assert not os.path.exists("/mnt/run")
-
-
-def test_a_driver_whose_path_has_odd_characters(
-    gpus: Gpus, doubles: DriverHost, tmp_path: Path
-) -> None:
-    """Separators of lists of paths, of options and of lines."""
-    shutil.copytree(doubles.top, tmp_path / "a:b c,d\ne", symlinks=True)
-    odd = Gpus(gpus.shared, gpus.mode, DriverHost(tmp_path / "a:b c,d\ne"))
-    assert odd("python3", "-c", PROBE).out == "0 0\n"  # the double counts no GPU here
-
-
-# Choosing among GPUs
-
-
-@pytest.fixture(scope="module")
-def doubles(tmp_path_factory: pytest.TempPathFactory) -> DriverHost:
-    """Two GPUs, whose driver counts the nodes that it can open."""
-    made = DriverHost(tmp_path_factory.mktemp("doubles"))
-    folder = made.path(f"usr/lib64/libcuda.so.{_VERSION}").parent
-    for soname in ("libcuda.so.1", "libnvidia-ml.so.1"):
-        place = folder / f"{soname[: -len('.1')]}.{_VERSION}"
-        words = ["gcc", "-shared", "-fPIC", "-O1", f"-Wl,-soname,{soname}", "-x", "c", "-"]
-        subprocess.run([*words, "-o", place], input=_DOUBLE.encode(), check=True)
-        (folder / soname).symlink_to(place.name)
-    made.module(_VERSION)
-    for number in range(2):
-        made.gpu(f"0000:0{number + 1}:00.0", number, f"GPU-{number}0000000-aaaa")
-    made.node("nvidiactl")
-    made.text("proc/driver/nvidia/params", "Mobile: 0\nModifyDeviceFiles: 1\n")
-    os.chmod(made.top, 0o755)
-    return made
-
-
-@pytest.fixture(params=_WITH_NODES)
-def two(
-    request: pytest.FixtureRequest, shared: Shared, refusals: dict[str, str], doubles: DriverHost
-) -> Gpus:
-    need(refusals, request.param)
-    return Gpus(shared, request.param, doubles, devices=True)
-
-
-def visible(gpus: Gpus, *options: str, **environ: str) -> tuple[int, str]:
-    """A bit for each GPU that the driver sees, and CUDA_VISIBLE_DEVICES."""
-    program = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', '-'))"
-    result = gpus("python3", "-c", PROBE + program, options=options, **environ)
-    first, second = result.out.splitlines()
-    return int(first.split()[0]), second
-
-
-def test_all_gpus(two: Gpus) -> None:
-    assert visible(two, "--gpus=all") == (3, "-")
-    assert visible(two, "--gpus=all", CUDA_VISIBLE_DEVICES="1") == (3, "1")
-
-
-@pytest.mark.parametrize(
-    ("option", "bits", "uuid"),
-    [
-        ("--gpus=1", 1, "GPU-00000000-aaaa"),
-        ('--gpus="device=1"', 2, "GPU-10000000-aaaa"),
-        ("--gpus=device=GPU-1", 2, "GPU-10000000-aaaa"),
-    ],
-)
-def test_a_choice_of_gpus(two: Gpus, option: str, bits: int, uuid: str) -> None:
-    """Of those that are left out there are no nodes; numbers would mean others, and go."""
-    assert visible(two, option, CUDA_VISIBLE_DEVICES="0,1") == (bits, uuid)
-
-
-def test_a_gpu_that_does_not_exist(two: Gpus) -> None:
-    result = two("true", options=('--gpus="device=7"',), check=False)
-    assert result.code == 125
-    assert "7" in result.err
-    assert "0 (GPU-00000000-aaaa), 1 (GPU-10000000-aaaa)" in result.err
-
-
-def test_the_host_s_nodes_stay(two: Gpus, doubles: DriverHost) -> None:
-    """What a container does to them, it does to something else."""
-    two("sh", "-c", "rm -f /dev/nvidia0; echo x >/dev/nvidia1", options=("--nv",), check=False)
-    assert os.readlink(doubles.path("dev/nvidia0")) == "/dev/null"
-    assert os.readlink(doubles.path("dev/nvidia1")) == "/dev/null"
-
-
-@pytest.mark.parametrize(("name", "bits"), [("all", 3), ("1", 2), ("GPU-00000000-aaaa", 1)])
-def test_a_device_of_cdi(two: Gpus, doubles: DriverHost, name: str, bits: int) -> None:
-    """By the spec that udocker writes, which others read too."""
-    specs = doubles.path("specs/nvidia.json")
-    if not specs.exists():
-        two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
-    options = (f"--cdi-dir={specs.parent}", f"--device=nvidia.com/gpu={name}")
-    found = two("python3", "-c", PROBE, options=options, UDOCKER_DRIVER_ROOT="").out
-    assert int(found.split()[0]) == bits
-
-
-def test_a_device_of_cdi_without_a_spec(two: Gpus) -> None:
-    """What is here has the names that a spec of udocker's gives it."""
-    found = two("python3", "-c", PROBE, options=("--device=nvidia.com/gpu=0",)).out
-    assert int(found.split()[0]) == 1
-
-
-def test_a_spec_of_another_driver(two: Gpus, doubles: DriverHost) -> None:
-    """Its libraries are there still, but the kernel's module is another."""
-    specs, old = doubles.path("old-specs/nvidia.json"), "470.1.2"
-    two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
-    folder = f"{doubles.top}/usr/lib64"
-    written = specs.read_text().replace(f"{folder}/", f"{doubles.top}/old/")
-    specs.write_text(written.replace(_VERSION, old))
-    for name in ("libcuda", "libnvidia-ml"):
-        place = doubles.path(f"old/{name}.so.{old}")
-        shutil.copy(f"{folder}/{name}.so.{_VERSION}", place)
-    options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
-    result = two("python3", "-c", PROBE, options=options)
-    assert result.out.split()[0] == "1"
-    (told,) = result.err.splitlines()
-    assert told.startswith(f"udocker: warning: CDI spec {specs} is stale: it is for driver {old}, ")
-    assert f"{_VERSION} is loaded" in told
-
-
-def test_a_hook_that_is_not_known(two: Gpus, doubles: DriverHost) -> None:
-    specs = doubles.path("hook-specs/nvidia.json")
-    two.shared("gpu", "cdi", f"--output={specs}", env=two.environment)
-    spec = json.loads(specs.read_text())
-    spec["containerEdits"]["hooks"].append({"hookName": "prestart", "path": "/opt/site/limits"})
-    specs.write_text(json.dumps(spec))
-    options = (f"--cdi-dir={specs.parent}", "--device=nvidia.com/gpu=0")
-    result = two("true", options=options, check=False)
-    assert result.code == 125
-    told = f"CDI spec {specs}: the hook limits is"
-    assert result.err.startswith(f"udocker: {told} not known, and no hook is run\n  try: ")
-    result = two("python3", "-c", PROBE, options=(*options, "--allow-cdi-hooks=skip"))
-    assert result.out.split()[0] == "1"
-    assert f"warning: {told} passed over: what it does is not known\n" in result.err
-
-
-def test_a_device_of_cdi_that_no_spec_has(two: Gpus, doubles: DriverHost) -> None:
-    options = (f"--cdi-dir={doubles.top}", "--device=nvidia.com/gpu=9")
-    result = two("true", options=options, check=False)
-    assert result.code == 125
-    assert "\n  try: " in result.err
-    assert "unresolvable CDI devices nvidia.com/gpu=9" in result.err
-
-
-def test_the_driver_is_told_to_make_no_nodes(two: Gpus) -> None:
-    """Else it would remove what stands for one. In R1 the kernel's file is needed to mount on."""
-    result = two("cat", "/proc/driver/nvidia/params", check=False)
-    if two.mode == "R1":
-        assert result.code == 1
-    else:
-        assert result.out == "Mobile: 0\nModifyDeviceFiles: 0\n"
-
-
-def test_a_device_by_its_name(two: Gpus) -> None:
-    result = two("sh", "-c", "wc -c </dev/zilch", options=("--device=/dev/null:/dev/zilch",))
-    assert (result.out, result.err) == ("0\n", "")
-    result = two("true", options=("--device=/dev/null:/dev/zilch:r", "--device=/dev/zero:rw"))
-    told = "--device: /dev/null:r: permissions cannot be enforced: what the node allows holds"
-    assert result.err == f"udocker: warning: {told}\n"
-    result = two("true", options=("--device=/dev/no-such",), check=False)
-    assert (result.code, result.err.split("\n")[0]) == (
-        125,
-        "udocker: --device: /dev/no-such does not exist",
-    )
-
-
-def test_runs_at_the_same_time_share_what_is_made(two: Gpus) -> None:
-    words = ("run", "-q", f"--execmode={two.mode}", "--nv", two.container(SCI))
-    two("true")
-    for stage in two.directory().glob("files/devices-*"):
-        shutil.rmtree(stage)
-    runs = [
-        two.shared.start([*words, "python3", "-c", PROBE], env=two.environment) for _ in range(4)
-    ]
-    assert [run.communicate()[0].split()[0] for run in runs] == [b"3"] * 4
-    assert len(list(two.directory().glob("files/devices-*"))) == 1
