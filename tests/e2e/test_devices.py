@@ -35,6 +35,8 @@ _MODES = ("N1", "R1", "F3", "P1", "S1")
 # Those of an engine with mounts, and of one without: the others do the same with a specification.
 _FEW = ("N1", "F3")
 _VERSION = "535.261.03"
+_PLACE = "/run/udocker/devices"
+_MUSL = "musl:latest"
 _KILLS = 5
 
 
@@ -80,6 +82,26 @@ def test_the_loader_knows_the_libraries_by_its_cache(gpus: Gpus) -> None:
     assert "=> /run/udocker/devices/lib64/libcuda.so." in found
     # What the image has itself is found as before.
     assert gpus("sh", "-c", "ldconfig -p | grep -c libc.so.6").out == "1\n"
+
+
+def test_each_file_that_comes_in_is_told_of(gpus: Gpus, host: DriverHost) -> None:
+    words = ("run", f"--execmode={gpus.mode}", "--nv", gpus.container(SCI), "ls", "-R", _PLACE)
+    result = gpus.command("--debug", *words)
+    told = re.findall(r"^udocker: debug: device (file|link) (.*)$", result.err, re.MULTILINE)
+    lines = [line for _, line in told]
+    assert len(lines) == len(set(lines))
+    sources = {line.split(" at ")[0] for line in lines if " at /" in line}
+    libraries = {str(path) for path in host.top.rglob(f"*.so.{_VERSION}")}
+    of_video = {path for path in libraries if re.search("libnvcuvid|libnvidia-encode", path)}
+    assert libraries - of_video <= sources
+    assert not of_video & sources
+    # What is there is what was told of, and nothing else.
+    targets = {re.split(" at | to ", line)[1 if kind == "file" else 0] for kind, line in told}
+    names = [os.path.basename(path) for path in targets if path.startswith(f"{_PLACE}/")]
+    shown = [line for line in result.out.splitlines() if "." in line and not line.endswith(":")]
+    assert sorted(shown) == sorted(name for name in names if "." in name)
+    assert any(line.endswith(" at " + f"{_PLACE}/bin/nvidia-smi") for line in lines)
+    assert "device file" not in gpus.command(*words).err
 
 
 def test_nothing_of_it_is_in_the_container(gpus: Gpus) -> None:
@@ -188,6 +210,38 @@ def test_static_programs_get_nodes_only(
     assert "its programs load no driver" in result.err
 
 
+@pytest.mark.parametrize("mode", _MODES)
+def test_an_image_of_musl_is_refused(
+    mode: str, shared: Shared, refusals: dict[str, str], host: DriverHost
+) -> None:
+    """What needs nothing of it gets the nodes by ``void``."""
+    need(refusals, mode)
+    gpus = Gpus(shared, mode, host)
+    result = gpus("probe", image=_MUSL, check=False)
+    told, hint = result.err.splitlines()
+    assert (result.code, result.out) == (125, "")
+    assert told == "udocker: the image has musl, and the driver's libraries need glibc"
+    assert hint.startswith("  try: an image with that glibc ")
+    if mode != "F3":  # it takes no programs of musl
+        options = ("--nv", "-e", "NVIDIA_VISIBLE_DEVICES=void")
+        assert gpus("probe", image=_MUSL, options=options).out.startswith("musl cwd=")
+
+
+@pytest.mark.parametrize("mode", ["F3", "P1"])
+@pytest.mark.parametrize("option", ["--nv", "--device=/dev/null:/dev/nvidia9"])
+def test_an_image_for_another_processor(
+    mode: str, option: str, shared: Shared, refusals: dict[str, str], host: DriverHost
+) -> None:
+    """qemu runs it; of the driver it is told that it is for this one. Nodes are no matter."""
+    need(refusals, mode)
+    if shutil.which("qemu-aarch64-static") is None:
+        pytest.skip("host: no qemu-aarch64-static")
+    result = Gpus(shared, mode, host)("uname", "-m", image="foreign:latest", options=(option,))
+    assert result.out == "aarch64\n"
+    told = "warning: the image has no C library for this machine: its programs load no driver\n"
+    assert (told in result.err) is (option == "--nv")
+
+
 def test_drivers_of_the_image_stay(gpus: Gpus) -> None:
     """OCL_ICD_VENDORS stands for the directory in which the image has its own."""
     make = "mkdir -p /etc/OpenCL/vendors && echo libown.so >/etc/OpenCL/vendors/own.icd"
@@ -223,6 +277,7 @@ def test_a_root_that_is_only_read(
 
 _TRAPS = """
 set -e
+mkdir -p /opt/nv/lib64; : >/opt/nv/lib64/libcuda.so.1; ln -sfn /opt/nv /usr/local/nvidia
 ln -sfn {run} /run.new; mkdir -p /mnt/run; rm -rf /run; mv -T /run.new /run
 mkdir -p /usr/lib/own; echo text >/usr/lib/x86_64-linux-gnu/libcuda.so.1
 : >/usr/bin/nvidia-smi; chmod 755 /usr/bin/nvidia-smi

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -99,11 +98,30 @@ def test_a_gpu_that_does_not_exist(pair: Gpus) -> None:
         assert "here are 0, 1\n" in result.err
 
 
-def test_the_host_s_nodes_stay(two: Gpus, doubles: DriverHost) -> None:
-    """What a container does to them, it does to something else."""
-    two("sh", "-c", "rm -f /dev/nvidia0; echo x >/dev/nvidia1", options=("--nv",), check=False)
-    assert os.readlink(doubles.path("dev/nvidia0")) == "/dev/null"
-    assert os.readlink(doubles.path("dev/nvidia1")) == "/dev/null"
+_REMOVE = """
+rm -f /dev/nvidia0
+mv /dev/nvidia1 /tmp/moved || mv /tmp/moved /dev/nvidia1
+ln -sfn /tmp /dev/nvidiactl
+rm -rf /dev/nvidia*
+cd /dev && rm -f nvidia0 nvidia1 nvidiactl
+true
+"""
+
+
+def test_the_host_s_nodes_stay(two: Gpus, doubles: DriverHost, tmp_path: Path) -> None:
+    """This user owns them, and could remove them; in a container they are as if mounted."""
+    host = DriverHost(tmp_path / "own")
+    shutil.copytree(doubles.top, host.top, symlinks=True, dirs_exist_ok=True)
+    for name in _NODES:
+        host.path(f"dev/{name}").unlink()
+        host.text(f"dev/{name}").chmod(0o666)
+    folder = host.path(f"dev/{_NODES[0]}").parent
+    before = {path.name: path.lstat().st_ino for path in folder.iterdir()}
+    gpus = Gpus(two.shared, two.mode, host, devices=True)
+    said = gpus("sh", "-c", _REMOVE, check=False).err
+    assert {path.name: path.lstat().st_ino for path in folder.iterdir()} == before
+    assert said.count("Device or resource busy") >= len(_NODES)
+    assert not any(path.is_symlink() for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(("name", "bits"), [("all", 3), ("1", 2), ("GPU-00000000-aaaa", 1)])

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
 _DOCTOR = (
-    "udocker gpu doctor IMAGE says what of the driver fits; --host-libc puts the host's glibc in "
-    "the place of an older one"
+    "an image with that glibc (udocker gpu doctor IMAGE says what of the driver fits), or "
+    "--host-libc: it puts the host's glibc in the place of an older one"
 )
 # Variables that take the place of directories in which loaders look for drivers.
 _OPENCL = ("OCL_ICD_VENDORS", "/etc/OpenCL/vendors")
@@ -216,7 +216,14 @@ def _of_cdi(
 
 
 def _told(edits: Edits) -> Iterator[str]:
+    """A line for each file that comes in."""
     for mount in edits.mounts:
         yield f"device file {mount.source} at {mount.target}"
-    for source, target in edits.nodes:
-        yield f"device node {source} at {target}"
+    for file in edits.files:
+        yield f"device file made at {file.target}"
+    for link, target in edits.links:
+        yield f"device link {link} to {target}"
+    for source, place in edits.nodes:
+        yield f"device node {source} at {place}"
+    for path in edits.hidden:
+        yield f"device node hidden: {path}"
