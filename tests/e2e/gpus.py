@@ -75,11 +75,14 @@ def named_with_python(shared: Shared, release: str) -> str:
 
 
 class Gpus:
-    """Runs in one mode, with the driver of a root."""
+    """Runs in one mode, with the driver of a root; in a container of a test module's if named."""
 
-    def __init__(self, shared: Shared, mode: str, host: DriverHost, devices: bool = False) -> None:
+    def __init__(
+        self, shared: Shared, mode: str, host: DriverHost, devices: bool = False, name: str = "gpu"
+    ) -> None:
         self.shared = shared
         self.mode = mode
+        self._name = name
         self.environment = {"UDOCKER_DRIVER_ROOT": str(host.top)}
         if devices:
             self.environment["UDOCKER_DEVICE_ROOT"] = str(host.top)
@@ -104,7 +107,7 @@ class Gpus:
     def container(self, image: str) -> str:
         """One for all runs of an image in such modes: a copy of a large one takes long."""
         form = "union" if UNION_ROOT in table.find(self.mode).engine.FEATURES else "plain"
-        name = f"gpu-{image.replace(':', '-')}-{form}"
+        name = f"{self._name}-{image.replace(':', '-')}-{form}"
         if name not in {each for row in self.shared.containers() for each in row["names"]}:
             is_local = image.startswith(_LOCAL)
             reference = image if is_local else self.shared.image(image)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from udocker.ops.session import Session
     from udocker.store.view import View
 
+_LIBRARIES = "LD_LIBRARY_PATH"
 _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
 _DOCTOR = (
@@ -86,7 +87,7 @@ def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) 
             found.append(_of_cdi(session, each, options, view, image))
         else:
             found += _of_vendor(session, each, variables, view, image)
-    return plan.joined(found)
+    return _before_own(plan.joined(found), variables.get(_LIBRARIES, ""), view)
 
 
 def _image(session: Session, options: DeviceOptions, view: View) -> tuple[Image, Edits]:
@@ -146,7 +147,21 @@ def _of_vendor(
 
 def _before(newer: str) -> tuple[tuple[str, str], ...]:
     """The image's own libcuda, if it has one of version ``newer``, comes before the host's."""
-    return (("LD_LIBRARY_PATH", cuda_compat.FOLDER),) if newer else ()
+    return ((_LIBRARIES, cuda_compat.FOLDER),) if newer else ()
+
+
+def _before_own(edits: Edits, paths: str, view: View) -> Edits:
+    """A driver that the image has itself, where ``paths`` of LD_LIBRARY_PATH lead, comes after.
+
+    The loader looks there before it reads its cache.
+    """
+    names = {name for name, _, _ in edits.libraries}.intersection(plan.NEEDED)
+    folders = (path for path in paths.split(":") if path.startswith("/"))
+    if not names or not any(names.intersection(view.names(folder)) for folder in folders):
+        return edits
+    own = dict.fromkeys(os.path.dirname(path) for _, path, _ in edits.libraries)
+    first = ((_LIBRARIES, folder) for folder in own)
+    return replace(edits, prepend=tuple(dict.fromkeys((*first, *edits.prepend))))
 
 
 def _with_own_drivers(edits: Edits, view: View) -> Edits:
