@@ -3,11 +3,12 @@
 DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
 With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
-runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``.
+runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``;
+with ``--scene`` DIRECTORY/scene, with ``oci`` and ``registry`` of the image of docs/scenes.
 What is there is made anew when this program changes, or by ``--again``.
 
 Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
-for Apptainer mmdebstrap and patchelf.
+for Apptainer mmdebstrap and patchelf; for the scene python3-venv, and PyPI as pip is set to it.
 UDOCKER_TEST_MIRROR names a Debian mirror where apt's own is not wanted.
 """
 
@@ -26,13 +27,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from image_maker import apptainer, debian, layers, mpi, registry, small
+from image_maker import apptainer, debian, layers, mpi, registry, scene, small
 from image_maker.kept import Kept
 from image_maker.layout import Layer, Layout
 
 _PROGRAMS = (
     *("docker-registry", "skopeo", "mmdebstrap", "busybox", "musl-gcc", "gcc", "gzip", "zstd"),
 )
+_SCENE_PROGRAMS = ("docker-registry", "skopeo", "mmdebstrap", "gzip")
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 _OTHER = {"amd64": "arm64", "arm64": "amd64"}[_ARCHITECTURE]
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -93,6 +95,16 @@ def _make_mpi(making: Path, final: Path) -> None:
         layer = layout.layer(scratch / "mpi")
         layout.tag("mpi:12", layout.image([layer], _ARCHITECTURE, config))
     layout.finish()
+
+
+def _make_scene(making: Path, final: Path) -> None:
+    layout = Layout(making / "oci")
+    with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
+        zipped = list(pool.map(layout.layer, scene.difference_tars(scratch)))
+        layout.tag(scene.NAME, layout.image(zipped, _ARCHITECTURE, scene.CONFIG))
+    layout.finish()
+    with registry.serving(making / "registry", readonly=False) as address:
+        _push(f"oci:{making}/oci:{scene.NAME}", f"{address}/{scene.NAME}", "--all")
 
 
 def _make_images(making: Path, final: Path) -> None:
@@ -189,6 +201,7 @@ _IMAGES = Kept("images", "current", _PROGRAMS, _make_images)
 _KINDS = {
     "--apptainer": Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer),
     "--mpi": Kept("mpi", "mpi", ("mmdebstrap", "gcc", "gzip"), _make_mpi),
+    "--scene": Kept("scene", "scene", _SCENE_PROGRAMS, _make_scene, scene.SOURCE),
 }
 
 if __name__ == "__main__":
