@@ -3,7 +3,8 @@
 DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
 With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
-runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``.
+runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``; with
+``--console`` DIRECTORY/console, one with ``tomcat:10``, a web server in Java.
 What is there is made anew when this program changes, or by ``--again``.
 
 Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
@@ -26,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from image_maker import apptainer, debian, layers, mpi, registry, small
+from image_maker import apptainer, console, debian, layers, mpi, registry, small
 from image_maker.kept import Kept
 from image_maker.layout import Layer, Layout
 
@@ -92,6 +93,16 @@ def _make_mpi(making: Path, final: Path) -> None:
         config = {"Env": [_PATH, quiet], "Cmd": ["sh"]}
         layer = layout.layer(scratch / "mpi")
         layout.tag("mpi:12", layout.image([layer], _ARCHITECTURE, config))
+    layout.finish()
+
+
+def _make_console(making: Path, final: Path) -> None:
+    layout = Layout(making / "oci")
+    with _scratch() as scratch:
+        console.tree(scratch / "console", scratch)
+        layer = layout.layer(scratch / "console", "zstd")
+        config = console.config(_ARCHITECTURE, _PATH)
+        layout.tag("tomcat:10", layout.image([layer], _ARCHITECTURE, config))
     layout.finish()
 
 
@@ -189,6 +200,7 @@ _IMAGES = Kept("images", "current", _PROGRAMS, _make_images)
 _KINDS = {
     "--apptainer": Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer),
     "--mpi": Kept("mpi", "mpi", ("mmdebstrap", "gcc", "gzip"), _make_mpi),
+    "--console": Kept("console", "console", ("mmdebstrap", "zstd"), _make_console),
 }
 
 if __name__ == "__main__":
