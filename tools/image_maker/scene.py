@@ -46,6 +46,7 @@ def difference_tars(scratch: Path) -> list[Path]:
         f'mkdir "$1/{_WHEELS}" && cp {given}/*.whl "$1/{_WHEELS}"',
         _inside(f"cd /{_WHEELS} && {pip} --no-index --find-links=. 'digits[mpi]'"),
         f'rm -r "$1/{_WHEELS}"',
+        _inside("ldconfig"),  # MPICH is in /usr/local/lib
         _LEFT_OUT,
         _inside(f"python3 -m compileall -q -j2 {_PACKAGES}"),
     ]
