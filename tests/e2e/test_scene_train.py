@@ -1,4 +1,4 @@
-"""The scripts of the page on training, sent as they stand; what they write is what a run outside does."""
+"""The scripts of the page on training, sent as they stand; they write what a run outside does."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, modes, engines, unpack, containers and
-console.
+The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
+console and scene.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
@@ -9,6 +9,8 @@ console.
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
 containers, a thousand of them, and twenty pulls of one image.
 `console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
+`scene` has a module for DEEPaaS answer and train, beside the same program outside of a container;
+tools/images --scene makes it.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -17,7 +19,8 @@ containers, a thousand of them, and twenty pulls of one image.
   --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
   --modes=M,...    of engines: the first is what the others are divided by (default:
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
-                   bubblewrap, and +v behind a mode adds volumes; of console: N1,F3,P1
+                   bubblewrap, and +v behind a mode adds volumes; of console and
+                   scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
                    gzip, zstd, small, fetch, slow, layers
 
@@ -37,7 +40,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, console, containers, engines, image, layered, starts, unpacking
+from bencher import (
+    again,
+    cases,
+    console,
+    containers,
+    engines,
+    image,
+    layered,
+    scene,
+    starts,
+    unpacking,
+)
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -179,6 +193,24 @@ def _measure_console(options: dict[str, str], out: Path) -> None:
     (out / "console.json").write_text(json.dumps(data, indent=2) + "\n")
 
 
+def _measure_scene(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        ground = cases.Ground(scratch, "", options["udocker"], "")
+        layout = Path(options["images"]).parent / "scene" / "oci"
+        modes = (options["modes"] or scene.MODES).split(",")
+        answer, training = scene.contenders(ground, layout, modes)
+        for contenders in (answer, training):
+            interleave(Stopwatch(scratch), contenders, int(options["rounds"] or 5))
+        panels = [
+            (scene.ANSWER, rows(answer, of_first=True)),
+            (scene.TRAINING, rows(training, of_first=True)),
+        ]
+        _write(panels, out, "scene", scene.figures(answer, training), scene.FIGURES)
+    finally:
+        _remove(scratch)
+
+
 def _measure(
     wanted: list[str], options: dict[str, str]
 ) -> tuple[list[tuple[str, list[Row]]], list[again.Figure]]:
@@ -260,6 +292,7 @@ def _write(
 _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
     "console": _measure_console,
+    "scene": _measure_scene,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),

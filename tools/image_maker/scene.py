@@ -1,4 +1,4 @@
-"""The image of the scenes in docs/scenes: Debian 12, packages of PyPI, and a model trained in it."""
+"""The image of docs/scenes: Debian 12, packages of PyPI, and a model that is trained in it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def difference_tars(scratch: Path) -> list[Path]:
     """The layers of the image, the lowest first. Raises CalledProcessError, SystemExit."""
     wheels = _wheels(scratch)
     given = shlex.quote(str(wheels))
-    pip = "python3 $(echo pip-*.whl)/pip install -q --break-system-packages --no-compile"
+    pip = "python3 $(echo pip-*.whl)/pip --isolated install -q --break-system-packages --no-compile"
     packages = [
         f'mkdir "$1/{_WHEELS}" && cp {given}/*.whl "$1/{_WHEELS}"',
         _inside(f"cd /{_WHEELS} && {pip} --no-index --find-links=. 'digits[mpi]'"),
@@ -67,17 +67,17 @@ def _wheels(scratch: Path) -> Path:
     """All packages for the image's Python, fetched by the pip of this machine with its settings."""
     wheels = scratch / "wheels"
     subprocess.run([sys.executable, "-m", "venv", scratch / "venv"], check=True)
-    pip = [scratch / "venv" / "bin" / "pip", "--disable-pip-version-check", "-q"]
+    pip = [f"{scratch}/venv/bin/pip", "--disable-pip-version-check", "-q"]
     source = scratch / "digits"  # a build leaves files beside its source
     shutil.copytree(SOURCE, source)
-    built = [*pip, "wheel", "--no-deps", "-w", wheels, source, *_SOURCES]
+    built = [*pip, "wheel", "--no-deps", "-w", str(wheels), str(source), *_SOURCES]
     subprocess.run(built, check=True)
     machine = platform.machine()
     kind = ["--only-binary=:all:", f"--python-version={_PYTHON}", "--implementation=cp"]
     # Of C libraries up to that of the suite; 2014 stands for all that were before it.
     libraries = ("2014", "_2_17", "_2_24", "_2_26", "_2_27", "_2_28", "_2_31", "_2_34", "_2_35")
     kind += [f"--platform=manylinux{library}_{machine}" for library in libraries]
-    wanted = ["-d", wheels, "--find-links", wheels, "pip", "digits[mpi]"]
+    wanted = ["-d", str(wheels), f"--find-links={wheels}", "pip", "digits[mpi]"]
     subprocess.run([*pip, "download", *kind, *wanted], check=True)
     return wheels
 

@@ -10,7 +10,8 @@ from typing import Any
 import joblib
 from marshmallow import Schema, fields, validate
 
-from digits import pictures, train as training
+from digits import pictures
+from digits import train as training
 
 # The one that was trained when the image was built, unless this names another.
 MODEL = os.environ.get("DIGITS_MODEL") or Path(__file__).with_name("model.joblib")
