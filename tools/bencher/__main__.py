@@ -194,14 +194,18 @@ def _measure_console(options: dict[str, str], out: Path) -> None:
 
 
 def _measure_scene(options: dict[str, str], out: Path) -> None:
+    storage = Path(options["images"]).parent / "scene" / "registry"
+    if not storage.is_dir():
+        raise SystemExit(f"bench: {storage} is missing: tools/images --scene makes it")
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     try:
-        ground = cases.Ground(scratch, "", options["udocker"], "")
-        layout = Path(options["images"]).parent / "scene" / "oci"
-        modes = (options["modes"] or scene.MODES).split(",")
-        answer, training = scene.contenders(ground, layout, modes)
-        for contenders in (answer, training):
-            interleave(Stopwatch(scratch), contenders, int(options["rounds"] or 5))
+        with serving(storage, readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            modes = (options["modes"] or scene.MODES).split(",")
+            answer, training = scene.contenders(ground, modes)
+            rounds = int(options["rounds"] or 5)
+            scene.answer_in_turn(answer, rounds)
+            interleave(Stopwatch(scratch), training, rounds)
         panels = [
             (scene.ANSWER, rows(answer, of_first=True)),
             (scene.TRAINING, rows(training, of_first=True)),
