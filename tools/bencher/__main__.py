@@ -1,12 +1,16 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, modes, engines, unpack and containers.
+The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
+console and scene.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
 containers, a thousand of them, and twenty pulls of one image.
+`console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
+`scene` has a module for DEEPaaS answer and train, beside the same program outside of a container;
+tools/images --scene makes it.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -15,7 +19,8 @@ containers, a thousand of them, and twenty pulls of one image.
   --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
   --modes=M,...    of engines: the first is what the others are divided by (default:
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
-                   bubblewrap, and +v behind a mode adds volumes
+                   bubblewrap, and +v behind a mode adds volumes; of console and
+                   scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
                    gzip, zstd, small, fetch, slow, layers
 
@@ -35,7 +40,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, containers, engines, image, layered, starts, unpacking
+from bencher import (
+    again,
+    cases,
+    console,
+    containers,
+    engines,
+    image,
+    layered,
+    scene,
+    starts,
+    unpacking,
+)
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -58,7 +74,7 @@ def main(arguments: list[str]) -> int:
         "scratch": "/dev/shm",
         "out": str(_TOP / "build/bench"),
         "rounds": "",
-        "modes": engines.MODES,
+        "modes": "",
         "only": "",
     }
     wanted = []
@@ -102,7 +118,7 @@ def _measure_modes(options: dict[str, str], out: Path) -> None:
 def _measure_engines(options: dict[str, str]) -> list[engines.Cost]:
     words = options["only"].split(",")
     workloads = [name for name in engines.WORKLOADS if any(word in name for word in words)]
-    modes = options["modes"].split(",")
+    modes = (options["modes"] or engines.MODES).split(",")
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     try:
         data = image.storage(Path(options["images"]), scratch)
@@ -156,6 +172,45 @@ def _measure_containers(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
                 ("A container", rows(one, of_first=True)),
                 (f"An empty store; {bench.disk()}", rows(crowd, of_first=True)),
             ]
+    finally:
+        _remove(scratch)
+
+
+def _measure_console(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        ground = cases.Ground(scratch, "", options["udocker"], "")
+        layout = Path(options["images"]).parent / "console" / "oci"
+        modes = (options["modes"] or console.MODES).split(",")
+        rates = console.measure(ground, layout, modes, int(options["rounds"] or 5))
+    finally:
+        _remove(scratch)
+    out.mkdir(parents=True, exist_ok=True)
+    text = f"{console.table(rates)}\n{_system()}."
+    print(text)
+    (out / "console.txt").write_text(text + "\n")
+    data = [dataclasses.asdict(rate) for rate in rates]
+    (out / "console.json").write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _measure_scene(options: dict[str, str], out: Path) -> None:
+    storage = Path(options["images"]).parent / "scene" / "registry"
+    if not storage.is_dir():
+        raise SystemExit(f"bench: {storage} is missing: tools/images --scene makes it")
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(storage, readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            modes = (options["modes"] or scene.MODES).split(",")
+            answer, training = scene.contenders(ground, modes)
+            rounds = int(options["rounds"] or 5)
+            scene.answer_in_turn(answer, rounds)
+            interleave(Stopwatch(scratch), training, rounds)
+        panels = [
+            (scene.ANSWER, rows(answer, of_first=True)),
+            (scene.TRAINING, rows(training, of_first=True)),
+        ]
+        _write(panels, out, "scene", scene.figures(answer, training), scene.FIGURES)
     finally:
         _remove(scratch)
 
@@ -240,6 +295,8 @@ def _write(
 # Parts that are written to files of their own.
 _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
+    "console": _measure_console,
+    "scene": _measure_scene,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
