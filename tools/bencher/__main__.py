@@ -14,7 +14,7 @@ containers, a thousand of them, and twenty pulls of one image.
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
   --scratch=DIR    where stores are made: a tmpfs or a loop filesystem (default: /dev/shm)
   --out=DIR        where text, JSON and a chart go (default: build/bench)
-  --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
+  --rounds=N       counted rounds after one to warm up (default: 15 for start and console, else 5)
   --modes=M,...    of engines: the first is what the others are divided by (default:
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
                    bubblewrap, and +v behind a mode adds volumes; of console: N1,F3,P1
@@ -168,7 +168,7 @@ def _measure_console(options: dict[str, str], out: Path) -> None:
         ground = cases.Ground(scratch, "", options["udocker"], "")
         layout = Path(options["images"]).parent / "console" / "oci"
         modes = (options["modes"] or console.MODES).split(",")
-        rates = console.measure(ground, layout, modes, int(options["rounds"] or 5))
+        rates = console.measure(ground, layout, modes, int(options["rounds"] or 15))
     finally:
         _remove(scratch)
     out.mkdir(parents=True, exist_ok=True)
