@@ -1,7 +1,7 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, modes, engines, unpack, containers and
-console.
+The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
+console and peers.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
@@ -9,6 +9,8 @@ console.
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
 containers, a thousand of them, and twenty pulls of one image.
 `console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
+`peers` tries other programs on hosts that forbid something, and measures them beside udocker: those
+of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that are in PATH.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -37,7 +39,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, console, containers, engines, image, layered, starts, unpacking
+from bencher import (
+    again,
+    cases,
+    console,
+    containers,
+    engines,
+    hosts,
+    image,
+    layered,
+    peers,
+    starts,
+    unpacking,
+)
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -179,6 +193,25 @@ def _measure_console(options: dict[str, str], out: Path) -> None:
     (out / "console.json").write_text(json.dumps(data, indent=2) + "\n")
 
 
+def _measure_peers(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    images = Path(options["images"])
+    try:
+        with serving(images / "registry", readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            camp = peers.Camp(ground, images / "oci", os.environ["PATH"])
+            found = hosts.present(camp)
+            cells = hosts.look(camp, found)
+            print(hosts.table(cells), flush=True)
+            panels = hosts.measure(camp, found, int(options["rounds"] or 5))
+    finally:
+        os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
+        _remove(scratch)
+    _write(panels, out, "peers")
+    (out / "hosts.md").write_text(hosts.table(cells) + "\n")
+    (out / "hosts.svg").write_text(hosts.chart(cells) + "\n")
+
+
 def _measure(
     wanted: list[str], options: dict[str, str]
 ) -> tuple[list[tuple[str, list[Row]]], list[again.Figure]]:
@@ -260,6 +293,7 @@ def _write(
 _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
     "console": _measure_console,
+    "peers": _measure_peers,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),

@@ -28,6 +28,7 @@ REQUESTS = {
 }
 _CLIENTS = ("-t1", "-c16")
 _SECONDS = 1  # that one measurement takes: many short ones, for the host may have other work
+_WARM = 8  # seconds of each kind before: the JVM compiles meanwhile
 _PATIENCE = 120.0  # seconds that a server may take to answer at first
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -111,9 +112,10 @@ def _wait(url: str) -> None:
 
 def _ask(server: Server, request: str, path: str, *, counts: bool) -> None:
     url = f"http://127.0.0.1:{server.port}{path}"
+    seconds = _SECONDS if counts else _WARM
     before = _processor(server.pid)
     done = subprocess.run(
-        ["wrk", *_CLIENTS, f"-d{_SECONDS}s", url], capture_output=True, text=True, check=False
+        ["wrk", *_CLIENTS, f"-d{seconds}s", url], capture_output=True, text=True, check=False
     )
     used = _processor(server.pid) - before
     number, rate = answered(done.stdout)
