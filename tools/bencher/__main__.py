@@ -286,7 +286,7 @@ def _write(
     if figures:
         data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / f"{name}.svg").write_text(chart(panels) + "\n")
+    (out / f"{name}.svg").write_text(chart(panels, of_first=name != "bench") + "\n")
 
 
 # Parts that are written to files of their own.

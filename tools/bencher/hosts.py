@@ -34,7 +34,7 @@ HOSTS = {
 _UNWRITABLE = {"home not writable": "/usr"}
 COSTS = {
     "Start of true": "true",
-    "find /": WORKLOADS["find /"],
+    "find /usr": WORKLOADS["find /"].replace("/ -xdev", "/usr"),
     "200 shell forks": WORKLOADS["200 shell forks"],
 }
 YES, PARTLY, NO = "yes", "static", "no"
@@ -70,6 +70,7 @@ def look(camp: Camp, peers: Sequence[Peer]) -> list[Cell]:
         environment = camp.environment(_UNWRITABLE.get(host, ""))
         before = _confined(camp, kinds)
         for peer in peers:
+            peer.rest(camp)
             works = {
                 image: runs(camp, [*before, *peer.command(camp, image)], environment)
                 for image in (DYNAMIC, STATIC)
