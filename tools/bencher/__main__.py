@@ -1,7 +1,7 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
 The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
-console and scene.
+console, scene and peers.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
@@ -11,12 +11,14 @@ containers, a thousand of them, and twenty pulls of one image.
 `console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
 `scene` has a module for DEEPaaS answer and train, beside the same program outside of a container;
 tools/images --scene makes it.
+`peers` tries other programs on hosts that forbid something, and measures them beside udocker: those
+of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that are in PATH.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
   --scratch=DIR    where stores are made: a tmpfs or a loop filesystem (default: /dev/shm)
   --out=DIR        where text, JSON and a chart go (default: build/bench)
-  --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
+  --rounds=N       counted rounds after one to warm up (default: 15 for start and console, else 5)
   --modes=M,...    of engines: the first is what the others are divided by (default:
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
                    bubblewrap, and +v behind a mode adds volumes; of console and
@@ -46,8 +48,10 @@ from bencher import (
     console,
     containers,
     engines,
+    hosts,
     image,
     layered,
+    peers,
     scene,
     starts,
     unpacking,
@@ -182,7 +186,7 @@ def _measure_console(options: dict[str, str], out: Path) -> None:
         ground = cases.Ground(scratch, "", options["udocker"], "")
         layout = Path(options["images"]).parent / "console" / "oci"
         modes = (options["modes"] or console.MODES).split(",")
-        rates = console.measure(ground, layout, modes, int(options["rounds"] or 5))
+        rates = console.measure(ground, layout, modes, int(options["rounds"] or 15))
     finally:
         _remove(scratch)
     out.mkdir(parents=True, exist_ok=True)
@@ -213,6 +217,25 @@ def _measure_scene(options: dict[str, str], out: Path) -> None:
         _write(panels, out, "scene", scene.figures(answer, training), scene.FIGURES)
     finally:
         _remove(scratch)
+
+
+def _measure_peers(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    images = Path(options["images"])
+    try:
+        with serving(images / "registry", readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            camp = peers.Camp(ground, images / "oci", os.environ["PATH"])
+            found = hosts.present(camp)
+            cells = hosts.look(camp, found)
+            print(hosts.table(cells), flush=True)
+            panels = hosts.measure(camp, found, int(options["rounds"] or 5))
+    finally:
+        os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
+        _remove(scratch)
+    _write(panels, out, "peers")
+    (out / "hosts.md").write_text(hosts.table(cells) + "\n")
+    (out / "hosts.svg").write_text(hosts.chart(cells) + "\n")
 
 
 def _measure(
@@ -289,7 +312,7 @@ def _write(
     if figures:
         data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / f"{name}.svg").write_text(chart(panels) + "\n")
+    (out / f"{name}.svg").write_text(chart(panels, of_first=name != "bench") + "\n")
 
 
 # Parts that are written to files of their own.
@@ -297,6 +320,7 @@ _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
     "console": _measure_console,
     "scene": _measure_scene,
+    "peers": _measure_peers,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),

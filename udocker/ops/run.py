@@ -69,7 +69,7 @@ def run_container(
         try:
             return _carry_out(session, request, container, planned, listening)
         except EngineFailed as error:
-            forget_mode(session, planned.mode)
+            forget_modes(session)
             if not planned.is_automatic:
                 if request.remove:
                     _remove(session, container)
@@ -108,10 +108,10 @@ def _carry_out(
     except EngineFailed:
         raise
     except EngineError:
-        forget_mode(session, planned.mode)
+        forget_modes(session)
         raise
     if launch.pid_file and code == EngineError.exit_code:  # perhaps of the runtime
-        forget_mode(session, planned.mode)
+        forget_modes(session)
     return code
 
 
@@ -134,11 +134,11 @@ def _detach(
         raise
 
 
-def forget_mode(session: Session, mode: str) -> None:
-    """What is remembered of ``mode`` has not come true."""
+def forget_modes(session: Session) -> None:
+    """What is remembered of a mode has not come true."""
     from udocker.ops.modes import forget
 
-    forget(session, mode)
+    forget(session)
 
 
 def _remove(session: Session, container: Container) -> None:
