@@ -3,7 +3,7 @@
 DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
 With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
-runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``.
+runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with ``mpi:12`` and ``mpi:13``.
 What is there is made anew when this program changes, or by ``--again``.
 
 Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
@@ -85,13 +85,20 @@ def _make_apptainer(making: Path, final: Path) -> None:
 
 def _make_mpi(making: Path, final: Path) -> None:
     layout = Layout(making / "oci")
-    with _scratch() as scratch:
-        mpi.tree(scratch / "mpi", scratch)
-        # The image lacks what a few fabrics need, and Open MPI would tell of each.
-        quiet = "OMPI_MCA_mca_base_component_show_load_errors=0"
-        config = {"Env": [_PATH, quiet], "Cmd": ["sh"]}
-        layer = layout.layer(scratch / "mpi")
-        layout.tag("mpi:12", layout.image([layer], _ARCHITECTURE, config))
+    # The images lack what a few fabrics need, and Open MPI would tell of each.
+    quiet = "OMPI_MCA_mca_base_component_show_load_errors=0"
+    config = {"Env": [_PATH, quiet], "Cmd": ["sh"]}
+
+    def make(release: str, scratch: Path) -> None:
+        scratch.mkdir()
+        scratch.chmod(0o777)
+        tar = scratch / f"mpi-{release}"
+        mpi.tree(release, tar, scratch)
+        layer = layout.layer(tar)
+        layout.tag(f"mpi:{release}", layout.image([layer], _ARCHITECTURE, config))
+
+    with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda release: make(release, scratch / release), mpi.RELEASES))
     layout.finish()
 
 

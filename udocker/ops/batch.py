@@ -9,6 +9,7 @@ import stat
 
 from udocker import files, makers
 from udocker.batch import passing
+from udocker.batch.job import SLURM
 from udocker.errors import UsageError
 from udocker.model.run import KEEP_ID, SINGLE, Mount
 from udocker.model.value import replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 NODE_PLACES = ("/dev/shm", "/tmp")
 _ENDING = re.compile(r"(.+)-([0-9a-f]{12}-[0-9]+-[0-9]+-[0-9]+)")
+_SRUN = "srun"
+_PROGRAMS = ("/usr/bin", "/usr/local/bin")
 _ASKS = {passing.PMIX: "pmix", passing.PMI2: "pmi2"}
 
 
@@ -92,11 +95,21 @@ def _sweep(top: str, task: Task) -> None:
                     files.remove_tree(f"{top}/{name}")
 
 
-def environment(session: Session, request: RunRequest) -> tuple[tuple[str, str], ...]:
+def environment(session: Session, request: RunRequest, view: View) -> tuple[tuple[str, str], ...]:
     """The variables of the job for the command; nothing outside a job."""
-    if session.task is None:
+    task = session.task
+    if task is None:
         return ()
-    return passing.environment(session.environ, request.mpi)
+    found = passing.environment(session.environ, request.mpi)
+    if task.system != SLURM or task.tasks > 1 or _has_srun(request, view):
+        return found
+    return (*passing.without_srun(session.environ), *found)
+
+
+def _has_srun(request: RunRequest, view: View) -> bool:
+    if any(os.path.basename(volume.target) == _SRUN for volume in request.volumes):
+        return True
+    return any(view.read(f"{folder}/{_SRUN}") is not None for folder in _PROGRAMS)
 
 
 def mounts(session: Session, view: View) -> tuple[Mount, ...]:
