@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -200,3 +201,16 @@ def test_doctor_tells_of_the_job(slurm: Slurm) -> None:
     assert lines[4].startswith("scratch /tmp/job.")
     assert "tmpfs" in lines[4]
     assert lines[5].startswith("locks in the store: ")
+
+
+def test_doctor_tells_what_mpi_finds(slurm: Slurm) -> None:
+    words = slurm.words("doctor", "--mpi", "--json")
+    found = json.loads(slurm("srun", "--mpi=pmix", *words).out)
+    facts = {fact["what"]: fact for fact in found["facts"]}
+    assert facts["server"]["text"].startswith("PMIx")
+    assert facts["shared memory"]["ok"]
+    assert facts["one user namespace for several tasks"]["ok"]
+    assert found["falls_back_to_tcp"] == (not facts["between hosts"]["ok"])
+    alone = slurm("srun", "--mpi=none", *slurm.words("doctor", "--mpi")).out
+    assert "server: " in alone
+    assert "neither PMI nor PMIx" in alone
