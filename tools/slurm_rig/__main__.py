@@ -7,7 +7,7 @@ none is named, as whoever asks, in the current directory and environment. UDOCKE
 containers for ``srun --container``.
 
 Needs Debian's slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins, munge, iproute2, and for
-PMIx libpmix-dev.
+PMIx libpmix-dev; for the commands of PBS slurm-wlm-torque.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pathlib import Path
 from slurm_rig.settings import (
     ADDRESS,
     JOB_CONTAINER_CONF,
+    PLUGINS,
     PRIVATE,
     hosts,
     oci_conf,
@@ -57,6 +58,7 @@ def _start(directory: Path, nodes: int, runtime: str) -> None:
     (directory / "etc/hosts").write_text(hosts(LOGIN, names))
     (directory / "etc/slurm.conf").write_text(slurm_conf(directory, LOGIN, nodes))
     (directory / "etc/job_container.conf").write_text(JOB_CONTAINER_CONF)
+    (directory / "etc/plugstack.conf").write_text(PLUGINS)
     settings = (directory / "etc/slurm.conf").read_text()
     (directory / f"etc/slurm.conf.{names[-1]}").write_text(f"{settings}{PRIVATE}")
     if runtime:

@@ -51,6 +51,8 @@ _SCRATCH = "/tmp/job.$SLURM_JOB_ID"
 # No test uses it: Slurm 22.05 now and then fails there ("ns base mount failed"), and holds the job.
 PRIVATE = "JobContainerType=job_container/tmpfs\n"
 JOB_CONTAINER_CONF = "AutoBasePath=true\nBasePath=/run/jobs\n"
+# The variables of PBS for jobs, where Debian's slurm-wlm-torque is installed.
+PLUGINS = "optional spank_pbs.so\n"
 _SCRIPTS = {
     "prolog": f'mkdir -p -m 700 "{_SCRATCH}" && chown "$SLURM_JOB_UID" "{_SCRATCH}"',
     "epilog": f'rm -rf --one-file-system "{_SCRATCH}"',

@@ -121,7 +121,7 @@ def _pbs(environ: Mapping[str, str]) -> Task | None:
         job=job,
         rank=_number(environ, "PBS_TASKNUM", 0),
         submit=_path(environ, "PBS_O_WORKDIR"),
-        scratch=_scratch(environ, "PBS_JOBDIR", "TMPDIR"),
+        scratch=_scratch(environ, "TMPDIR", "PBS_JOBDIR"),  # the latter may be in the home
         spool=_path(environ, "PMIX_SERVER_TMPDIR"),
     )
 

@@ -184,7 +184,8 @@ def _of_mpi(session: Session, options: DeviceOptions, view: View, image: Image) 
 
     here = gpus.places_of(session)
     edits, told = mpi_host.edits(session, view, image, here, options.mpi_host)
-    if session.task is None or session.task.rank == 0:
+    task = session.task
+    if task is None or task.tasks == 1 or task.rank == 0:
         for line in told:
             session.report.info(line)
     else:
