@@ -95,6 +95,65 @@ def test_a_signal_for_the_batch_shell_alone_and_a_requeue(slurm: Slurm) -> None:
     assert at_once(signalled, MODES) == [["run 0", "run 1", "usr1"]] * len(MODES)
 
 
+COUNTS = """
+cd "$SLURM_SUBMIT_DIR"
+trap 'echo term >> "$0"' TERM
+trap 'echo usr1 >> "$0"' USR1
+echo "$SLURM_JOB_ID" > "$0-up"
+until [ -s "$0" ]; do sleep 0.1; done
+sleep 1
+"""
+
+
+def test_a_signal_comes_once(slurm: Slurm) -> None:
+    """To all processes of a step, or to the script of a job alone: helpers pass on only the latter."""
+
+    def told(case: tuple[str, str, str]) -> str:
+        mode, option, how = case
+        name = f"counts-{mode}{option}-{how}"
+        up = slurm.place / f"{name}-up"
+        options = [option] if option else []
+        line = slurm.line(*run(mode, *options, BUSYBOX, "sh", "-c", COUNTS, name))
+        job = slurm.submit(f"{'exec' if how == 'script' else 'srun -Q'} {line}")
+        until(lambda: up.exists() and up.read_text())
+        slurm("scancel", *{"script": ("-b", "-s", "USR1"), "step": ("-s", "TERM")}[how], job)
+        slurm.end(job)
+        return (slurm.place / name).read_text()
+
+    cases = [
+        (mode, option, how)
+        for mode in MODES
+        for option in ("", "--rm")
+        for how in ("script", "step")
+    ]
+    found = dict(zip(cases, at_once(told, cases)))
+    assert found == {case: "usr1\n" if case[2] == "script" else "term\n" for case in cases}
+
+
+LIMITED = """
+cd "$SLURM_SUBMIT_DIR"
+trap 'echo usr1 >> "$0"' USR1
+trap 'echo term >> "$0"; exit 0' TERM
+while :; do sleep 0.2; done
+"""
+
+
+def test_a_warning_before_the_time_is_over_and_then_the_end(slurm: Slurm) -> None:
+    """The least limit that Slurm knows is a minute, of which it is not exact."""
+
+    def limited(case: tuple[str, str]) -> tuple[str, str]:
+        mode, option = case
+        name = f"limited-{mode}{option}"
+        options = [option] if option else []
+        line = slurm.line(*run(mode, *options, BUSYBOX, "sh", "-c", LIMITED, name))
+        job = slurm.submit(f"exec {line}", "--time=1", "--signal=B:USR1@50")
+        return slurm.end(job), (slurm.place / name).read_text()
+
+    cases = [(mode, option) for mode in MODES for option in ("", "--rm")]
+    for case, found in zip(cases, at_once(limited, cases)):
+        assert found == ("TIMEOUT", "usr1\nterm\n"), case
+
+
 def test_streams_and_descriptors_are_the_steps_own(slurm: Slurm) -> None:
     # The first words of PMI's protocol, over the socket that srun has opened.
     talk = (
