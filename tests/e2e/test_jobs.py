@@ -106,7 +106,7 @@ sleep 1
 
 
 def test_a_signal_comes_once(slurm: Slurm) -> None:
-    """To all processes of a step, or to the script of a job alone: helpers pass on only the latter."""
+    """Of those for all processes of a step, and for a job's script alone, helpers pass on these."""
 
     def told(case: tuple[str, str, str]) -> str:
         mode, option, how = case

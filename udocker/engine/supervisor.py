@@ -9,6 +9,7 @@ command and to clean up.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -71,7 +72,8 @@ def supervise(
     try:
         keeper = os.fork()
         if keeper == 0:
-            leave(keep, front, unblocked, clean, go_betweens, pid_file, in_job)
+            kept = functools.partial(keep, in_job=in_job)
+            leave(kept, front, unblocked, clean, go_betweens, pid_file)
         return _follow(keeper, lambda: keeper, in_job=in_job)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
@@ -92,8 +94,8 @@ def keep(
     clean: Callable[[], None],
     go_betweens: int,
     pid_file: str,
-    in_job: bool = False,
     *,
+    in_job: bool = False,
     started: Callable[[int], None] | None = None,
 ) -> int:
     """Be the keeper of the process ``front``; WATCHED are blocked. The command's exit code.
