@@ -1,12 +1,15 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, modes, engines, unpack and containers.
+The parts are start, pull and memory, which are the default, modes, engines, unpack, containers and
+batch.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
-containers, a thousand of them, and twenty pulls of one image.
+containers, a thousand of them, and twenty pulls of one image. `batch` measures in jobs of a Slurm
+that tools/slurm has started with five nodes or more: messages of two ranks in containers and on
+the host, 64 ranks on one node, starts beside many images, and what staging fetches.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -17,7 +20,9 @@ containers, a thousand of them, and twenty pulls of one image.
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
                    bubblewrap, and +v behind a mode adds volumes
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow, layers
+                   gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks, ready, stage
+  --slurm=DIR      of batch: the cluster. --scratch must be a directory that all its hosts see (not
+                   /tmp or /dev/shm), as must the command
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -35,7 +40,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, containers, engines, image, layered, starts, unpacking
+from bencher import again, batch, cases, containers, engines, image, layered, starts, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -60,6 +65,7 @@ def main(arguments: list[str]) -> int:
         "rounds": "",
         "modes": engines.MODES,
         "only": "",
+        "slurm": "",
     }
     wanted = []
     for argument in arguments:
@@ -193,6 +199,22 @@ def _measure(
     return panels, figures
 
 
+def _measure_batch(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    places = (Path(options["slurm"]), scratch, Path(options["images"]))
+    try:
+        bench = batch.Bench(*places, options["udocker"])
+        figures = bench.measure(int(options["rounds"] or 9), options["only"])
+        text = "\n".join((batch.TITLE, *(figure.line for figure in figures), f"{_system()}."))
+        print(text)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "batch.txt").write_text(text + "\n")
+        data = [dataclasses.asdict(figure) for figure in figures]
+        (out / "batch.json").write_text(json.dumps(data, indent=2) + "\n")
+    finally:
+        _remove(scratch)
+
+
 def _remove(scratch: Path) -> None:
     os.system(f"chmod -R u+rwX {scratch} 2>/dev/null")  # noqa: S605
     shutil.rmtree(scratch, ignore_errors=True)
@@ -242,6 +264,7 @@ _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
+    "batch": _measure_batch,
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
 }
 
