@@ -273,3 +273,51 @@ def test_doctor_tells_what_mpi_finds(slurm: Slurm) -> None:
     alone = slurm("srun", "--mpi=none", *slurm.words("doctor", "--mpi")).out
     assert "server: " in alone
     assert "neither PMI nor PMIx" in alone
+
+
+_COMES_BACK = """
+"$@" run --cidfile=id-$mode --execmode=$mode busybox:latest sh -c 'echo out > /written; exit 4'
+echo "ended $?"
+id=$(cat id-$mode)
+"$@" ps -q | grep -c "^$(echo $id | cut -c1-12)"
+"$@" diff $id | grep written
+"$@" cp $id:/written copied-$mode && cat copied-$mode
+"$@" run $id sh -c 'cat /written; echo more >> /written; sleep 30' > second-$mode &
+until [ -s second-$mode ]; do sleep 0.2; done
+"$@" exec $id cat /written
+"$@" rm -f $id > /dev/null
+wait
+"$@" ps -q | grep -c "^$(echo $id | cut -c1-12)"
+"""
+
+
+def test_containers_of_a_job_are_found_in_it(slurm: Slurm) -> None:
+    def told(mode: str) -> list[str]:
+        out = slurm.place / f"found-{mode}.out"
+        lines = f"set -- {slurm.line()}\nmode={mode}\n{_COMES_BACK}"
+        job = slurm.submit(lines, "-o", str(out))
+        slurm.end(job)
+        return [line for line in out.read_text().splitlines() if not line.startswith("patching")]
+
+    for mode, lines in zip(MODES, at_once(told, MODES)):
+        wanted = ["ended 4", "1", "A /written", "out", "out", "more", "0"]
+        assert lines == wanted, mode
+    assert len(slurm(*slurm.words("ps")).out.splitlines()) == 3, "outside they are not"
+
+
+def test_a_detached_container_of_a_job_ends_with_it(slurm: Slurm) -> None:
+    program = 'trap "echo saved; exit 3" TERM; echo up; while :; do sleep 0.1; done'
+    lines = f"""
+        set -- {slurm.line()}
+        "$@" run -d --name=left busybox:latest sh -c '{program}' > /dev/null
+        until [ "$("$@" logs left)" = up ]; do sleep 0.2; done
+        "$@" ps | grep -c left
+        "$@" stop left
+        "$@" logs left
+        "$@" wait left
+        "$@" rm left
+    """
+    out = slurm.place / "detached.out"
+    job = slurm.submit(lines, "-o", str(out))
+    slurm.end(job)
+    assert out.read_text().splitlines() == ["1", "left", "up", "saved", "3", "left"]

@@ -46,16 +46,19 @@ def in_scratch(session: Session, task: Task, staged: str = "") -> Session:
         with contextlib.suppress(OSError):
             os.mkdir(path, 0o700)
             session.report.debug(f"{task.text}: its container is in {path}")
-            return _session(session, path, node_directory() or top, staged)
+            found = session_on(session, path, top, staged)
+            found.scratch = path
+            return found
     session.report.debug(f"no scratch space in {', '.join(task.scratch)}: using the store")
     return session
 
 
-def _session(session: Session, path: str, node: str, staged: str) -> Session:
+def session_on(session: Session, path: str, top: str, staged: str = "") -> Session:
+    """A session on the store ``path`` of a run, which is in ``top``; see ``in_scratch``."""
+    node = node_directory() or top
     main = session.store.topdir
     others = (*filter(None, [staged]), main, *session.config.repos)
     found = session.over(Store(path, others))
-    found.scratch = path
     found.cache = f"{node}/cache"
     found.kept = main if os.access(main, os.W_OK) else node
     return found
@@ -83,12 +86,18 @@ def own_directory(parent: str) -> str:
     return path if is_own and is_private and os.access(path, os.W_OK | os.X_OK) else ""
 
 
+def stores_of(top: str, task: Task) -> list[str]:
+    """The stores that runs of this job have made in the directory ``top``. Raises OSError."""
+    names = (name for name in sorted(os.listdir(top)) if name.startswith(task.job_key))
+    return [f"{top}/{name}" for name in names if _ENDING.fullmatch(name)]
+
+
 def _sweep(top: str, task: Task) -> None:
     """Remove what tasks of other jobs left here. Never fails."""
     with contextlib.suppress(OSError):
         for name in os.listdir(top):
             found = _ENDING.fullmatch(name)
-            if found is None or name.startswith(f"{task.job}."):
+            if found is None or name.startswith(task.job_key):
                 continue
             if makers.state(found[2]) == makers.ENDED:
                 with contextlib.suppress(OSError):
