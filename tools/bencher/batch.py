@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import platform
 import re
 import statistics
 import subprocess
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from image_maker.layout import Layout
 
 TITLE = "In batch jobs"
 MODES = ("N1", "F3", "P1")
@@ -143,9 +146,7 @@ class Bench:
     def _ready(self, rounds: int) -> Iterator[Figure]:
         """A start beside one image, and beside many."""
         self._pull(f"oci:{self._images}/oci:busybox:latest", "many")
-        for number in range(_READY):
-            self._call(self._udocker, "import", "-q", _tar(self._scratch), f"many:{number}",
-                       store="many")  # fmt: skip
+        self._call(self._udocker, "load", "-q", "-i", _many(self._scratch), store="many")
         for mode in MODES:
             run = ["srun", "-Q", "-n8", *self._run(mode, "--mpi=none", "busybox:latest", "true")]
             found = self._times({"store": run, "many": run}, 2 * rounds, stores=True)
@@ -231,12 +232,19 @@ def _ratio(those: list[float], of_these: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(those, of_these))
 
 
-def _tar(folder: Path) -> str:
-    """An archive with one file, which is another each time."""
+def _many(folder: Path) -> str:
+    """An archive of images with a file each, which is another in each."""
+    layout = Layout(folder / "many.oci")
     path = folder / "one.tar"
-    content = os.urandom(64)
-    with tarfile.open(path, "w") as archive:
-        member = tarfile.TarInfo("one")
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-    return str(path)
+    for number in range(_READY):
+        content = f"{number}\n".encode()
+        with tarfile.open(path, "w") as archive:
+            member = tarfile.TarInfo("one")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+        layout.tag(f"many:{number}", layout.image([layout.layer(path)], architecture, {}))
+    layout.finish()
+    with tarfile.open(folder / "many.tar", "w") as archive:
+        archive.add(folder / "many.oci", ".")
+    return str(folder / "many.tar")

@@ -4,6 +4,7 @@ DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``reg
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
 With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
 runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with ``mpi:12`` and ``mpi:13``.
+With ``--slurm`` root makes DIRECTORY/slurm, a tree of Debian 13 with its Slurm, for tools/slurm.
 What is there is made anew when this program changes, or by ``--again``.
 
 Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
@@ -39,6 +40,11 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHELL = {"Env": [_PATH], "Cmd": ["sh"]}
 # Debian 12 grows by these, a layer each, into the image `sci`.
 _STEPS = [["python3"], ["python3-numpy"], ["gcc", "libc6-dev"]]
+_SLURM = [
+    *("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge", "libmunge2"),
+    *("libpmix2t64", "libpmix-dev", "iproute2", "procps", "util-linux"),
+    *("python3-minimal", "libpython3-stdlib", "python3-cffi-backend"),
+]
 _SCRATCH = 3 << 30  # bytes that the work in between may take
 
 
@@ -100,6 +106,13 @@ def _make_mpi(making: Path, final: Path) -> None:
     with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda release: make(release, scratch / release), mpi.RELEASES))
     layout.finish()
+
+
+def _make_slurm(making: Path, final: Path) -> None:
+    if os.getuid() != 0:
+        raise SystemExit("images: only root can make a tree that daemons run in")
+    with _scratch() as scratch:
+        debian.tree("trixie", _SLURM, making / "tree", scratch)
 
 
 def _make_images(making: Path, final: Path) -> None:
@@ -196,6 +209,7 @@ _IMAGES = Kept("images", "current", _PROGRAMS, _make_images)
 _KINDS = {
     "--apptainer": Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer),
     "--mpi": Kept("mpi", "mpi", ("mmdebstrap", "gcc", "gzip"), _make_mpi),
+    "--slurm": Kept("slurm", "slurm", ("mmdebstrap",), _make_slurm),
 }
 
 if __name__ == "__main__":
