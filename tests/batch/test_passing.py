@@ -80,3 +80,13 @@ def test_an_mpirun_without_srun_is_told_to_do_without():
     assert found["HYDRA_BOOTSTRAP"] == "fork"
     assert found["PRTE_MCA_plm"] == "ssh"
     assert "OMPI_MCA_plm" not in found
+
+
+def test_no_task_looks_for_the_shared_memory_of_pmix_5():
+    environ = {"PMIX_RANK": "0", "PMIX_GDS_MODULE": "shmem2,hash"}
+    assert dict(passing.environment(environ, passing.AUTO))["PMIX_MCA_gds"] == "hash"
+    assert "PMIX_MCA_gds" not in dict(passing.environment(environ, passing.NONE))
+    asked = {**environ, "PMIX_MCA_gds": "shmem2"}
+    assert dict(passing.environment(asked, passing.AUTO))["PMIX_MCA_gds"] == "shmem2"
+    older = {**environ, "PMIX_GDS_MODULE": "hash,ds21"}
+    assert "PMIX_MCA_gds" not in dict(passing.environment(older, passing.AUTO))

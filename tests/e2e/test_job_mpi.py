@@ -183,6 +183,15 @@ def test_where_tasks_cannot_come_together_mpi_is_told(mpi: Slurm) -> None:
     assert run("pmi2", *program) == "none n tcp,self\n" * 3
 
 
+def test_tasks_of_a_newer_slurm(mpi: Slurm, newer: Slurm) -> None:
+    """Whose server of PMIx has what the tasks of an older one have not."""
+    for image in IMAGES:
+        container = f"--container=docker.io/library/{image}"
+        store = ("env", f"UDOCKER_DIR={mpi.store}")
+        step = ("srun", "-Q", "-N2", "--ntasks-per-node=2", "--mpi=pmix", container)
+        check(newer(*store, *step, "/usr/bin/probe-openmpi", "0").out, 4, nodes=2)
+
+
 def test_tasks_that_cannot_find_each_other_are_told_once(slurm: Slurm) -> None:
     def told(*options: str, code: int = 0) -> str:
         words = slurm.words("run", *options, BUSYBOX, "true")

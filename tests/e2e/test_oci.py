@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -196,17 +195,6 @@ def test_slurm_runs_it(slurm: Slurm) -> None:
     assert (process.returncode, out) == (42, "saved\n")
     left = slurm("srun", "-n1", "-w", "node1", "find", "/dev/shm", "-path", "*/oci/*").out
     assert left == ""
-
-
-@pytest.fixture
-def newer(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Slurm:
-    """A Slurm of a newer Debian, whose users name images; over the same store."""
-    given = os.environ.get("UDOCKER_TEST_NEWER_SLURM")
-    if not given:
-        pytest.skip("host: no newer Slurm is here: tools/check starts one where it is root")
-    found = Slurm(Path(given), tmp_path_factory.mktemp("newer"), slurm.images)
-    found.store = slurm.store
-    return found
 
 
 def test_a_newer_slurm_is_given_names_of_images(newer: Slurm) -> None:

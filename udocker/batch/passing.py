@@ -54,6 +54,9 @@ _WITHOUT_SRUN = (
     ("PRTE_MCA_plm", "ssh"),
     ("PRTE_MCA_plm_ssh_agent", "/bin/false"),
 )
+# What servers of PMIx 5 offer first is a file in the host's /tmp, at an address that they choose.
+_SHARED = "shmem2"
+_UNSHARED = ("PMIX_MCA_gds", "hash")
 
 
 def environment(environ: Mapping[str, str], mpi: str) -> tuple[tuple[str, str], ...]:
@@ -76,6 +79,8 @@ def environment(environ: Mapping[str, str], mpi: str) -> tuple[tuple[str, str], 
             found[name] = environ[name]
         else:
             found.pop(name, None)
+    if _SHARED in environ.get("PMIX_GDS_MODULE", "") and "PMIX_RANK" in found:
+        found.setdefault(*_UNSHARED)
     return tuple(sorted(found.items()))
 
 
