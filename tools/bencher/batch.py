@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import statistics
 import subprocess
 import tarfile
@@ -33,6 +34,7 @@ _MOST_RANK = 80.0  # ms
 _MOST_LATENCY, _LEAST_BANDWIDTH = 1.1, 0.9
 _ADDRESS = "10.213.0.1"  # of the login host
 _LINE = re.compile(r"(\d+) bytes: ([\d.]+) us, (\d+) MB/s")
+_TIMES = re.compile(r"\b(\d+)m([\d.]+)s")
 _BLOB = re.compile(r'"GET /v2/\S+/blobs/(sha256:[0-9a-f]+) \S+" 20[06] (\d+)')
 
 
@@ -129,19 +131,23 @@ class Bench:
             yield Figure(f"bandwidth, {name} / host", faster, "x", bar, faster >= _LEAST_BANDWIDTH)
 
     def _ranks(self, rounds: int) -> Iterator[Figure]:
-        step = ["srun", "-Q", "-N1", f"-n{_RANKS}", "--mpi=pmi2"]
-        commands = {_HOST: [*step, "true"]}
-        commands |= {m: [*step, *self._run(m, "busybox:latest", "true")] for m in MODES}
-        found = self._times(commands, rounds)
-        for name, seconds in found.items():
-            if name == _HOST:
-                yield Figure(f"{_RANKS} ranks of true, host", statistics.median(seconds), "s")
-                continue
-            pairs = zip(seconds, found[_HOST])
-            more = statistics.median((a - b) / _RANKS * 1e3 for a, b in pairs)
-            is_met = more <= _MOST_RANK
+        """On the clock; and of processor time, which tells the same on a busy machine."""
+        step = ["srun", "-Q", "-N1", f"-n{_RANKS}", "--mpi=pmi2", "bash", "-c"]
+        lines = {_HOST: "true"}
+        lines |= {m: shlex.join(self._run(m, "busybox:latest", "true")) for m in MODES}
+        commands = {name: [*step, f"{line}; times"] for name, line in lines.items()}
+        told: dict[str, list[str]] = {name: [] for name in commands}
+        found = self._times(commands, rounds, told=told)
+        cpu = {name: [_processor_time(text) for text in texts] for name, texts in told.items()}
+        host = statistics.median(found[_HOST])
+        yield Figure(f"{_RANKS} ranks of true, host", host, "s")
+        for name in MODES:
+            more = _more(found[name], found[_HOST]) / _RANKS * 1e3
+            bar = f"at most {_MOST_RANK:g}"
             text = f"{_RANKS} ranks of true, {name}: more than host, each"
-            yield Figure(text, more, "ms", f"at most {_MOST_RANK:g}", is_met)
+            yield Figure(text, more, "ms", bar, more <= _MOST_RANK)
+            used = _more(cpu[name], cpu[_HOST]) / _RANKS * 1e3
+            yield Figure("  and of processor time", used, "ms")
 
     def _ready(self, rounds: int) -> Iterator[Figure]:
         """A start beside one image, and beside many."""
@@ -155,16 +161,23 @@ class Bench:
             yield Figure(text, growth, "x", "at most 1.1", growth <= 1.1)
 
     def _times(
-        self, commands: dict[str, list[str]], rounds: int, *, stores: bool = False
+        self,
+        commands: dict[str, list[str]],
+        rounds: int,
+        *,
+        stores: bool = False,
+        told: dict[str, list[str]] | None = None,
     ) -> dict[str, list[float]]:
-        """Seconds of each in turn, after a round that does not count."""
+        """Seconds of each in turn, after a round that does not count; ``told`` is what they say."""
         found: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(rounds + 1):
             for name in _turned(list(commands), number):
                 begin = time.monotonic()
-                self._call(*commands[name], store=name if stores else "store")
+                said = self._call(*commands[name], store=name if stores else "store")
                 if number:
                     found[name].append(time.monotonic() - begin)
+                    if told is not None:
+                        told[name].append(said)
         return found
 
     def _stage(self, rounds: int) -> Iterator[Figure]:
@@ -230,6 +243,15 @@ def _turned(names: list[str], number: int) -> list[str]:
 
 def _ratio(those: list[float], of_these: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(those, of_these))
+
+
+def _more(those: list[float], than_these: list[float]) -> float:
+    return statistics.median(a - b for a, b in zip(those, than_these))
+
+
+def _processor_time(text: str) -> float:
+    """Seconds that `times` told of: of user and system, its own and its children's."""
+    return sum(60 * int(minutes) + float(rest) for minutes, rest in _TIMES.findall(text))
 
 
 def _many(folder: Path) -> str:
