@@ -1,7 +1,7 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
 The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
-console, scene and peers.
+console, scene, peers and batch.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
@@ -13,6 +13,9 @@ containers, a thousand of them, and twenty pulls of one image.
 tools/images --scene makes it.
 `peers` tries other programs on hosts that forbid something, and measures them beside udocker: those
 of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that are in PATH.
+`batch` measures in jobs of a Slurm that tools/slurm has started with five nodes or more: messages
+of two ranks in containers and on the host, 64 ranks on one node, starts beside many images, and
+what staging fetches.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -24,7 +27,9 @@ of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that 
                    bubblewrap, and +v behind a mode adds volumes; of console and
                    scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow, layers
+                   gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks, ready, stage
+  --slurm=DIR      of batch: the cluster. --scratch must be a directory that all its hosts see (not
+                   /tmp or /dev/shm), as must the command
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -44,6 +49,7 @@ from pathlib import Path
 
 from bencher import (
     again,
+    batch,
     cases,
     console,
     containers,
@@ -80,6 +86,7 @@ def main(arguments: list[str]) -> int:
         "rounds": "",
         "modes": "",
         "only": "",
+        "slurm": "",
     }
     wanted = []
     for argument in arguments:
@@ -271,6 +278,22 @@ def _measure(
     return panels, figures
 
 
+def _measure_batch(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    places = (Path(options["slurm"]), scratch, Path(options["images"]))
+    try:
+        bench = batch.Bench(*places, options["udocker"])
+        figures = bench.measure(int(options["rounds"] or 9), options["only"])
+        text = "\n".join((batch.TITLE, *(figure.line for figure in figures), f"{_system()}."))
+        print(text)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "batch.txt").write_text(text + "\n")
+        data = [dataclasses.asdict(figure) for figure in figures]
+        (out / "batch.json").write_text(json.dumps(data, indent=2) + "\n")
+    finally:
+        _remove(scratch)
+
+
 def _remove(scratch: Path) -> None:
     os.system(f"chmod -R u+rwX {scratch} 2>/dev/null")  # noqa: S605
     shutil.rmtree(scratch, ignore_errors=True)
@@ -323,6 +346,7 @@ _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "peers": _measure_peers,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
+    "batch": _measure_batch,
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
 }
 

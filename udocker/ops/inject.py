@@ -82,6 +82,8 @@ def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) 
     asked = request.asked(options, variables, session.config.gpus)
     image, libraries = _image(session, options, view)
     found = [_of_nodes(options), libraries]
+    if options.mpi_host:
+        found.append(_of_mpi(session, options, view, image))
     for each in asked:
         if each.vendor == request.CDI:
             found.append(_of_cdi(session, each, options, view, image))
@@ -179,6 +181,21 @@ def _with_own_drivers(edits: Edits, view: View) -> Edits:
     taken = {mount.target for mount in edits.mounts}
     kept = (file for file in files if file.target not in taken)
     return replace(edits, env=tuple(env.items()), files=(*edits.files, *kept))
+
+
+def _of_mpi(session: Session, options: DeviceOptions, view: View, image: Image) -> Edits:
+    """Raises DeviceError."""
+    from udocker.ops import mpi_host
+
+    here = gpus.places_of(session)
+    edits, told = mpi_host.edits(session, view, image, here, options.mpi_host)
+    task = session.task
+    if task is None or task.tasks == 1 or task.rank == 0:
+        for line in told:
+            session.report.info(line)
+    else:
+        edits = replace(edits, warnings=())
+    return edits
 
 
 def _of_nodes(options: DeviceOptions) -> Edits:

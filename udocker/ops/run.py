@@ -104,7 +104,8 @@ def _carry_out(
             how = {"is_engine": is_engine, "listening": listening}
             _detach(session, request, container, planned, **how)
             return 0
-        code = execute(launch, clean if stays else None, session.report.warn, is_engine)
+        in_job = session.task is not None
+        code = execute(launch, clean if stays else None, session.report.warn, is_engine, in_job)
     except EngineFailed:
         raise
     except EngineError:
