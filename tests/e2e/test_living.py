@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 
+DEBIAN = "debian:12"
+OTHER = str(int(LONG) + 5_000_000)  # seconds, as LONG
 MODES = ("N1", "F3", "P1", "R1")
 
 
@@ -123,6 +125,27 @@ def test_the_life_of_a_server(box: Living) -> None:
     box("commit", image)
     assert shared("run", "-q", "--rm", image, "cat", "/www/page").out == "hello\n"
     shared("rmi", image)
+
+
+@pytest.mark.parametrize("mode", ["R2", "R3", "F1", "F2", "F4", "P2", "S1"])
+def test_exec_in_the_other_modes(shared: Shared, refusals: dict[str, str], mode: str) -> None:
+    """Other programs on the same files, with the run's environment, which end with it."""
+    need(refusals, mode)
+    image = shared.image(DEBIAN)
+    with living(shared, f"exec-{mode.lower()}", mode) as box:
+        words = ("run", "-q", "-d", f"--name={box.name}", f"--execmode={mode}", "-e", "A=run")
+        shared(*words, "-w", "/tmp", image, "sh", "-c", f"echo made >/made; sleep {LONG}")
+        wait_until(lambda: box("exec", "test", "-s", "/made", check=False).code == 0)
+        script = "cat /made; echo $A $B $(pwd); echo more >/more; exit 7"
+        ended = box("exec -e B=exec", "sh", "-c", script, check=False)
+        assert (ended.code, ended.out) == (7, "made\nrun exec /tmp\n")
+        assert box("exec", "cat", "/more").out == "more\n"
+        assert box("exec -i", "cat", input="typed\n").out == "typed\n"
+        assert box("exec", "no-such", check=False).code == 127
+        box("exec -d", "sleep", OTHER)
+        wait_until(lambda: bool(processes(OTHER)))
+        box("stop -t 20")
+        assert processes(LONG) == processes(OTHER) == []
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "keeper", "command", "all"])
@@ -235,8 +258,10 @@ def test_what_runs_in_the_foreground_is_seen(one: Living) -> None:
         assert one("exec", "echo", "in").out == "in\n"
         is_told(one("logs", check=False), 125, "in the foreground")
         is_told(one("pause", check=False), 125, "in the foreground")
+        one("exec -d", "sleep", OTHER)
         one("stop")
         assert child.wait(20) == -signal.SIGTERM
+        wait_until(lambda: not processes(OTHER))
     assert one.state()["exitCode"] is None
     is_told(one("wait", check=False), 125, "nobody knows")
     one("start")  # as it was made, and now somebody is there who notes it

@@ -35,7 +35,7 @@ def test_now_lies_between_before_and_after() -> None:
         "2024-03-01T00:00:00.5+00:00",
         "2100-02-28T23:59:59.999999+00:00",
         "2026-11-30T10:00:00+05:30",
-        "2026-11-30 10:00:00.123",
+        "2026-11-30 10:00:00.123+00:00",
     ],
 )
 def test_a_moment_is_read_as_datetime_reads_it(text: str) -> None:
@@ -43,9 +43,11 @@ def test_a_moment_is_read_as_datetime_reads_it(text: str) -> None:
     assert seconds(text) == pytest.approx(datetime.datetime.fromisoformat(usual).timestamp())
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00", "2026-1-1"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "2026-13-01T00:00:00", "2026-1-1", "2026-01-01", "2026-01-01T00:00:00"]
+)
 def test_what_is_no_moment(text: str) -> None:
-    with pytest.raises(ValueError, match=r"isoformat|month"):
+    with pytest.raises(ValueError, match=r"isoformat|month|where it was"):
         seconds(text)
 
 

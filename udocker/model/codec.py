@@ -43,7 +43,8 @@ def decode(kind: type[T], data: Any) -> T:
     if not isinstance(data, dict):
         raise ValueError(f"{kind.__name__} is an object")
     given = {}
-    for name, read in _readers(kind):
+    hashable: Any = kind
+    for name, read in _readers(hashable):
         if name in data:
             try:
                 given[name] = read(data[name])

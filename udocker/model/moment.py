@@ -21,12 +21,18 @@ def moment(nanoseconds: int) -> str:
 
 
 def seconds(text: str) -> float:
-    """After the epoch, of a moment as ``moment`` writes it, or any of ISO 8601. ValueError."""
+    """After the epoch, of a moment as ``moment`` writes it, or any of ISO 8601 with an offset.
+
+    Raises ValueError.
+    """
     found = _OURS.fullmatch(text)
     if found is None:
         import datetime
 
-        return datetime.datetime.fromisoformat(text).timestamp()
+        then = datetime.datetime.fromisoformat(text)
+        if then.tzinfo is None:
+            raise ValueError(f"it is not known where it was {text}")
+        return then.timestamp()
     year, month, day, hour, minute, second = map(int, found.groups()[:6])
     # Years that begin in March have the day that is not always there at their end.
     year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 REMOVE = "remove-after-run"
 USERS = "in-use"
 # What a process does with the container: runs in it, in the foreground; is of exec, and goes when
-# the rest does; supervises a run, or starts one.
+# the rest does, by itself or by its keeper; supervises a run, or starts one.
 RUNS = ""
 BESIDE = "beside"
+KEPT = "beside, kept"
 SUPERVISES = "supervises"
 _TRIES = 100
 _MANY = 64  # marks of runs that ended are looked through when there are more
@@ -124,4 +125,4 @@ def users(path: str) -> Iterator[User]:
 
 def beside(path: str) -> list[User]:
     """What exec has started in the container at ``path`` and can be seen from here."""
-    return [user for user in users(path) if user.kind == BESIDE and user.is_known]
+    return [user for user in users(path) if user.kind in (BESIDE, KEPT) and user.is_known]
