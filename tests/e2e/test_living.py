@@ -124,6 +124,17 @@ def test_the_life_of_a_server(box: Living) -> None:
     image = f"served-{box.mode.lower()}"
     box("commit", image)
     assert shared("run", "-q", "--rm", image, "cat", "/www/page").out == "hello\n"
+    # And elsewhere, by an archive.
+    archive = str(shared.home / f"{image}.tar")
+    shared("save", "-q", "-o", archive, image)
+    shared("rmi", image)
+    box("rm")
+    shared("load", "-q", "-i", archive)
+    os.unlink(archive)
+    words = ("run", "-q", "-d", f"--name={box.name}", f"--execmode={box.mode}", image)
+    shared(*words, "httpd", "-f", "-p", f"127.0.0.1:{port}", "-h", "/www")
+    assert _page(port) == "hello\n"
+    box("rm -f")
     shared("rmi", image)
 
 

@@ -1,12 +1,14 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, modes, engines, unpack and containers.
+The parts are start, pull and memory, which are the default, modes, engines, unpack, containers and
+living.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
-containers, a thousand of them, and twenty pulls of one image.
+containers, a thousand of them, and twenty pulls of one image. `living` measures lists of a thousand
+containers and of 200 images, exec beside run, and 200 containers started and stopped at once.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -17,7 +19,7 @@ containers, a thousand of them, and twenty pulls of one image.
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
                    bubblewrap, and +v behind a mode adds volumes
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow, layers
+                   gzip, zstd, small, fetch, slow, layers; of living: lists, exec, crowd
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -35,7 +37,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, containers, engines, image, layered, starts, unpacking
+from bencher import again, cases, containers, engines, image, layered, living, starts, unpacking
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -160,6 +162,31 @@ def _measure_containers(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
         _remove(scratch)
 
 
+def _measure_living(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(Path(options["images"]) / "registry", readonly=True) as address:
+            bench = living.Bench(cases.Ground(scratch, address, options["udocker"], ""))
+            stopwatch = Stopwatch(scratch)
+            rounds = int(options["rounds"] or 5)
+            panels = []
+            for title, make, count in (
+                ("lists", bench.lists, 3 * rounds),
+                ("exec beside run", bench.entered, 3 * rounds),
+                ("crowd", bench.crowd, rounds),
+            ):
+                if not any(word in title for word in options["only"].split(",")):
+                    continue
+                print(f"bench: {title}", file=sys.stderr, flush=True)
+                contenders = make()
+                interleave(stopwatch, contenders, count)
+                panels.append((title, rows(contenders, of_first=True)))
+            bench.end()
+            return panels
+    finally:
+        _remove(scratch)
+
+
 def _measure(
     wanted: list[str], options: dict[str, str]
 ) -> tuple[list[tuple[str, list[Row]]], list[again.Figure]]:
@@ -243,6 +270,7 @@ _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
+    "living": lambda options, out: _write(_measure_living(options), out, "living"),
 }
 
 

@@ -82,6 +82,7 @@ def _launch(
 
 
 def _joined(session: Session, request: RunRequest, container: Container, process: int) -> Launch:
+    from udocker.engine.joining import has_many_ids
     from udocker.ops.run import check_command
 
     mark = makers.mark(process)
@@ -90,7 +91,8 @@ def _joined(session: Session, request: RunRequest, container: Container, process
     mode = table.find("N1")
     spec = make_spec(session, request, container, mode.name)
     check_command(session, spec, container)
-    steps = (Join(process, mark, spec.user), *((FeignIds(spec.user.gid),) if spec.feigns else ()))
+    feigns = spec.feigns and not has_many_ids(process)  # as the run does
+    steps = (Join(process, mark, spec.user), *((FeignIds(spec.user.gid),) if feigns else ()))
     return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=steps)
 
 
