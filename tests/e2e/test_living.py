@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from e2e.living import Living
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ["e2e.engines"]
+pytest_plugins = ["e2e.engines", "e2e.faults"]
 
 DEBIAN = "debian:12"
 OTHER = str(int(LONG) + 5_000_000)  # seconds, as LONG
@@ -315,25 +316,55 @@ def test_many_at_once(shared: Shared) -> None:
         shared("rm", "-f", *names)
 
 
-def test_another_node(one: Living) -> None:
-    """Two pid and uts namespaces over one store: what runs elsewhere is seen, and named."""
-    one.run("sleep", LONG)
-    script = (
-        "hostname other; udocker ps; udocker stop one; udocker exec one true; udocker start one; "
-        "udocker rm one"
-    ).replace("udocker", " ".join(command()))
-    away = subprocess.run(
-        ["unshare", "-Urpf", "--uts", "--mount-proc", "sh", "-c", script],
-        env=one.shared.environment(),
+def _elsewhere(one: Living, script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script on another node, as it seems: its processes and its names are its own."""
+    words = ["unshare", "-Urpfn", "--uts", "--mount-proc", "sh", "-c", f"hostname other; {script}"]
+    return subprocess.run(
+        [*words[:-1], words[-1].replace("udocker", " ".join(command()))],
+        env={**one.shared.environment(), **env},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_another_node(one: Living) -> None:
+    """Other pid, uts and network namespaces, and one store: what runs elsewhere is seen."""
+    one.run("sleep", LONG)
+    words = ("ps", "stop one", "exec one true", "start one", "rm one")
+    away = _elsewhere(one, "; ".join(f"udocker {each}" for each in words))
     assert f"on {os.uname().nodename}" in away.stdout, away
     assert away.stderr.count("runs on") == 2, away
     assert "is in use" in away.stderr
     assert one.state()["running"]
+
+
+def test_another_node_of_which_nothing_is_heard_any_more(
+    one: Living, faults: Path, tmp_path: Path
+) -> None:
+    """On a filesystem of both, where locks are of one node: what goes on is touched."""
+    mounts = tmp_path / "mounts"
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    mounts.write_text(re.sub(r" - \S+ ", " - nfs4 ", table), encoding="utf-8")
+    env = {"LD_PRELOAD": str(faults), "FAULT_LOCKS": "mine", "FAULT_MOUNTS": str(mounts)}
+    image = one.shared.image(BUSYBOX)
+    one.shared("run", "-q", "-d", "--name=one", image, "sleep", LONG, env=env)
+    begun, old = f"{one.folder()}/begun", time.time() - 1000
+    os.utime(begun, (old, old))
+    wait_until(lambda: os.stat(begun).st_mtime > old + 500)  # by who supervises it
+    away = _elsewhere(one, "udocker ps", **env)
+    assert f"on {os.uname().nodename}" in away.stdout, away
+    everybody = (one.supervisor(), one.keeper(), one.state()["pid"])
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in everybody:
+            os.kill(pid, number)
+    wait_until(lambda: not any(map(goes_on, everybody)))
+    assert one.state()["status"] == "exited"  # here that is known at once
+    assert f"on {os.uname().nodename}" in _elsewhere(one, "udocker ps", **env).stdout
+    os.utime(begun, (old, old))
+    away = _elsewhere(one, "udocker ps", **env)
+    assert "Exited (137)" in away.stdout, away
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ class Bench:
         """Nothing goes on."""
         words = [self._ground.udocker, "ps", "-q"]
         found = must(words, self._env(_CROWD)).split()
-        self._do("rm", "-f", *found)
+        if found:
+            self._do("rm", "-f", *found)
 
     def _each(self, line: str) -> list[str]:
         one = f"{shlex.quote(self._ground.udocker)} {line}"
