@@ -1,13 +1,14 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
 The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
-console, scene, peers and batch.
+living, console, scene, peers and batch.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
-containers, a thousand of them, and twenty pulls of one image.
+containers, a thousand of them, and twenty pulls of one image. `living` measures lists of a thousand
+containers and of 200 images, exec beside run, and 200 containers started and stopped at once.
 `console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
 `scene` has a module for DEEPaaS answer and train, beside the same program outside of a container;
 tools/images --scene makes it.
@@ -27,7 +28,8 @@ what staging fetches.
                    bubblewrap, and +v behind a mode adds volumes; of console and
                    scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks, ready, stage
+                   gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks,
+                   ready, stage; of living: lists, exec, crowd
   --slurm=DIR      of batch: the cluster. --scratch must be a directory that all its hosts see (not
                    /tmp or /dev/shm), as must the command
 
@@ -57,6 +59,7 @@ from bencher import (
     hosts,
     image,
     layered,
+    living,
     peers,
     scene,
     starts,
@@ -226,6 +229,31 @@ def _measure_scene(options: dict[str, str], out: Path) -> None:
         _remove(scratch)
 
 
+def _measure_living(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(Path(options["images"]) / "registry", readonly=True) as address:
+            bench = living.Bench(cases.Ground(scratch, address, options["udocker"], ""))
+            stopwatch = Stopwatch(scratch)
+            rounds = int(options["rounds"] or 5)
+            panels = []
+            for title, make, count in (
+                ("lists", bench.lists, 3 * rounds),
+                ("exec beside run", bench.entered, 3 * rounds),
+                ("crowd", bench.crowd, rounds),
+            ):
+                if not any(word in title for word in options["only"].split(",")):
+                    continue
+                print(f"bench: {title}", file=sys.stderr, flush=True)
+                contenders = make()
+                interleave(stopwatch, contenders, count)
+                panels.append((title, rows(contenders, of_first=True)))
+            bench.end()
+            return panels
+    finally:
+        _remove(scratch)
+
+
 def _measure_peers(options: dict[str, str], out: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     images = Path(options["images"])
@@ -348,6 +376,7 @@ _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
     "batch": _measure_batch,
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
+    "living": lambda options, out: _write(_measure_living(options), out, "living"),
 }
 
 
