@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from udocker.engine import table
 from udocker.errors import (
     EngineError,
