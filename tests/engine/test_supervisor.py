@@ -20,6 +20,7 @@ from builders.processes import (
     state,
     wait_for,
 )
+from udocker.engine import supervisor
 from udocker.engine.supervisor import _children_by_search, children
 from udocker.model.run import Launch, RemoveTree, WriteFile
 
@@ -490,3 +491,14 @@ def test_a_process_that_is_gone_has_no_children() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     assert children(process.pid) == []
+
+
+def test_a_child_that_proc_misses_is_looked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is seen while threads of its parent end."""
+    monkeypatch.setattr(supervisor, "children", lambda parent: [])
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        try:
+            assert supervisor.target(os.getpid(), 1) in _children_by_search(os.getpid())
+            assert supervisor.target(child.pid, 1) == child.pid
+        finally:
+            child.kill()

@@ -276,7 +276,9 @@ def _kill(pids: Iterable[int]) -> None:
 def target(child: int, go_betweens: int) -> int:
     """The process that signals are for, below so many that heed none."""
     for _ in range(go_betweens):
-        found = children(child)
+        # While threads of a go-between come and go, what /proc says of each may miss a child,
+        # and a signal for the command would end the go-between.
+        found = children(child) or _children_by_search(child)
         child = found[0] if found else child
     return child
 
