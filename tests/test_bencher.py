@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from xml.etree import ElementTree
 
-from bencher import console, engines, scene, starts
+from bencher import console, engines, hosts, scene, starts
 from bencher.again import Figure, counting, text
 from bencher.engines import START, Cost, costs_of
 from bencher.measure import Contender, Run
@@ -113,3 +113,31 @@ def test_a_rate_of_answers_that_are_no_good_ones_is_none() -> None:
     assert console.answered(printed.format("")) == (30, 10.5)
     assert console.answered(printed.format("  Non-2xx or 3xx responses: 3\n")) == (0, 0.0)
     assert console.answered("unable to connect\n") == (0, 0.0)
+
+
+def cells() -> list[hosts.Cell]:
+    return [
+        hosts.Cell("udocker auto", "free & easy", hosts.YES, "N1"),
+        hosts.Cell("PRoot", "free & easy", hosts.PARTLY),
+        hosts.Cell("udocker auto", "strict", hosts.NO, "N1"),
+        hosts.Cell("PRoot", "strict", hosts.NO),
+    ]
+
+
+def test_the_matrix_has_a_row_for_each_program_and_a_column_for_each_host() -> None:
+    assert hosts.table(cells()).splitlines() == [
+        "| | free & easy | strict |",
+        "|---|---|---|",
+        "| udocker auto | yes (N1) | no |",
+        "| PRoot | static | no |",
+    ]
+
+
+def test_the_matrix_is_drawn() -> None:
+    root = ElementTree.fromstring(hosts.chart(cells()))
+    texts = [node.text for node in root.iter() if node.tag.endswith("text")]
+    assert texts[:2] == ["free & easy", "strict"]
+    assert texts.count("no") == 2
+    fills = [node.get("fill") for node in root.iter() if node.tag.endswith("rect")][1:]
+    assert len(fills) == 4
+    assert fills[1] == fills[3] != fills[0] != fills[2]

@@ -27,7 +27,8 @@ REQUESTS = {
     "a file": f"{_EXAMPLES}/index.html",
 }
 _CLIENTS = ("-t1", "-c16")
-_SECONDS = 3  # that one measurement takes
+_SECONDS = 1  # that one measurement takes: many short ones, for the host may have other work
+_WARM = 8  # seconds of each kind before: the JVM compiles meanwhile
 _PATIENCE = 120.0  # seconds that a server may take to answer at first
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -111,9 +112,10 @@ def _wait(url: str) -> None:
 
 def _ask(server: Server, request: str, path: str, *, counts: bool) -> None:
     url = f"http://127.0.0.1:{server.port}{path}"
+    seconds = _SECONDS if counts else _WARM
     before = _processor(server.pid)
     done = subprocess.run(
-        ["wrk", *_CLIENTS, f"-d{_SECONDS}s", url], capture_output=True, text=True, check=False
+        ["wrk", *_CLIENTS, f"-d{seconds}s", url], capture_output=True, text=True, check=False
     )
     used = _processor(server.pid) - before
     number, rate = answered(done.stdout)
@@ -133,9 +135,10 @@ def answered(text: str) -> tuple[int, float]:
 
 
 def _processor(pid: int) -> float:
-    """Seconds of processor time that a process has used, all its threads together."""
+    """Seconds of processor time that a process has used, and those below it: P1 has a tracer."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS + sum(_processor(int(p)) for p in below)
 
 
 def rates_of(servers: Sequence[Server]) -> list[Rate]:

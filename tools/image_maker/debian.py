@@ -79,6 +79,20 @@ def grown(
     return tars
 
 
+def tree(suite: str, packages: list[str], target: Path, directory: Path) -> None:
+    """Set up a tree of ``suite`` with ``packages`` at ``target``; for root, who may enter it.
+
+    ``directory`` is for the work in between. Raises SystemExit as ``unpacked``.
+    """
+    options = [
+        *("--variant=apt", f"--hook-dir={_MERGED_USR}", "--include=usr-is-merged"),
+        *(f"--include={name}" for name in packages),
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+    ]
+    _mmdebstrap(options, suite, target, directory)
+
+
 def unpacked(suite: str, packages: list[str], directory: Path, architecture: str = "") -> Path:
     """A tar of the files of ``packages`` and all that they depend on, of which none is set up.
 
