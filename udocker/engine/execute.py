@@ -86,33 +86,6 @@ def _become(launch: Launch, steps: Steps, is_engine: bool) -> NoReturn:
         raise _exec_error(launch.argv[0], error, is_engine) from error
 
 
-def let_go(
-    launch: Launch,
-    entering: Callable[[], None],
-    warn: Callable[[str], None] = lambda text: None,
-    is_engine: bool = False,
-) -> None:
-    """Start ``launch`` in a session of its own, without input and output, and leave it.
-
-    ``entering`` is called in its process first. Raises as ``execute``.
-    """
-    receiver, sender = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.setsid()
-            null = os.open(os.devnull, os.O_RDWR)
-            for number in range(3):
-                os.dup2(null, number)
-            entering()
-        except BaseException:  # noqa: BLE001 - nothing of the parent may run in the child
-            os._exit(EngineError.exit_code)
-        begin_in_child(launch, sender, warn, is_engine)
-    os.close(sender)
-    failure = failure_of(receiver)
-    if failure is not None:
-        raise failure
-
-
 def call_joined(step: Join, function: Callable[[], None]) -> None:
     """Call ``function`` in a child that has carried out ``step``.
 
