@@ -187,7 +187,9 @@ class Bench:
         with self._registry(data) as (address, log):
             env = {"UDOCKER_INSECURE_REGISTRIES": address}
             image = f"{address}/sci:latest"
-            line = f"{self._udocker} stage {image} && srun -Q {self._udocker} run {image} true"
+            lines = (f"stage {image}", f"run {image} true", "stage --remove")
+            line = " && ".join(f"{self._udocker} {words}" for words in lines)
+            line = line.replace(f"{self._udocker} run", f"srun -Q {self._udocker} run")
             seconds = []
             for number in range(max(1, rounds // 3)):
                 begin = time.monotonic()

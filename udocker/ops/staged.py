@@ -36,10 +36,20 @@ def note(task: Task, path: str) -> None:
     node = batch.node_directory()
     if not node:
         return
+    _sweep(node)
     link = f"{node}/{name(task)}.link"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(link)
     os.symlink(path, link)
+
+
+def _sweep(node: str) -> None:
+    """Remove what jobs left whose scratch space has gone. Never fails."""
+    with contextlib.suppress(OSError):
+        for other in os.listdir(node):
+            path = f"{node}/{other}"
+            if other.startswith("staged-") and os.path.islink(path) and not os.path.exists(path):
+                os.unlink(path)
 
 
 def find(task: Task) -> str:
