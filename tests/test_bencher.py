@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from xml.etree import ElementTree
 
-from bencher import engines, starts
+from bencher import console, engines, hosts, scene, starts
 from bencher.again import Figure, counting, text
 from bencher.engines import START, Cost, costs_of
 from bencher.measure import Contender, Run
@@ -79,3 +79,65 @@ def test_what_auto_adds_is_the_median_within_rounds() -> None:
     assert (round(wall.value, 3), round(cpu.value, 3), wall.unit) == (2.0, 1.0, "ms")
     assert "beside N1" in wall.name
     assert "MISSED" not in text([cpu], starts.FIGURES)
+
+
+def test_a_module_is_compared_with_the_program_outside_within_rounds() -> None:
+    answer = [
+        contender("outside", 1.0, 5.0, 1.0),
+        contender("N1", 1.1, 5.1, 4.0),
+        contender("F3", 1.5, 5.5, 1.5),
+        contender("P1", 9.0, 9.0, 9.0),  # has no bar
+    ]
+    training = [contender("outside", 1.0, 2.0, 4.0), contender("F3", 1.0, 2.0, 5.0)]
+    found = [(figure.name, round(figure.value, 3)) for figure in scene.figures(answer, training)]
+    assert found == [
+        ("first answer in N1: longer", 0.2),
+        ("first answer in F3: longer", 1.0),
+        ("training in F3", 1.0),
+    ]
+
+
+def test_rates_are_compared_within_rounds_and_the_bar_is_told() -> None:
+    servers = [
+        console.Server("N1", 1, 1, {"x": [100.0, 10.0, 50.0]}, {"x": [4.0, 4.0, 4.0]}),
+        console.Server("F3", 2, 2, {"x": [80.0, 10.0, 40.0]}, {"x": [5.0, 4.0, 6.0]}),
+    ]
+    native, other = console.rates_of(servers)
+    assert (native.rate, native.rate_ratio, native.cost_ratio) == (50.0, 1.0, 1.0)
+    assert (other.rate, other.rate_ratio, other.cost, other.cost_ratio) == (40.0, 0.8, 5.0, 1.25)
+    assert console.table([native, other]).splitlines()[-1].endswith("MISSED")
+
+
+def test_a_rate_of_answers_that_are_no_good_ones_is_none() -> None:
+    printed = "  30 requests in 3.0s, 1.2MB read\n{}Requests/sec:   10.50\n"
+    assert console.answered(printed.format("")) == (30, 10.5)
+    assert console.answered(printed.format("  Non-2xx or 3xx responses: 3\n")) == (0, 0.0)
+    assert console.answered("unable to connect\n") == (0, 0.0)
+
+
+def cells() -> list[hosts.Cell]:
+    return [
+        hosts.Cell("udocker auto", "free & easy", hosts.YES, "N1"),
+        hosts.Cell("PRoot", "free & easy", hosts.PARTLY),
+        hosts.Cell("udocker auto", "strict", hosts.NO, "N1"),
+        hosts.Cell("PRoot", "strict", hosts.NO),
+    ]
+
+
+def test_the_matrix_has_a_row_for_each_program_and_a_column_for_each_host() -> None:
+    assert hosts.table(cells()).splitlines() == [
+        "| | free & easy | strict |",
+        "|---|---|---|",
+        "| udocker auto | yes (N1) | no |",
+        "| PRoot | static | no |",
+    ]
+
+
+def test_the_matrix_is_drawn() -> None:
+    root = ElementTree.fromstring(hosts.chart(cells()))
+    texts = [node.text for node in root.iter() if node.tag.endswith("text")]
+    assert texts[:2] == ["free & easy", "strict"]
+    assert texts.count("no") == 2
+    fills = [node.get("fill") for node in root.iter() if node.tag.endswith("rect")][1:]
+    assert len(fills) == 4
+    assert fills[1] == fills[3] != fills[0] != fills[2]

@@ -80,7 +80,7 @@ sys.exit(main())
     [
         "udocker.store.containers:Containers.enter",
         "udocker.store.containers:Containers.hold",
-        "udocker.ops.run:make_spec",
+        "udocker.ops.preparing:make_spec",
         "udocker.engine.execute:execute",
     ],
 )

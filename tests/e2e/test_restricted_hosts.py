@@ -188,6 +188,18 @@ def test_the_next_mode_takes_over(
     assert json.loads(memory.read_text())["reason"]
 
 
+def test_what_another_host_has_left_is_forgotten_by_a_failure(shared: Shared) -> None:
+    """One filter looks like another from inside: what was found behind one does not hold here."""
+    left = Confined(shared, "no-filters").verdicts()
+    assert (left["N1"]["ok"], left["F3"]["ok"]) == (True, False)
+    confined = Confined(shared, "docker")
+    words = ("run", "-q", "--rm", shared.image(BUSYBOX), "echo", "runs")
+    assert "mode N1 failed at its start" in confined(*words).err
+    for _ in range(2):
+        result = confined(*words)
+        assert (result.code, result.out, result.err) == (0, "runs\n", "")
+
+
 @pytest.mark.parametrize("options", [[], ["--rm"]])
 def test_a_mode_that_was_asked_for_is_not_exchanged(shared: Shared, options: list[str]) -> None:
     confined = Confined(shared, "no-mounts")

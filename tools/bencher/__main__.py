@@ -1,7 +1,7 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
-The parts are start, pull and memory, which are the default, modes, engines, unpack, containers and
-living.
+The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
+living, console, scene, peers and batch.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
@@ -9,17 +9,29 @@ living.
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
 containers, a thousand of them, and twenty pulls of one image. `living` measures lists of a thousand
 containers and of 200 images, exec beside run, and 200 containers started and stopped at once.
+`console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
+`scene` has a module for DEEPaaS answer and train, beside the same program outside of a container;
+tools/images --scene makes it.
+`peers` tries other programs on hosts that forbid something, and measures them beside udocker: those
+of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that are in PATH.
+`batch` measures in jobs of a Slurm that tools/slurm has started with five nodes or more: messages
+of two ranks in containers and on the host, 64 ranks on one node, starts beside many images, and
+what staging fetches.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
   --scratch=DIR    where stores are made: a tmpfs or a loop filesystem (default: /dev/shm)
   --out=DIR        where text, JSON and a chart go (default: build/bench)
-  --rounds=N       counted rounds after one to warm up (default: 15 for start, 5 for the rest)
+  --rounds=N       counted rounds after one to warm up (default: 15 for start and console, else 5)
   --modes=M,...    of engines: the first is what the others are divided by (default:
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
-                   bubblewrap, and +v behind a mode adds volumes
+                   bubblewrap, and +v behind a mode adds volumes; of console and
+                   scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow, layers; of living: lists, exec, crowd
+                   gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks,
+                   ready, stage; of living: lists, exec, crowd
+  --slurm=DIR      of batch: the cluster. --scratch must be a directory that all its hosts see (not
+                   /tmp or /dev/shm), as must the command
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -37,7 +49,22 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bencher import again, cases, containers, engines, image, layered, living, starts, unpacking
+from bencher import (
+    again,
+    batch,
+    cases,
+    console,
+    containers,
+    engines,
+    hosts,
+    image,
+    layered,
+    living,
+    peers,
+    scene,
+    starts,
+    unpacking,
+)
 from bencher.chart import chart
 from bencher.measure import Row, Stopwatch, interleave, rows, table
 from image_maker.registry import serving
@@ -60,8 +87,9 @@ def main(arguments: list[str]) -> int:
         "scratch": "/dev/shm",
         "out": str(_TOP / "build/bench"),
         "rounds": "",
-        "modes": engines.MODES,
+        "modes": "",
         "only": "",
+        "slurm": "",
     }
     wanted = []
     for argument in arguments:
@@ -104,7 +132,7 @@ def _measure_modes(options: dict[str, str], out: Path) -> None:
 def _measure_engines(options: dict[str, str]) -> list[engines.Cost]:
     words = options["only"].split(",")
     workloads = [name for name in engines.WORKLOADS if any(word in name for word in words)]
-    modes = options["modes"].split(",")
+    modes = (options["modes"] or engines.MODES).split(",")
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     try:
         data = image.storage(Path(options["images"]), scratch)
@@ -162,6 +190,45 @@ def _measure_containers(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
         _remove(scratch)
 
 
+def _measure_console(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        ground = cases.Ground(scratch, "", options["udocker"], "")
+        layout = Path(options["images"]).parent / "console" / "oci"
+        modes = (options["modes"] or console.MODES).split(",")
+        rates = console.measure(ground, layout, modes, int(options["rounds"] or 15))
+    finally:
+        _remove(scratch)
+    out.mkdir(parents=True, exist_ok=True)
+    text = f"{console.table(rates)}\n{_system()}."
+    print(text)
+    (out / "console.txt").write_text(text + "\n")
+    data = [dataclasses.asdict(rate) for rate in rates]
+    (out / "console.json").write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _measure_scene(options: dict[str, str], out: Path) -> None:
+    storage = Path(options["images"]).parent / "scene" / "registry"
+    if not storage.is_dir():
+        raise SystemExit(f"bench: {storage} is missing: tools/images --scene makes it")
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(storage, readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            modes = (options["modes"] or scene.MODES).split(",")
+            answer, training = scene.contenders(ground, modes)
+            rounds = int(options["rounds"] or 5)
+            scene.answer_in_turn(answer, rounds)
+            interleave(Stopwatch(scratch), training, rounds)
+        panels = [
+            (scene.ANSWER, rows(answer, of_first=True)),
+            (scene.TRAINING, rows(training, of_first=True)),
+        ]
+        _write(panels, out, "scene", scene.figures(answer, training), scene.FIGURES)
+    finally:
+        _remove(scratch)
+
+
 def _measure_living(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     try:
@@ -185,6 +252,25 @@ def _measure_living(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
             return panels
     finally:
         _remove(scratch)
+
+
+def _measure_peers(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    images = Path(options["images"])
+    try:
+        with serving(images / "registry", readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            camp = peers.Camp(ground, images / "oci", os.environ["PATH"])
+            found = hosts.present(camp)
+            cells = hosts.look(camp, found)
+            print(hosts.table(cells), flush=True)
+            panels = hosts.measure(camp, found, int(options["rounds"] or 5))
+    finally:
+        os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
+        _remove(scratch)
+    _write(panels, out, "peers")
+    (out / "hosts.md").write_text(hosts.table(cells) + "\n")
+    (out / "hosts.svg").write_text(hosts.chart(cells) + "\n")
 
 
 def _measure(
@@ -218,6 +304,22 @@ def _measure(
         os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
         _remove(scratch)
     return panels, figures
+
+
+def _measure_batch(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    places = (Path(options["slurm"]), scratch, Path(options["images"]))
+    try:
+        bench = batch.Bench(*places, options["udocker"])
+        figures = bench.measure(int(options["rounds"] or 9), options["only"])
+        text = "\n".join((batch.TITLE, *(figure.line for figure in figures), f"{_system()}."))
+        print(text)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "batch.txt").write_text(text + "\n")
+        data = [dataclasses.asdict(figure) for figure in figures]
+        (out / "batch.json").write_text(json.dumps(data, indent=2) + "\n")
+    finally:
+        _remove(scratch)
 
 
 def _remove(scratch: Path) -> None:
@@ -261,14 +363,18 @@ def _write(
     if figures:
         data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / f"{name}.svg").write_text(chart(panels) + "\n")
+    (out / f"{name}.svg").write_text(chart(panels, of_first=name != "bench") + "\n")
 
 
 # Parts that are written to files of their own.
 _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
+    "console": _measure_console,
+    "scene": _measure_scene,
+    "peers": _measure_peers,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
+    "batch": _measure_batch,
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
     "living": lambda options, out: _write(_measure_living(options), out, "living"),
 }

@@ -9,12 +9,16 @@ from bencher.measure import Row
 _WIDTH, _BAR, _LABEL = 760, 22, 260
 
 
-def chart(panels: list[tuple[str, list[Row]]]) -> str:
-    """The panels below each other; a bar's length is the median wall time within its panel."""
+def chart(panels: list[tuple[str, list[Row]]], *, of_first: bool = False) -> str:
+    """The panels below each other; a bar's length is the median wall time within its panel.
+
+    ``of_first``: as of ``rows``; ratios are then the row's divided by the first's.
+    """
     parts: list[str] = []
     top = 10
+    whose = "" if of_first else "udocker: "
     for title, rows in panels:
-        top = _panel(parts, top, title, rows)
+        top = _panel(parts, top, title, rows, whose)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{top}" '
         f'viewBox="0 0 {_WIDTH} {top}" font-family="sans-serif" font-size="13">'
@@ -24,7 +28,7 @@ def chart(panels: list[tuple[str, list[Row]]]) -> str:
     )
 
 
-def _panel(parts: list[str], top: int, title: str, rows: list[Row]) -> int:
+def _panel(parts: list[str], top: int, title: str, rows: list[Row], whose: str) -> int:
     parts.append(f'<text x="10" y="{top + 16}" font-weight="bold">{escape(title)}</text>')
     top += 28
     longest = max(row.wall for row in rows)
@@ -40,7 +44,7 @@ def _panel(parts: list[str], top: int, title: str, rows: list[Row]) -> int:
         )
         note = f"{row.wall * 1000:.0f} ms" if row.wall < 10 else f"{row.wall:.1f} s"
         if number > 0:
-            note += f" (udocker: {row.wall_ratio:.2f}x)"
+            note += f" ({whose}{row.wall_ratio:.2f}x)"
         parts.append(f'<text x="{_LABEL + length + 6}" y="{base}">{note}</text>')
         top += _BAR
     return top + 14

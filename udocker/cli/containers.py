@@ -31,6 +31,10 @@ def _ps(context: Context, parsed: Parsed) -> int:
 def _list(context: Context, parsed: Parsed) -> int:
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
+    if session.task is not None:
+        from udocker.ops import job_containers
+
+        containers += job_containers.containers(session)
     if any(parsed.has(key) for key in ("filter", "latest", "last", "format")):
         from udocker.cli import lists
 

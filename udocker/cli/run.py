@@ -116,6 +116,7 @@ def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
         cdi_dirs=tuple(_directory(text, cwd) for text in parsed.list("cdi-dir")),
         skip_hooks=_skips_hooks(parsed.text("allow-cdi-hooks")),
         host_libc=parsed.flag("host-libc"),
+        mpi_host=(parsed.text("mpi-host") or "full") if parsed.has("mpi-host") else "",
     )
     if options.gpus or options.devices:
         from udocker.devices.request import check
@@ -143,7 +144,8 @@ def _host(registry: str | None) -> str | None:
 
 
 def _run(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.run import plan, run
+    from udocker.ops.preparing import plan
+    from udocker.ops.run import run
 
     for text in notices(parsed, _OPTIONS):
         context.session.report.warn(text)
@@ -161,8 +163,8 @@ def _run(context: Context, parsed: Parsed) -> int:
 def _create(context: Context, parsed: Parsed) -> int:
     from udocker.model.place import Place
     from udocker.ops.create import create, in_file
-    from udocker.ops.run import check_early, write_id
     from udocker.ops.specify import as_asked
+    from udocker.ops.target import check_early, write_id
 
     session = context.session
     for text in notices(parsed, _OPTIONS):
@@ -201,6 +203,15 @@ _DEVICES = (
     Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
     Option(("--allow-cdi-hooks",), TEXT, "skip: go on without hooks that are not known", "skip"),
     Option(("--host-libc",), FLAG, "the host's glibc over an older one: see docs/gpu.md"),
+    Option(
+        ("--mpi-host",),
+        TEXT,
+        "the host's MPI in place of the image's, if its ABI allows: full (default) has all "
+        "interfaces of the image's, strict is the same, major asks for no more than that",
+        "CHECK",
+        ("major", "full", "strict"),
+        optional=True,
+    ),
 )
 _TERMINAL = (
     Option(("--interactive", "-i"), FLAG, "with -d: take input from attach; else always connected"),

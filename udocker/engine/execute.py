@@ -39,19 +39,20 @@ def execute(
     clean: Callable[[], None] | None = None,
     warn: Callable[[str], None] = lambda text: None,
     is_engine: bool = False,
+    in_job: bool = False,
 ) -> int:
     """Run ``launch``. Returns the exit code only where a parent stays: to ``clean``, for example.
 
     ``clean`` is called once, after the end, in another process; it raises nothing. ``warn`` is
     called when the run can go on, but not as it should. ``is_engine``: the program is not the
-    command itself.
+    command itself. ``in_job``: a batch system may send a signal to all processes.
     Raises EngineFailed where the command has surely not begun and another engine may be tried now:
     then nothing has been cleaned. Raises EngineError when a step fails otherwise, CommandNotFound
     or NotExecutable for the command.
     """
     if not (clean or launch.undo or launch.go_betweens):
         become(launch, warn, is_engine)
-    return _supervise(launch, clean or (lambda: None), warn, is_engine)
+    return _supervise(launch, clean or (lambda: None), warn, is_engine, in_job)
 
 
 def become(
@@ -150,6 +151,7 @@ def _supervise(
     clean: Callable[[], None],
     warn: Callable[[str], None],
     is_engine: bool,
+    in_job: bool,
 ) -> int:
     import select
 
@@ -165,7 +167,7 @@ def _supervise(
         if not select.select([receiver], [], [], 0)[0]:  # the command had begun
             clean()
 
-    code = supervise(begin, end, launch.go_betweens, launch.pid_file)
+    code = supervise(begin, end, launch.go_betweens, launch.pid_file, in_job)
     os.close(sender)
     failure = failure_of(receiver)
     if failure is not None:

@@ -149,10 +149,12 @@ def examine(session: Session, mode: Mode, fresh: bool = False) -> Verdict:
     return verdict
 
 
-def forget(session: Session, mode: str) -> None:
-    """The next run tries ``mode`` anew: what is remembered of it has not come true."""
-    with contextlib.suppress(OSError):
-        os.unlink(_memory(session, mode))
+def forget(session: Session) -> None:
+    """The next run tries modes anew: where what is remembered of one has not come true, something
+    else confines this process, and what is remembered of the others was found elsewhere."""
+    for mode in table.MODES:
+        with contextlib.suppress(OSError):
+            os.unlink(_memory(session, mode.name))
 
 
 def _tried(session: Session, mode: Mode) -> Verdict:
