@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
+    import gc
+
+    # Nothing of a list is garbage before it is printed, and to look for some takes a tenth of it.
+    looks = gc.isenabled()
+    gc.disable()
+    try:
+        return _list(context, parsed)
+    finally:
+        if looks:
+            gc.enable()
+
+
+def _list(context: Context, parsed: Parsed) -> int:
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
     if session.task is not None:

@@ -53,7 +53,7 @@ _EXEC = Syntax(
     passes_on=True,
     details=(
         "N1 and R1: in the namespaces of the run. Other modes: on the same files, with the mounts\n"
-        "of the run. It ends when the container does, if that was started with -d."
+        "of the run. It ends when the container does."
     ),
 )
 COMMANDS = (Command("exec", _EXEC, _exec),)

@@ -16,12 +16,13 @@ DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
 _ALIASES = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
+# Not compiled before they are needed: that takes long, and few commands do.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_REPOSITORY = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
-_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+_IDENTIFIER = r"[a-f0-9]{64}"
 _LIMIT = 255
 _LIKE = "names look like [registry/]name[:tag][@digest]"
 
@@ -77,7 +78,7 @@ class Reference:
 
         Raises BadReference.
         """
-        if _IDENTIFIER.fullmatch(text):
+        if re.fullmatch(_IDENTIFIER, text):
             raise BadReference(
                 f"not an image name: {text!r}: 64 hexadecimal digits are an identifier",
                 hint="a digest comes after a name: debian@sha256:<hex>",
@@ -87,7 +88,7 @@ class Reference:
         name, tag = _split_tag(rest)
         if tag is None and digest is None:
             tag = DEFAULT_TAG
-        if tag is not None and not _TAG.fullmatch(tag):
+        if tag is not None and not re.fullmatch(_TAG, tag):
             raise BadReference(f"not a tag: {tag!r} in {text!r}")
         host, repository = _split_registry(name, _default_registry(registry))
         _check_repository(repository, text)
@@ -138,7 +139,7 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 def _default_registry(text: str) -> str:
     host = text.rstrip("/")
-    if not _names_host(host) or not _HOST.fullmatch(host):
+    if not _names_host(host) or not re.fullmatch(_HOST, host):
         raise BadReference(
             f"not a registry host: {text!r}", hint="registries look like quay.io or localhost:5000"
         )
@@ -156,7 +157,7 @@ def _split_registry(name: str, default: str) -> tuple[str, str]:
         if default == DEFAULT_REGISTRY and name and not slash:
             return default, f"library/{name}"
         return default, name
-    if not _HOST.fullmatch(first):
+    if not re.fullmatch(_HOST, first):
         raise BadReference(f"not a registry host: {first!r} in {name!r}")
     if first in _ALIASES or first == DEFAULT_REGISTRY:
         return DEFAULT_REGISTRY, rest if "/" in rest or not rest else f"library/{rest}"
@@ -170,7 +171,7 @@ def _check_repository(repository: str, text: str) -> None:
         lower = repository.lower().removeprefix("library/")
         raise BadReference(
             f"image names are lower case: {text!r}",
-            hint=lower if _REPOSITORY.fullmatch(lower) else _LIKE,
+            hint=lower if re.fullmatch(_REPOSITORY, lower) else _LIKE,
         )
-    if not _REPOSITORY.fullmatch(repository) or len(repository) > _LIMIT:
+    if not re.fullmatch(_REPOSITORY, repository) or len(repository) > _LIMIT:
         raise BadReference(f"not an image name: {text!r}", hint=_LIKE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 
 TYPE_CHECKING = False
@@ -15,11 +16,13 @@ def sha256_hex(data: bytes) -> str:
     return digits
 
 
+@functools.cache  # a list of images asks for hundreds, and to look for a module takes long
 def _maker() -> Any:
     # hashlib takes milliseconds to load, a third of what creating a container takes. What it falls
     # back to without OpenSSL is there as well, under a name that changed in Python 3.12.
     if "hashlib" not in sys.modules:
-        for name in ("_sha2", "_sha256"):
+        names = ("_sha2", "_sha256")
+        for name in names if sys.version_info >= (3, 12) else reversed(names):
             try:
                 return __import__(name).sha256
             except ImportError:

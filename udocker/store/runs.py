@@ -130,15 +130,15 @@ class Runs:
 
     def outline(self) -> Life:
         """As ``life``, but of a run that has ended not how it began: lists need no more."""
+        ended = self._read("ended", Ended)  # it is put aside when another run begins
+        if ended is not None:
+            return self._in_front() or Life(EXITED, ended=ended)
         with contextlib.suppress(OSError):
             if os.stat(self._path).st_nlink == _NO_FOLDERS:
                 return Life(CREATED)
-        if not os.access(self.folder, os.F_OK):
-            return self._in_front() or self._unsupervised()
-        ended = self._read("ended", Ended)  # it is put aside when another run begins
-        if ended is None:
+        if os.access(self.folder, os.F_OK):
             return self.life()
-        return self._in_front() or Life(EXITED, ended=ended)
+        return self._in_front() or self._unsupervised()
 
     def _unsupervised(self) -> Life:
         """Of a container that does not run, and of whose runs nothing is known."""
