@@ -293,7 +293,7 @@ class NoFilters:
         self.ffi.errno = errno.EINVAL
         return -1
 steps = Steps()
-steps._lib = NoFilters(steps._lib, steps._ffi)
+steps._kernel.lib = NoFilters(steps._kernel.lib, steps._kernel.ffi)
 steps.run(Launch(("x",), (), "/", steps=(BEGIN, FeignIds(7))))
 print(os.getuid(), attempt(os.setgroups, [1]))
 """

@@ -52,8 +52,9 @@ def read(path):
     return data.decode()
 
 def mount(kind, target, flags=0):
-    result = steps._lib.udocker_mount(kind, target.encode(), kind, flags, steps._ffi.NULL)
-    assert result == 0, (target, steps._ffi.errno)
+    kernel = steps._kernel
+    result = kernel.lib.udocker_mount(kind, target.encode(), kind, flags, kernel.ffi.NULL)
+    assert result == 0, (target, kernel.ffi.errno)
 
 class OldKernel:
     \"\"\"No mount_setattr(2), as before Linux 5.12. \"\"\"
@@ -65,7 +66,7 @@ class OldKernel:
         self.ffi.errno = errno.ENOSYS
         return -1
 """
-OLD_KERNEL = "steps._lib = OldKernel(steps._lib, steps._ffi)\n"
+OLD_KERNEL = "steps._kernel.lib = OldKernel(steps._kernel.lib, steps._kernel.ffi)\n"
 
 
 @pytest.fixture
@@ -278,7 +279,7 @@ class NoRemount(OldKernel):
             self.ffi.errno = errno.EPERM
             return -1
         return self.lib.udocker_mount(source, target, kind, flags, data)
-steps._lib = NoRemount(steps._lib, steps._ffi)
+steps._kernel.lib = NoRemount(steps._kernel.lib, steps._kernel.ffi)
 """
 
 

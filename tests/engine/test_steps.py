@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders.trees import Directory, File, Link, contents, grow
-from udocker.engine.steps import Steps, describe, make_inside
+from udocker.engine.describing import describe
+from udocker.engine.inside import make_inside
+from udocker.engine.steps import Steps
 from udocker.errors import EngineError
 from udocker.model.run import (
     Become,

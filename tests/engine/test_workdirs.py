@@ -54,7 +54,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     print(eval(line), flush=True)
 """
-OLD_KERNEL = "steps._lib = OldKernel(steps._lib, steps._ffi)"
+OLD_KERNEL = "steps._kernel.lib = OldKernel(steps._kernel.lib, steps._kernel.ffi)"
 WARNING = "warned: the container is running, and its mount cannot be shared"
 
 
@@ -189,7 +189,9 @@ def test_a_holder_that_is_changing_its_root_has_nothing_to_give(
 ) -> None:
     """What lies over it would be taken for the container: in the worst case the host's root."""
     first = begin()
-    flags = first("steps._lib.udocker_mount(b'tmpfs', b'/', b'tmpfs', 0, steps._ffi.NULL)")
+    flags = first(
+        "steps._kernel.lib.udocker_mount(b'tmpfs', b'/', b'tmpfs', 0, steps._kernel.ffi.NULL)"
+    )
     assert flags == "0"
     second = begin()
     [line] = second.warnings

@@ -18,7 +18,8 @@ from udocker.model.reference import Reference
 from udocker.model.run import KEEP_ID, SINGLE, RunRequest, Unshare
 from udocker.model.value import replace
 from udocker.ops import batch, job_facts
-from udocker.ops.run import _in_job, plan
+from udocker.ops.preparing import plan, prepare
+from udocker.ops.target import find_or_make, in_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,14 +61,14 @@ def make(store_path: Path, scratch: Path) -> Any:
 
 def test_a_new_container_is_in_the_jobs_own_space(make: Any, scratch: Path) -> None:
     session = make()
-    other, request = _in_job(session, REQUEST)
+    other, request = in_job(session, REQUEST)
     top = f"{scratch}/udocker-{os.getuid()}"
     assert other.store.topdir.startswith(f"{top}/17.0.0.0-")
     assert other.store.images.get(Reference.parse("test"))
     assert (request.target, request.pull) == ("docker.io/library/test:latest", "never")
     assert other.kept == session.store.topdir
     assert other.cache.startswith(str(scratch.parent / "node"))
-    assert _in_job(make(), replace(REQUEST, name="kept"))[0].store.topdir == session.store.topdir
+    assert in_job(make(), replace(REQUEST, name="kept"))[0].store.topdir == session.store.topdir
 
 
 def test_without_scratch_space_it_is_in_the_store(make: Any, scratch: Path) -> None:
@@ -99,7 +100,7 @@ def test_what_other_jobs_left_goes(make: Any, scratch: Path) -> None:
     for name in (f"16.0.0.0-{gone}", f"17.0.0.1-{gone}", f"15.0.0.0-{makers.mark()}", "other"):
         (top / name).mkdir(parents=True)
     top.chmod(0o700)
-    _in_job(make(), REQUEST)
+    in_job(make(), REQUEST)
     left = sorted(os.listdir(top))
     assert f"16.0.0.0-{gone}" not in left
     assert len(left) == 4
@@ -133,7 +134,7 @@ def test_outside_of_a_job_nothing_changes(make: Any) -> None:
     session = make()
     session.environ = {"HOME": "/home/me", "OMP_NUM_THREADS": "2"}
     assert session.task is None
-    assert _in_job(session, REQUEST) == (session, REQUEST)
+    assert in_job(session, REQUEST) == (session, REQUEST)
     off = make()
     off.config = replace(off.config, job=False)
     assert off.task is None
@@ -173,15 +174,13 @@ def test_tasks_that_cannot_find_each_other(make: Any, environ: Any, mpi: str, to
 
 def test_tasks_of_a_host_come_into_one_namespace(make: Any, scratch: Path) -> None:
     def unshare(**environ: str) -> Unshare:
-        from udocker.ops import run as module
-
-        session, request = _in_job(make(**environ), replace(REQUEST, name=None, mode="N1"))
+        session, request = in_job(make(**environ), replace(REQUEST, name=None, mode="N1"))
         node = f"{scratch.parent}/node/udocker-{os.getuid()}"
         assert session.cache == f"{node}/cache"
         session.cache = f"{session.store.topdir}/cache"
         trust(session, "N1")
-        container, is_new = module._container(session, request)
-        launch = module.prepare(session, request, container, is_new).launch
+        container, is_new = find_or_make(session, request)
+        launch = prepare(session, request, container, is_new).launch
         return next(step for step in launch.steps if isinstance(step, Unshare))
 
     step = unshare()
@@ -203,10 +202,9 @@ def test_modes_that_cannot_join_have_the_variables(make: Any) -> None:
 
 
 def _spec(session: Any) -> Any:
-    from udocker.ops import run as module
     from udocker.ops.specify import make_spec
 
-    container, _ = module._container(session, REQUEST)
+    container, _ = find_or_make(session, REQUEST)
     return make_spec(session, REQUEST, container, "N1")
 
 

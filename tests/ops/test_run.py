@@ -31,8 +31,10 @@ from udocker.errors import (
 from udocker.model.reference import Reference
 from udocker.model.run import Bind, EnterRoot, MountUnion, RunRequest, Volume, WriteFile
 from udocker.ops.create import create
-from udocker.ops.run import plan, run
+from udocker.ops.preparing import plan, prepare
+from udocker.ops.run import run
 from udocker.ops.specify import make_spec
+from udocker.ops.target import find_or_make
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,11 +72,9 @@ class Runs:
 
     def launch(self, target: str = "test", **asked: Any) -> Launch:
         """The launch of a run. A new container stays."""
-        from udocker.ops import run as module
-
         request = self.request(target, **asked)
-        container, is_new = module._container(self.session, request)
-        return module.prepare(self.session, request, container, is_new).launch
+        container, is_new = find_or_make(self.session, request)
+        return prepare(self.session, request, container, is_new).launch
 
     def plan(self, target: str = "test", **asked: Any) -> list[str]:
         return plan(self.session, self.request(target, **asked))

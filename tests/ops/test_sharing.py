@@ -22,7 +22,7 @@ from udocker.ops.fsck import check
 from udocker.ops.images import get_image, list_images, remove_image
 from udocker.ops.prune import prune
 from udocker.ops.pull import pull
-from udocker.ops.run import _found
+from udocker.ops.target import with_tree
 from udocker.store.store import Store
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ class TestPulling:
         container = create(session, Reference.parse(f"{registry.host}/test/two"), pull="never")
         # The site's store is gone: a pull brings what is needed, and the container has it.
         site.rename(tmp_path / "away")
-        assert _found(session, container) == container
+        assert with_tree(session, container) == container
         pull(session, Reference.parse(f"{registry.host}/test/two"))
-        assert (Path(_found(session, container).tree) / "base").read_bytes() == b"1"
+        assert (Path(with_tree(session, container).tree) / "base").read_bytes() == b"1"
         assert session.store.containers.get(container.id).tree.startswith(str(store_path))
 
 

@@ -143,7 +143,8 @@ def _host(registry: str | None) -> str | None:
 
 
 def _run(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.run import plan, run
+    from udocker.ops.preparing import plan
+    from udocker.ops.run import run
 
     for text in notices(parsed, _OPTIONS):
         context.session.report.warn(text)
@@ -161,8 +162,8 @@ def _run(context: Context, parsed: Parsed) -> int:
 def _create(context: Context, parsed: Parsed) -> int:
     from udocker.model.place import Place
     from udocker.ops.create import create, in_file
-    from udocker.ops.run import check_early, write_id
     from udocker.ops.specify import as_asked
+    from udocker.ops.target import check_early, write_id
 
     session = context.session
     for text in notices(parsed, _OPTIONS):

@@ -69,7 +69,7 @@ def _launch(
     process = apart(container, found)
     if process:
         return _joined(session, request, container, process), False
-    from udocker.ops.run import prepare
+    from udocker.ops.preparing import prepare
 
     mode = (found.begun.mode if found.begun else "") or _mode(session, container, found)
     planned = prepare(session, replace(request, mode=mode), container, is_new=False)
@@ -79,7 +79,7 @@ def _launch(
 
 
 def _joined(session: Session, request: RunRequest, container: Container, process: int) -> Launch:
-    from udocker.ops.run import check_command
+    from udocker.ops.fitting import check_command
 
     mark = makers.mark(process)
     if not life(container).is_running:  # else the number may be another process's

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from udocker.model.container import Container
-    from udocker.ops.run import Planned
+    from udocker.ops.preparing import Planned
     from udocker.ops.session import Session
 
 
