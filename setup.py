@@ -1,4 +1,7 @@
-"""Builds the compiled parts: the extension module and the image that comes with udocker."""
+"""Builds the compiled parts: the extension module and the image that comes with udocker.
+
+Manual pages are made, too, of the same tables as ``--help``.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,18 @@ class BuildCompiled(build_ext):
         engine = runpy.run_path(os.path.join("engines", "inprocess", "build_engine.py"))
         if engine["is_supported"]():
             engine["build"](os.path.join(data, "engine", "inprocess"), os.environ["CC"])
+        if not self.inplace:
+            self.distribution.data_files = [("share/man/man1", manual_pages(self.build_temp))]
+
+
+def manual_pages(directory: str) -> list[str]:
+    """The manual pages, written below ``directory``."""
+    target = os.path.join(directory, "man1")
+    words = [sys.executable, "-m", "option_tables", "--man", target]
+    path = os.pathsep.join(("tools", ".", *filter(None, [os.environ.get("PYTHONPATH")])))
+    more = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(words, env={**os.environ, **more}, check=True)
+    return sorted(os.path.join(target, name) for name in os.listdir(target))
 
 
 os.environ["CC"] = compiler()  # what was tried is what setuptools takes

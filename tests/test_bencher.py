@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from xml.etree import ElementTree
 
-from bencher import console, engines, hosts, starts
+from bencher import console, engines, hosts, scene, starts
 from bencher.again import Figure, counting, text
 from bencher.engines import START, Cost, costs_of
 from bencher.measure import Contender, Run
@@ -79,6 +79,22 @@ def test_what_auto_adds_is_the_median_within_rounds() -> None:
     assert (round(wall.value, 3), round(cpu.value, 3), wall.unit) == (2.0, 1.0, "ms")
     assert "beside N1" in wall.name
     assert "MISSED" not in text([cpu], starts.FIGURES)
+
+
+def test_a_module_is_compared_with_the_program_outside_within_rounds() -> None:
+    answer = [
+        contender("outside", 1.0, 5.0, 1.0),
+        contender("N1", 1.1, 5.1, 4.0),
+        contender("F3", 1.5, 5.5, 1.5),
+        contender("P1", 9.0, 9.0, 9.0),  # has no bar
+    ]
+    training = [contender("outside", 1.0, 2.0, 4.0), contender("F3", 1.0, 2.0, 5.0)]
+    found = [(figure.name, round(figure.value, 3)) for figure in scene.figures(answer, training)]
+    assert found == [
+        ("first answer in N1: longer", 0.2),
+        ("first answer in F3: longer", 1.0),
+        ("training in F3", 1.0),
+    ]
 
 
 def test_rates_are_compared_within_rounds_and_the_bar_is_told() -> None:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.drivers import library, needs_x86_64
@@ -71,6 +71,7 @@ def test_a_damaged_table() -> None:
     assert elf.read(bytes(far)) is None
 
 
+@settings(database=None, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
     for kind in (1, 2):
@@ -196,6 +197,7 @@ def test_what_is_no_library(tmp_path: Path) -> None:
 
 
 @needs_x86_64
+@settings(database=None, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1 << 14), st.integers(0, 255)), max_size=30))
 def test_damaged_libraries(changes: list[tuple[int, int]]) -> None:
     data = bytearray(

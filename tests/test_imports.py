@@ -59,6 +59,7 @@ MAY_START_PROCESSES = (
     "batch/slurm.py",
     "client.py",
     "engine/apart.py",
+    "engine/beside.py",
     "engine/detached.py",
     "engine/execute.py",
     "engine/later.py",

@@ -87,6 +87,14 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if name.endswith("0" * 64)]
 
 
+def test_wheel_brings_manual_pages(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    pages = [name for name in archive.namelist() if ".data/data/share/man/man1/" in name]
+    assert {"udocker.1", "udocker-run.1", "udocker-volume-ls.1"} <= {Path(p).name for p in pages}
+    [run] = (name for name in pages if name.endswith("/udocker-run.1"))
+    assert b".SH OPTIONS" in archive.read(run)
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="host: the engine is for x86_64")
 def test_wheel_holds_the_engine_as_a_program(wheel: Path, tmp_path: Path) -> None:
     subprocess.run(

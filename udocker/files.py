@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_BLOCK = 1 << 14
 _DEPTH = 64  # directories kept open at once while a tree is removed
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Between making a temporary entry and locking it there is an instant; no sweep looks that soon.
@@ -64,6 +65,20 @@ def translate(error: OSError, action: str) -> StoreError:
             text, hint="choose a store you may write: UDOCKER_DIR or --repo"
         )
     return StoreError(text)
+
+
+def content(path: str) -> bytes:
+    """All of a small file, by as few calls as can be: a list of a thousand containers reads two
+    thousand. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = found = os.read(descriptor, _BLOCK)
+        while found:
+            found = os.read(descriptor, _BLOCK)
+            data += found
+    finally:
+        os.close(descriptor)
+    return data
 
 
 def write_atomic(

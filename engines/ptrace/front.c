@@ -11,12 +11,9 @@ enum {
     SA_RESTART = 0x10000000,
     SI_KERNEL = 0x80, /* the terminal has sent it to the whole group */
     RLIMIT_CORE = 4,
-};
-
-/* siginfo_t of a signal that a process has sent */
-struct sent {
-    int number, error, code, padding;
-    int process;
+    LATE = 100,   /* ms; until then all have what was sent to all */
+    STALE = 2000, /* ms */
+    PAUSE = 5,    /* ms */
 };
 
 void restore_context(void); /* of restore_*.c */
@@ -25,14 +22,39 @@ void restore_context(void); /* of restore_*.c */
 static struct front {
     struct common *common;
     int tracer;
+    int user;
 } the_front;
 
 static const char passed_on[] = {SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM, SIGUSR1,
                                  SIGUSR2, SIGALRM, SIGWINCH, SIGCONT, SIGTSTP};
 
+/*
+ * Whether the same sender has sent it to the guest as well: slurmstepd does, to every process of a
+ * step. It is root, so nobody waits for signals of one's own.
+ */
+static bool is_for_all(int signal, const struct sent *sent) {
+    struct common *common = the_front.common;
+    if (sent->user == the_front.user || signal >= TRACE_SIGNALS) {
+        return false;
+    }
+    for (long waited = 0; waited < LATE; waited += PAUSE) {
+        if (__atomic_load_n(&common->senders[signal], __ATOMIC_ACQUIRE) == sent->process &&
+            trace_now() - common->moments[signal] < STALE) {
+            __atomic_store_n(&common->senders[signal], 0, __ATOMIC_RELEASE);
+            return true;
+        }
+        if (__atomic_load_n(&common->has_ended, __ATOMIC_ACQUIRE)) {
+            return true;
+        }
+        const long pause[2] = {0, PAUSE * 1000000L};
+        kernel(NR_nanosleep, (long)pause, 0, 0, 0, 0, 0);
+    }
+    return false;
+}
+
 static void on_signal(int signal, const struct sent *sent, void *context) {
     (void)context;
-    if (sent->code != SI_KERNEL && sent->process != the_front.tracer) {
+    if (sent->code != SI_KERNEL && sent->process != the_front.tracer && !is_for_all(signal, sent)) {
         kernel(NR_kill, the_front.common->command, signal, 0, 0, 0, 0);
     }
 }
@@ -69,7 +91,8 @@ static _Noreturn void end(int status) {
 }
 
 _Noreturn void front_run(struct common *common, int tracer, uint64_t mask) {
-    the_front = (struct front){common, tracer};
+    int user = (int)kernel(NR_getuid, 0, 0, 0, 0, 0, 0);
+    the_front = (struct front){common, tracer, user};
     trace_close_all();
     take_signals();
     /* What was sent before there was a command waits until there is one. */

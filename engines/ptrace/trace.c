@@ -67,6 +67,12 @@ static void begin_tracer(const struct guest *guest, struct common *common, long 
     tracer_run(guest, common, traced[1]);
 }
 
+long trace_now(void) {
+    long now[2] = {0, 0}; /* seconds, and ns */
+    kernel(NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, (long)now, 0, 0, 0, 0);
+    return now[0] * 1000 + now[1] / 1000000;
+}
+
 void trace_begin(const struct guest *guest) {
     uint64_t all = ~0UL;
     uint64_t mask = 0;

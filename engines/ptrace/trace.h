@@ -18,11 +18,27 @@
  */
 void trace_begin(const struct guest *guest);
 
+/* siginfo_t of a signal that a process has sent: sigaction(2) */
+struct sent {
+    int number, error, code, padding;
+    int process, user;
+};
+
+enum {
+    TRACE_SIGNALS = 32, /* those that have a name */
+};
+
 /* What the three have in common. */
 struct common {
     int command;   /* its process id; 0: it has not begun */
     int status;    /* as wait4(2) gives it, once has_ended */
     int has_ended; /* the command; else the tracer failed */
+    /*
+     * Of each signal who has sent it to a process of the guest last, and is not the front; and
+     * when, in ms of no certain beginning. A batch system sends to all processes of a job.
+     */
+    int senders[TRACE_SIGNALS];
+    long moments[TRACE_SIGNALS];
 };
 
 /* signal(7), sigaction(2), wait4(2): what the front and the tracer use of them */
@@ -50,6 +66,8 @@ enum {
 static inline int trace_exit_signal(int status) {
     return status & 0x7f;
 }
+
+long trace_now(void); /* in ms, as of moments */
 
 /* To the end of the command: its parent, which traces it and all that it starts. */
 _Noreturn void tracer_run(const struct guest *guest, struct common *common, int ready);

@@ -309,6 +309,21 @@ static int on_sigsys(const struct thread *thread) {
     return info[1] == STRICT ? SIGKILL : SIGSYS;
 }
 
+/* Who has sent a signal that the thread is about to get. */
+static void note_sender(struct tracer *tracer, const struct thread *thread, int signal) {
+    union {
+        struct sent sent;
+        int whole[32];
+    } info = {.whole = {0}};
+    if (signal <= 0 || signal >= TRACE_SIGNALS ||
+        trace(PTRACE_GETSIGINFO, thread->id, 0, (long)&info) < 0 || info.sent.code != 0 ||
+        info.sent.process == tracer->front) {
+        return; /* 0: SI_USER, by kill(2) */
+    }
+    tracer->common->moments[signal] = trace_now();
+    __atomic_store_n(&tracer->common->senders[signal], info.sent.process, __ATOMIC_RELEASE);
+}
+
 static void on_stop(struct tracer *tracer, int id, int status) {
     int signal = status >> 8 & 0xff;
     int event = status >> 16;
@@ -340,6 +355,7 @@ static void on_stop(struct tracer *tracer, int id, int status) {
         if (signal == (SIGTRAP | CALL_STOP)) {
             on_call_stop(tracer, thread);
         } else {
+            note_sender(tracer, thread, signal);
             resume(tracer, thread, signal == SIGSYS ? on_sigsys(thread) : signal);
         }
     }

@@ -52,7 +52,10 @@ def test_tasks_of_a_node(per_node, node, tasks):
 def test_pbs():
     task = recognise({"PBS_JOBID": "12[4].head", "PBS_O_WORKDIR": "/w", "TMPDIR": "/t"})
     assert (task.system, task.key, task.submit) == ("PBS", "12_4_head.script.0.0", "/w")
+    assert task.key.startswith(task.job_key)
     assert task.scratch == ("/t", "/tmp")
+    task = recognise({"PBS_JOBID": "12.head", "PBS_JOBDIR": "/home/me", "TMPDIR": "/t"})
+    assert task.scratch == ("/t", "/home/me", "/tmp")
     with_slurm = recognise({**STEP, "PBS_JOBID": "17"})  # slurm-wlm-torque sets both
     assert with_slurm.system == "Slurm"
 

@@ -11,6 +11,7 @@ JOB = {"SLURM_JOB_ID": "1", "SLURM_SUBMIT_DIR": "/"}
 def test_what_is_passed():
     text = """
         SLURM_PROCID SLURMD_NODENAME PMI_FD PMI_RANK PMIX_RANK PMIX_SERVER_URI41 OMPI_MCA_btl
+        PRTE_MCA_ras_base_verbose
         PALS_RANKID CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES NVIDIA_DISABLE
         ZE_AFFINITY_MASK GPU_DEVICE_ORDINAL UCX_TLS NCCL_DEBUG FI_PROVIDER OMP_NUM_THREADS
         KMP_AFFINITY PBS_JOBID SGE_TASK_ID JOB_ID NSLOTS
@@ -72,3 +73,20 @@ def test_what_the_user_has_set_stays():
         "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
         "UCX_POSIX_USE_PROC_LINK": "n",
     }
+
+
+def test_an_mpirun_without_srun_is_told_to_do_without():
+    found = dict(passing.without_srun({"OMPI_MCA_plm": "slurm"}))
+    assert found["HYDRA_BOOTSTRAP"] == "fork"
+    assert found["PRTE_MCA_plm"] == "ssh"
+    assert "OMPI_MCA_plm" not in found
+
+
+def test_no_task_looks_for_the_shared_memory_of_pmix_5():
+    environ = {"PMIX_RANK": "0", "PMIX_GDS_MODULE": "shmem2,hash"}
+    assert dict(passing.environment(environ, passing.AUTO))["PMIX_MCA_gds"] == "hash"
+    assert "PMIX_MCA_gds" not in dict(passing.environment(environ, passing.NONE))
+    asked = {**environ, "PMIX_MCA_gds": "shmem2"}
+    assert dict(passing.environment(asked, passing.AUTO))["PMIX_MCA_gds"] == "shmem2"
+    older = {**environ, "PMIX_GDS_MODULE": "hash,ds21"}
+    assert "PMIX_MCA_gds" not in dict(passing.environment(older, passing.AUTO))

@@ -7,6 +7,7 @@ itself says how far it came.
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from builders.drivers import DriverHost
@@ -21,12 +22,40 @@ _PACKAGES = (
     *("libnvidia-cfg1", "nvidia-opencl-icd", "nvidia-opencl-common", "nvidia-smi"),
     *("libnvcuvid1", "libnvidia-encode1"),
 )
+# Branches of which Debian has a driver: suite, and the packages with libcuda and what it needs.
+_OLD = "libnvidia-legacy-390xx"
+BRANCHES = {
+    "390": ("bullseye", (f"{_OLD}-cuda1", f"{_OLD}-fatbinaryloader")),
+    "418": ("bullseye", ("libnvidia-tesla-418-cuda1", "libnvidia-tesla-418-fatbinaryloader")),
+    "450": ("bullseye", ("libnvidia-tesla-450-cuda1",)),
+    "460": ("bullseye", ("libnvidia-tesla-460-cuda1",)),
+    "470": ("bullseye", ("libcuda1",)),
+    "535": ("bookworm", ("libcuda1",)),
+    "550": ("trixie", ("libcuda1",)),
+}
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 
 def driver_host() -> DriverHost:
     """Skips the test where these packages cannot be had."""
     return DriverHost(kept("nvidia-1", _make))
+
+
+def libcuda(branch: str) -> Path:
+    """Its file, of a branch, with what it needs beside it. Skips the test as ``driver_host``."""
+
+    def make(top: Path) -> None:
+        for number, (suite, packages) in BRANCHES.items():
+            folder = top / number
+            folder.mkdir()
+            tree = top.parent / f"tree-{number}"
+            Apt(top.parent / f"apt-{number}", suite, _COMPONENT).unpack(packages, tree)
+            for path in tree.rglob("lib*.so.*"):
+                if path.is_file() and not path.is_symlink():
+                    shutil.copy(path, folder / path.name)
+
+    found = kept("cuda-branches-1", make) / branch
+    return next(found.glob("libcuda.so.*"))
 
 
 def host_of_both() -> DriverHost:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SUITES = {"11": ("bullseye", "3.9"), "13": ("trixie", "3.13")}
 PYTHONS = {"12": "3.11", **{name: python for name, (_, python) in SUITES.items()}}
 _PACKAGES = ("nvidia-ml-py", "cuda-bindings", "cuda-pathfinder")
+# With what programs of the host may need.
+_IN_IMAGE = ("base-files", "dash", "libc-bin", "libstdc++6", "libatomic1", "python3")
 _OF_32_BITS = (
     *("libc6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8"),
     *("python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib"),
@@ -31,10 +33,10 @@ def python_tar(release: str) -> Path:
     def make(top: Path) -> None:
         apt = Apt(top.parent / "apt", SUITES[release][0], "main")
         tree = top.parent / "tree"
-        apt.unpack(apt.closure(("base-files", "dash", "libc-bin", "libstdc++6", "python3")), tree)
+        apt.unpack(apt.closure(_IN_IMAGE), tree)
         subprocess.run(["tar", "-C", tree, "-cf", top / "image.tar", "."], check=True)
 
-    return kept(f"python-{release}-1", make) / "image.tar"
+    return kept(f"python-{release}-2", make) / "image.tar"
 
 
 def nvidia_packages(release: str) -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from builders.commands import Udocker
-from builders.processes import wait_for
+from builders.processes import PATIENCE, SOURCE, wait_for
 from builders.trees import File
 
 if TYPE_CHECKING:
@@ -54,6 +55,47 @@ def test_a_run_that_has_not_begun(
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (-number, b"")
+    assert udocker.store.containers.all() == []
+
+
+_AT = """
+import importlib, os, signal, sys, time
+place, _, name = sys.argv.pop(1).partition(":")
+holder, _, name = name.rpartition(".")
+there = importlib.import_module(place)
+there = getattr(there, holder) if holder else there
+
+def told(*arguments, **more):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+
+setattr(there, name, told)
+from udocker.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "udocker.store.containers:Containers.enter",
+        "udocker.store.containers:Containers.hold",
+        "udocker.ops.preparing:make_spec",
+        "udocker.engine.execute:execute",
+    ],
+)
+def test_wherever_it_is_told(udocker: Udocker, place: str) -> None:
+    """From the making of the container to the beginning of its command."""
+    udocker.trust("N1")
+    words = ("run", "--rm", "--execmode=N1", "test")
+    done = subprocess.run(
+        [sys.executable, "-c", _AT, place, *words],
+        env={**udocker.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"")
     assert udocker.store.containers.all() == []
 
 

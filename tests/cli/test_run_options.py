@@ -110,7 +110,7 @@ def test_names_of_hosts(udocker: Udocker) -> None:
         (["-a"], ""),
         (["--dri", "--index=https://x"], ""),
         (["--kernel=4.4"], "--kernel has no effect: uname tells"),
-        (["--network=bridge"], ""),
+        (["--network=bridge"], "--network bridge: the container is on the host's network"),
         (["--net=mine"], "--network mine: the container is on the host's network"),
         (["-p", "127.0.0.1:8080:8080"], "the program chooses the address"),
         (["-p", "8080:8080", "-P"], ""),

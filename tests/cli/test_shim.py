@@ -19,7 +19,7 @@ def udocker(tmp_path: Path) -> Udocker:
 
 
 def test_it_is_udocker(udocker: Udocker) -> None:
-    ended = udocker("shim")
+    ended = udocker("shim", env={"PATH": str(udocker.top)})
     made = udocker.home / ".local/bin/docker"
     assert (ended.code, ended.out) == (0, f"{made}\n")
     assert f"{made.parent} is not in PATH" in ended.err

@@ -62,6 +62,27 @@ def refusal(tmp_path: Path, data: Any, files: HostFiles | None = None) -> str:
     return caught.value.message.partition("x.json: ")[2]
 
 
+def test_gpus_that_are_not_chosen_are_hidden(tmp_path: Path) -> None:
+    """Where they are, and nothing else of what the spec has."""
+
+    def device(name: str, *paths: str) -> dict[str, Any]:
+        nodes = [{"path": path} for path in paths]
+        return {"name": name, "containerEdits": {"deviceNodes": nodes}}
+
+    rows = [
+        device("0", "/dev/nvidia0", "/dev/dri/card1"),
+        device("1", "/dev/nvidia1", "/dev/dri/card2", "/dev/null", "/dev/nvidia-caps/x"),
+        device("2", "/dev/nvidia2"),
+        device("all", "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia2"),
+    ]
+    data = {"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": rows}
+    assert injected(tmp_path, data, "0").edits.hidden == ("/dev/nvidia1", "/dev/nvidia2")
+    assert injected(tmp_path, data, "0", "1").edits.hidden == ("/dev/nvidia2",)
+    assert injected(tmp_path, data, "all").edits.hidden == ()
+    gone = host(missing="/dev/nvidia2")
+    assert injected(tmp_path, data, "0", files=gone).edits.hidden == ("/dev/nvidia1",)
+
+
 def test_a_spec_of_nvidia(tmp_path: Path) -> None:
     found = injected(tmp_path, nvidia(), "0")
     smi, socket = "/usr/bin/nvidia-smi", "/run/nvidia-persistenced/socket"
@@ -76,6 +97,7 @@ def test_a_spec_of_nvidia(tmp_path: Path) -> None:
             (path, path)
             for path in ("/dev/nvidia-uvm", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dri/card1")
         ),
+        hidden=("/dev/nvidia1",),
         links=(
             (f"{LIB}/libcuda.so", "libcuda.so.1"),
             (f"{LIB}/libcuda.so.1", "libcuda.so.535.261.03"),

@@ -78,6 +78,17 @@ def test_libraries_and_their_parts(host: DriverHost) -> None:
 
 
 @needs_x86_64
+def test_a_provider_that_is_a_library_as_well(host: DriverHost) -> None:
+    host.node("infiniband/uverbs0")
+    host.library("usr/lib64/libibverbs.so.1")
+    host.library("usr/lib64/libmlx5.so.1.24", soname="libmlx5.so.1")
+    host.link("usr/lib64/libmlx5.so.1", "libmlx5.so.1.24")
+    host.link("usr/lib64/libibverbs/libmlx5-rdmav34.so", "../libmlx5.so.1.24")
+    sonames = [each.soname for each in found(host).libraries]
+    assert sonames == ["libibverbs.so.1", "libmlx5.so.1"]
+
+
+@needs_x86_64
 def test_providers_of_two_sides(host: DriverHost) -> None:
     host.node("infiniband/uverbs0")
     host.library("usr/lib64/libibverbs.so.1")

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udocker.devices import ldcache
@@ -138,6 +138,7 @@ def test_caches_made_to_take_long() -> None:
     assert parse(many) == ()
 
 
+@settings(database=None, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes(data: bytes) -> None:
     parse(data)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udocker.devices.require import Facts, check
+from udocker.devices.require import Facts, check, described, facts, is_any
 from udocker.errors import DeviceError
 
 OLD = Facts(driver="535.261.03", cuda="12.2")
@@ -84,6 +84,44 @@ def test_the_error_says_what_is_here_and_how_to_go_on() -> None:
         "this host has driver 535.261.03, cuda 12.2"
     )
     assert "-e NVIDIA_DISABLE_REQUIRE=1" in str(caught.value.hint)
+
+
+def test_what_a_driver_s_version_tells() -> None:
+    assert facts("535.261.03") == OLD
+    assert facts("") == Facts()
+    assert facts("340.108") == Facts(driver="340.108")
+    newer = facts("535.261.03", "570.1.2")
+    assert newer == Facts(driver="535.261.03", cuda="12.8")
+    assert check({"NVIDIA_REQUIRE_CUDA": "cuda>=12.4"}, newer) == ()
+    with pytest.raises(DeviceError, match=r"NVIDIA_REQUIRE_D"):
+        check({"NVIDIA_REQUIRE_D": "driver>=570"}, newer)
+    assert described(facts("553.1")) == "driver 553.1, cuda 12.4 or newer"
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        *(("cuda>=12.4", True), ("cuda>12.3", True), ("cuda>12.4", None), ("cuda>=12.5", None)),
+        *(("cuda<12.4", False), ("cuda<=12.3", False), ("cuda<=12.4", None), ("cuda<13", None)),
+        *(("cuda=12.3", False), ("cuda=12.4", None), ("cuda=12.5", None)),
+        *(("cuda!=12.3", True), ("cuda!=12.4", None), ("cuda!=12.5", None)),
+        ("cuda>=12.5 driver>=553", True),
+        ("cuda>=12.5,driver>=554", False),
+    ],
+)
+def test_a_version_of_cuda_of_which_the_least_is_known(text: str, holds: bool | None) -> None:
+    variables = {"NVIDIA_REQUIRE_CUDA": text}
+    if holds is False:
+        with pytest.raises(DeviceError, match=r"unsatisfied .* cuda 12\.4 or newer"):
+            check(variables, facts("553.1"))
+    else:
+        assert bool(check(variables, facts("553.1"))) is (holds is None)
+
+
+def test_whether_there_is_anything_to_check() -> None:
+    assert is_any({"NVIDIA_REQUIRE_CUDA": "cuda>=12.4"})
+    assert is_any({"CUDA_VERSION": "11.0"})
+    assert not is_any({"NVIDIA_REQUIRE_JETPACK": "x", "NVIDIA_REQUIRE_CUDA": " "})
 
 
 def test_all_variables_must_hold() -> None:

@@ -9,9 +9,11 @@ import base64
 import contextlib
 import json
 import shutil
+import struct
 import subprocess
 import urllib.error
 import urllib.request
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +83,21 @@ class Browser:
             with error:
                 told = json.load(error)["value"]
             raise AssertionError(f"{method} {path}: {told['error']}: {told['message']}") from error
+
+
+def lines_of(picture: Path) -> int:
+    """How many different lines of pixels a screenshot has; a blank one has one (RFC 2083)."""
+    data, at, packed = picture.read_bytes(), 8, b""
+    width, bits = 0, 0
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IHDR":
+            width, _, depth, colours = struct.unpack_from(">IIBB", data, at + 8)
+            bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours]
+        packed += data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        at += length + 12
+    pixels, size = zlib.decompress(packed), 1 + (width * bits + 7) // 8
+    return len({pixels[start : start + size] for start in range(0, len(pixels), size)})
 
 
 @pytest.fixture(scope="module")

@@ -127,3 +127,14 @@ def slurm(cluster: Path, images: Path, tmp_path_factory: pytest.TempPathFactory)
     found = Slurm(cluster, place, images)
     found(*found.words("pull", "-q", f"oci:{images}/oci:{BUSYBOX}"))
     return found
+
+
+@pytest.fixture
+def newer(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Slurm:
+    """A Slurm of a newer Debian, whose users name images; over the same store."""
+    given = os.environ.get("UDOCKER_TEST_NEWER_SLURM")
+    if not given:
+        pytest.skip("host: no newer Slurm is here: tools/check starts one where it is root")
+    found = Slurm(Path(given), tmp_path_factory.mktemp("newer"), slurm.images)
+    found.store = slurm.store
+    return found

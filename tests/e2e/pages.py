@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: what the modules import from here is imported before they l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from e2e.conftest import Result, command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from e2e.engines import Shared
 
@@ -59,12 +60,33 @@ class Page:
         """All commands of a section, which is then no longer ``left``; each must succeed."""
         return [self.run(line) for line in self.left.pop(section)]
 
-    def run(self, line: str, *, check: bool = True) -> Result:
-        """One command; ``check`` asserts that it succeeds."""
+    @contextlib.contextmanager
+    def start(self, section: str) -> Iterator[subprocess.Popen[str]]:
+        """The only command of a section, which runs meanwhile; killed if it has not ended."""
+        [line] = self.left.pop(section)
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {self._here(line)}"],
+            cwd=self._cwd,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as child:
+            try:
+                yield child
+            finally:
+                child.kill()
+
+    def _here(self, line: str) -> str:
         for word, here in self._given.items():
             line = line.replace(word, here)
+        return line
+
+    def run(self, line: str, *, check: bool = True) -> Result:
+        """One command; ``check`` asserts that it succeeds."""
         done = subprocess.run(
-            ["sh", "-c", line],
+            ["sh", "-c", self._here(line)],
             cwd=self._cwd,
             env=self._environment,
             stdin=subprocess.DEVNULL,

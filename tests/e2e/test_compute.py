@@ -130,11 +130,20 @@ def test_an_image_whose_c_library_is_too_old(
     result = shared(*words, f"--device={KIND}=all", image, "ucx_info", "-v", check=False)
     assert result.code == 125
     assert re.search(r"of the host need glibc 2\.36, the image has 2\.31\n  try: ", result.err)
-    script = "ucx_info -v; python3 -c \"import os; print(os.confstr('CS_GNU_LIBC_VERSION'))\""
-    options = (f"--device={KIND}=all", "--host-libc", image, "sh", "-c", script)
-    first, *_, last = shared(*words, *options).out.splitlines()
-    assert first.startswith("# Version 1.")
-    assert last == os.confstr("CS_GNU_LIBC_VERSION")
+    script = """
+        ucx_info -v
+        echo "= rocminfo"; rocminfo
+        echo "= fi_info"; fi_info -l
+        echo "= libc"; python3 -c "import os; print(os.confstr('CS_GNU_LIBC_VERSION'))"
+    """
+    options = (f"--device={KIND}=all", "--host-libc", image, "dash", "-c", script)
+    result = shared(*words, *options, check=False)
+    ucx, rocm, fabrics, last = re.split("^= .*\n", result.out, flags=re.MULTILINE)
+    assert ucx.startswith("# Version 1."), result
+    # They need the host's libstdc++ as well.
+    assert "ROCk module is NOT loaded, possibly no GPU devices" in rocm, result
+    assert {"shm", "tcp", "udp"} <= set(re.findall(r"^(\w+):$", fabrics, re.MULTILINE)), result
+    assert last.strip() == os.confstr("CS_GNU_LIBC_VERSION")
 
 
 @pytest.mark.parametrize("tools", ["N1"], indirect=True)

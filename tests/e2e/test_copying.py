@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.checks import is_told
 from e2e.engines import BUSYBOX, need
-from e2e.living import LONG, living
+from e2e.living import LONG, living, started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +92,43 @@ def test_while_it_runs(shared: Shared, refusals: dict[str, str], tmp_path: Path,
             assert box("exec", "cat", "/etc/file").out == "new\n"
 
 
+@pytest.mark.parametrize("mode", ["N1", "F3", "R1"])
+def test_by_an_archive(shared: Shared, refusals: dict[str, str], tmp_path: Path, mode: str) -> None:
+    need(refusals, mode)
+    with living(shared, f"cp-{mode.lower()}") as box:
+        image = shared.image(BUSYBOX)
+        shared("run", "-q", f"--execmode={mode}", f"--name={box.name}", image, "sh", "-c", MAKE)
+        with started(shared, "cp", f"{box.name}:/d", "-") as reading:
+            data = reading.communicate()[0]
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            members = {member.name: member for member in archive}
+            assert sorted(members) == ["d", "d/link", "d/one", "d/sub"]
+            one = archive.extractfile("d/one")
+            assert one is not None
+            assert one.read() == b"one\n"
+        assert members["d/link"].linkname == "/etc/passwd"
+        assert (members["d/one"].mode, members["d/sub"].mode) == (0o640, 0o555)
+        # In: also what wants to get out.
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w:gz") as archive:
+            for name in ("new/file", "top"):
+                member = tarfile.TarInfo(name)
+                member.size = 4
+                archive.addfile(member, io.BytesIO(b"abc\n"))
+        with started(shared, "cp", "-q", "-", f"{box.name}:/to-etc") as writing:
+            assert writing.communicate(made.getvalue()) == (b"", b"")
+        words = ("run", "-q", f"--execmode={mode}", box.name, "cat", "/etc/new/file", "/etc/top")
+        assert shared(*words).out == "abc\nabc\n"
+        for data, why in ((b"", "there is nothing in it"), (b"no archive" * 100, "archive")):
+            with started(shared, "cp", "-", f"{box.name}:/tmp") as writing:
+                told = writing.communicate(data)[1].decode()
+                assert writing.returncode == 125
+                assert why in told
+        assert os.listdir(shared.store / "tmp") == []
+
+
 def test_words(shared: Shared) -> None:
-    for words in (("a", "b"), ("x:/a", "y:/b"), ("-", "x:/a"), ("x:/a", "-")):
+    for words in (("a", "b"), ("x:/a", "y:/b"), ("-", "-"), ("-", "b")):
         is_told(shared("cp", *words, check=False), 2, "")
-    is_told(shared("cp", "nobody:/a", "b", check=False), 125, "no such container")
+    for words in (("nobody:/a", "b"), ("nobody:/a", "-"), ("-", "nobody:/a")):
+        is_told(shared("cp", *words, check=False), 125, "")

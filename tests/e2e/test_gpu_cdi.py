@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ ln -s /proc/self/fd "$dev/fd"
 mount --rbind "$dev" /dev
 mount -t tmpfs run /run
 mkdir /run/cdi
+if [ -d {top}/bin ]; then mount -t overlay -o lowerdir={top}/bin:/usr/bin overlay /usr/bin; fi
 env HOME={top} PYTHONPATH={source} {udocker} gpu cdi --driver-root={driver} {form} \\
     --output=/run/cdi/nvidia.json 2>{top}/told
 """
@@ -137,3 +139,31 @@ def test_with_hooks_all_that_is_missing_are_the_programs(podman: Podman, root: P
     with pytest.raises(AssertionError, match=r"nvidia-cdi-hook: no such file") as caught:
         run(podman, root, "nvidia.com/gpu=0", "true")
     assert "unresolvable" not in str(caught.value)
+
+
+@pytest.fixture
+def hooks(top: Path) -> Iterator[Path]:
+    """A program for the hooks; the file in which it says what it was told."""
+    shutil.copy(Path(__file__).parent / "programs/cdi_hook.py", top / "hook")
+    program = top / "bin/nvidia-cdi-hook"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {top}/hook "$0" "$@"\n')
+    program.chmod(0o755)
+    yield top / "hook.told"
+    shutil.rmtree(program.parent)
+
+
+@pytest.mark.parametrize("podman", [""], indirect=True)
+def test_with_hooks_the_libraries_have_their_names(hooks: Path, podman: Podman, root: Path) -> None:
+    """podman and runc call them in order; without what they do the libraries are not found."""
+    script = "nvidia-smi >/dev/null; echo $?; ls /usr/lib/x86_64-linux-gnu/nvidia/current"
+    code, *names = run(podman, root, "nvidia.com/gpu=0", script)
+    assert code == str(_BLOCKED)
+    assert {"libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1"} <= set(names)
+    told = [line.split() for line in hooks.read_text().splitlines()]
+    assert [words[1] for words in told] == [
+        "create-symlinks",
+        "enable-cuda-compat",
+        "update-ldcache",
+        "disable-device-node-modification",
+    ]

@@ -1,4 +1,5 @@
-"""MPI between the tasks of a step: Debian's Open MPI over PMIx and MPICH over PMI, in containers.
+"""MPI between the tasks of a step: Debian's Open MPI over PMIx and MPICH over PMI, in containers of
+Debian 12 and 13.
 
 Where the two ways of looking into another task's memory are wrong, Open MPI waits for ever in its
 large messages, and MPICH ends with an error: see the probe, tools/image_maker/mpi_probe.c.
@@ -7,6 +8,7 @@ large messages, and MPICH ends with an error: see the probe, tools/image_maker/m
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.jobs"]
 
 IMAGE = "mpi:12"
+IMAGES = (IMAGE, "mpi:13")
 KINDS = {"pmix": "probe-openmpi", "pmi2": "probe-mpich"}
 _ALONE = "neither PMI nor PMIx"
 _APART = "each task of this host has a user namespace of its own"
@@ -29,7 +32,8 @@ _TESTS = str(Path(__file__).resolve().parents[1])
 def mpi(slurm: Slurm) -> Slurm:
     place = slurm.images.parent / "mpi" / "oci"
     assert place.is_dir(), f"no {place}: tools/images --mpi makes it"
-    slurm(*slurm.words("pull", "-q", f"oci:{place}:{IMAGE}"))
+    for image in IMAGES:
+        slurm(*slurm.words("pull", "-q", f"oci:{place}:{image}"))
     return slurm
 
 
@@ -45,29 +49,97 @@ def check(out: str, tasks: int, nodes: int = 1) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tasks_of_one_node(mpi: Slurm, kind: str) -> None:
+@pytest.mark.parametrize("image", IMAGES)
+def test_tasks_of_one_node(mpi: Slurm, image: str, kind: str) -> None:
     for mode in MODES:
-        words = mpi.words("run", f"--execmode={mode}", IMAGE, KINDS[kind], "1")
+        words = mpi.words("run", f"--execmode={mode}", image, KINDS[kind], "1")
         done = mpi("srun", "-N1", "-n4", f"--mpi={kind}", *words)
         check(done.out, 4)
         assert "warning" not in done.err.lower()  # Open MPI tells where it cannot use CMA
 
 
-def test_tasks_of_two_nodes(mpi: Slurm) -> None:
+@pytest.mark.parametrize("image", IMAGES)
+def test_tasks_of_two_nodes(mpi: Slurm, image: str) -> None:
     for kind, program in KINDS.items():
-        words = mpi.words("run", "--execmode=N1", IMAGE, program, "0")
+        words = mpi.words("run", "--execmode=N1", image, program, "0")
         options = ("-N2", "--ntasks-per-node=4", f"--mpi={kind}")
         done = mpi("srun", *options, *words)
         check(done.out, 8, nodes=2)
         assert "warning" not in done.err.lower()  # Open MPI tells where it cannot use CMA
 
 
-def test_mpirun_inside_of_one_container(mpi: Slurm) -> None:
-    command = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "-n", "2")
+OPEN_MPI = ("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "-n", "2", "probe-openmpi")
+HYDRA = ("mpiexec.hydra", "-n", "2", "probe-mpich")
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_mpirun_inside_of_one_container(mpi: Slurm, image: str) -> None:
     for mode in MODES:
-        options = (f"--execmode={mode}", "-e", "OMPI_MCA_plm=isolated")
-        words = mpi.words("run", *options, IMAGE, *command, "probe-openmpi", "1")
-        check(mpi("srun", "-n1", *words).out, 2)
+        for program in (OPEN_MPI, HYDRA):
+            words = mpi.words("run", f"--execmode={mode}", image, *program, "1")
+            check(mpi("srun", "-n1", *words).out, 2)
+
+
+@pytest.fixture
+def host_mpi(mpi: Slurm) -> Slurm:
+    for program in ("mpirun.openmpi", "mpiexec.hydra"):
+        assert shutil.which(program), f"no {program}: Debian's openmpi-bin and mpich have them"
+    return mpi
+
+
+def test_an_mpirun_of_the_host_starts_containers(host_mpi: Slurm) -> None:
+    """In no job; and in one it goes to other nodes."""
+    launchers = {
+        "pmix": ("mpirun.openmpi", "--oversubscribe", "-n", "4"),
+        "pmi2": ("mpiexec.hydra", "-n", "4"),
+    }
+    for mode in MODES:
+        for kind, launcher in launchers.items():
+            for image in IMAGES if mode == "N1" else (IMAGE,):
+                words = host_mpi.words("run", f"--execmode={mode}", image, KINDS[kind], "1")
+                done = host_mpi(*launcher, *words)
+                check(re.sub(r"on login1\b", "on node0", done.out), 4)
+                assert _APART not in done.err
+    for kind, launcher in launchers.items():
+        words = host_mpi.words("run", "--execmode=N1", IMAGE, KINDS[kind], "0")
+        job = ("salloc", "-Q", "-N2", "-n4", "--ntasks-per-node=2")
+        check(host_mpi(*job, *launcher, *words).out, 4, nodes=2)
+
+
+_LOADED = ("-e", "LD_TRACE_LOADED_OBJECTS=1")
+_PLACE = "/run/udocker/devices/mpi/"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mpi_of_the_host(host_mpi: Slurm, kind: str) -> None:
+    """In an image with the same release, and in one with a newer MPI where that is wanted."""
+    for mode in MODES:
+        for option, image in (("--mpi-host", IMAGE), ("--mpi-host=major", "mpi:13")):
+            options = ("run", f"--execmode={mode}", option)
+            words = host_mpi.words(*options, image, KINDS[kind], "1")
+            done = host_mpi("srun", "-n3", f"--mpi={kind}", *words)
+            check(done.out, 3)
+            assert done.err.count("MPI of the host, /") == 1, done.err
+            assert done.err.count("MPICH of the host, /") == 1, done.err
+            if mode == "N1":
+                words = host_mpi.words(*options, *_LOADED, image, KINDS[kind])
+                loaded = host_mpi(*words).out
+                assert re.search(rf"libmpi\S* => {_PLACE}libmpi", loaded), loaded
+
+
+def test_an_mpi_of_the_host_that_does_not_fit(host_mpi: Slurm) -> None:
+    def refused(*options: str) -> str:
+        done = host_mpi(*host_mpi.words("run", *options), check=False)
+        assert done.code == 125, done
+        return done.err
+
+    told = refused("--mpi-host", "mpi:13", "true")
+    assert re.search(r"image's Open MPI is libmpi.so.40 \(40\.\d+\.\d+\), the host's /", told), told
+    assert "try: --mpi-host=major" in told
+    assert "not strict ABI compatible" in refused("--mpi-host=strict", "mpi:13", "true")
+    assert "the image has no MPI that is known" in refused("--mpi-host", BUSYBOX, "true")
+    done = host_mpi(*host_mpi.words("run", "--mpi-host=none", IMAGE, "true"), check=False)
+    assert done.code == 2
 
 
 def test_tasks_of_a_node_are_in_one_user_namespace(slurm: Slurm) -> None:
@@ -109,6 +181,15 @@ def test_where_tasks_cannot_come_together_mpi_is_told(mpi: Slurm) -> None:
     check(run("pmix", "--execmode=N1", IMAGE, "probe-openmpi", "1", confined=True), 3)
     program = ("--execmode=R1", "-e", "UCX_TLS=tcp,self", BUSYBOX, "sh", "-c", show)
     assert run("pmi2", *program) == "none n tcp,self\n" * 3
+
+
+def test_tasks_of_a_newer_slurm(mpi: Slurm, newer: Slurm) -> None:
+    """Whose server of PMIx has what the tasks of an older one have not."""
+    for image in IMAGES:
+        container = f"--container=docker.io/library/{image}"
+        store = ("env", f"UDOCKER_DIR={mpi.store}")
+        step = ("srun", "-Q", "-N2", "--ntasks-per-node=2", "--mpi=pmix", container)
+        check(newer(*store, *step, "/usr/bin/probe-openmpi", "0").out, 4, nodes=2)
 
 
 def test_tasks_that_cannot_find_each_other_are_told_once(slurm: Slurm) -> None:

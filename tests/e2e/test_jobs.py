@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -92,6 +93,65 @@ def test_a_signal_for_the_batch_shell_alone_and_a_requeue(slurm: Slurm) -> None:
         return [line.partition(" /")[0] for line in lines]
 
     assert at_once(signalled, MODES) == [["run 0", "run 1", "usr1"]] * len(MODES)
+
+
+COUNTS = """
+cd "$SLURM_SUBMIT_DIR"
+trap 'echo term >> "$0"' TERM
+trap 'echo usr1 >> "$0"' USR1
+echo "$SLURM_JOB_ID" > "$0-up"
+until [ -s "$0" ]; do sleep 0.1; done
+sleep 1
+"""
+
+
+def test_a_signal_comes_once(slurm: Slurm) -> None:
+    """Of those for all processes of a step, and for a job's script alone, helpers pass on these."""
+
+    def told(case: tuple[str, str, str]) -> str:
+        mode, option, how = case
+        name = f"counts-{mode}{option}-{how}"
+        up = slurm.place / f"{name}-up"
+        options = [option] if option else []
+        line = slurm.line(*run(mode, *options, BUSYBOX, "sh", "-c", COUNTS, name))
+        job = slurm.submit(f"{'exec' if how == 'script' else 'srun -Q'} {line}")
+        until(lambda: up.exists() and up.read_text())
+        slurm("scancel", *{"script": ("-b", "-s", "USR1"), "step": ("-s", "TERM")}[how], job)
+        slurm.end(job)
+        return (slurm.place / name).read_text()
+
+    cases = [
+        (mode, option, how)
+        for mode in MODES
+        for option in ("", "--rm")
+        for how in ("script", "step")
+    ]
+    found = dict(zip(cases, at_once(told, cases)))
+    assert found == {case: "usr1\n" if case[2] == "script" else "term\n" for case in cases}
+
+
+LIMITED = """
+cd "$SLURM_SUBMIT_DIR"
+trap 'echo usr1 >> "$0"' USR1
+trap 'echo term >> "$0"; exit 0' TERM
+while :; do sleep 0.2; done
+"""
+
+
+def test_a_warning_before_the_time_is_over_and_then_the_end(slurm: Slurm) -> None:
+    """The least limit that Slurm knows is a minute, of which it is not exact."""
+
+    def limited(case: tuple[str, str]) -> tuple[str, str]:
+        mode, option = case
+        name = f"limited-{mode}{option}"
+        options = [option] if option else []
+        line = slurm.line(*run(mode, *options, BUSYBOX, "sh", "-c", LIMITED, name))
+        job = slurm.submit(f"exec {line}", "--time=1", "--signal=B:USR1@50")
+        return slurm.end(job), (slurm.place / name).read_text()
+
+    cases = [(mode, option) for mode in MODES for option in ("", "--rm")]
+    for case, found in zip(cases, at_once(limited, cases)):
+        assert found == ("TIMEOUT", "usr1\nterm\n"), case
 
 
 def test_streams_and_descriptors_are_the_steps_own(slurm: Slurm) -> None:
@@ -200,3 +260,64 @@ def test_doctor_tells_of_the_job(slurm: Slurm) -> None:
     assert lines[4].startswith("scratch /tmp/job.")
     assert "tmpfs" in lines[4]
     assert lines[5].startswith("locks in the store: ")
+
+
+def test_doctor_tells_what_mpi_finds(slurm: Slurm) -> None:
+    words = slurm.words("doctor", "--mpi", "--json")
+    found = json.loads(slurm("srun", "--mpi=pmix", *words).out)
+    facts = {fact["what"]: fact for fact in found["facts"]}
+    assert facts["server"]["text"].startswith("PMIx")
+    assert facts["shared memory"]["ok"]
+    assert facts["one user namespace for several tasks"]["ok"]
+    assert found["falls_back_to_tcp"] == (not facts["between hosts"]["ok"])
+    alone = slurm("srun", "--mpi=none", *slurm.words("doctor", "--mpi")).out
+    assert "server: " in alone
+    assert "neither PMI nor PMIx" in alone
+
+
+_COMES_BACK = """
+"$@" run --cidfile=id-$mode --execmode=$mode busybox:latest sh -c 'echo out > /written; exit 4'
+echo "ended $?"
+id=$(cat id-$mode)
+"$@" ps -q | grep -c "^$(echo $id | cut -c1-12)"
+"$@" diff $id | grep written
+"$@" cp $id:/written copied-$mode && cat copied-$mode
+"$@" run $id sh -c 'cat /written; echo more >> /written; sleep 30' > second-$mode &
+until [ -s second-$mode ]; do sleep 0.2; done
+"$@" exec $id cat /written
+"$@" rm -f $id > /dev/null
+wait
+"$@" ps -q | grep -c "^$(echo $id | cut -c1-12)"
+"""
+
+
+def test_containers_of_a_job_are_found_in_it(slurm: Slurm) -> None:
+    def told(mode: str) -> list[str]:
+        out = slurm.place / f"found-{mode}.out"
+        lines = f"set -- {slurm.line()}\nmode={mode}\n{_COMES_BACK}"
+        job = slurm.submit(lines, "-o", str(out))
+        slurm.end(job)
+        return [line for line in out.read_text().splitlines() if not line.startswith("patching")]
+
+    for mode, lines in zip(MODES, at_once(told, MODES)):
+        wanted = ["ended 4", "1", "A /written", "out", "out", "more", "0"]
+        assert lines == wanted, mode
+    assert len(slurm(*slurm.words("ps")).out.splitlines()) == 3, "outside they are not"
+
+
+def test_a_detached_container_of_a_job_ends_with_it(slurm: Slurm) -> None:
+    program = 'trap "echo saved; exit 3" TERM; echo up; while :; do sleep 0.1; done'
+    lines = f"""
+        set -- {slurm.line()}
+        "$@" run -d --name=left busybox:latest sh -c '{program}' > /dev/null
+        until [ "$("$@" logs left)" = up ]; do sleep 0.2; done
+        "$@" ps | grep -c left
+        "$@" stop left
+        "$@" logs left
+        "$@" wait left
+        "$@" rm left
+    """
+    out = slurm.place / "detached.out"
+    job = slurm.submit(lines, "-o", str(out))
+    slurm.end(job)
+    assert out.read_text().splitlines() == ["1", "left", "up", "saved", "3", "left"]

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from e2e.living import Living
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ["e2e.engines"]
+pytest_plugins = ["e2e.engines", "e2e.faults"]
 
+DEBIAN = "debian:12"
+OTHER = str(int(LONG) + 5_000_000)  # seconds, as LONG
 MODES = ("N1", "F3", "P1", "R1")
 
 
@@ -122,7 +125,39 @@ def test_the_life_of_a_server(box: Living) -> None:
     image = f"served-{box.mode.lower()}"
     box("commit", image)
     assert shared("run", "-q", "--rm", image, "cat", "/www/page").out == "hello\n"
+    # And elsewhere, by an archive.
+    archive = str(shared.home / f"{image}.tar")
+    shared("save", "-q", "-o", archive, image)
     shared("rmi", image)
+    box("rm")
+    shared("load", "-q", "-i", archive)
+    os.unlink(archive)
+    words = ("run", "-q", "-d", f"--name={box.name}", f"--execmode={box.mode}", image)
+    shared(*words, "httpd", "-f", "-p", f"127.0.0.1:{port}", "-h", "/www")
+    assert _page(port) == "hello\n"
+    box("rm -f")
+    shared("rmi", image)
+
+
+@pytest.mark.parametrize("mode", ["R2", "R3", "F1", "F2", "F4", "P2", "S1"])
+def test_exec_in_the_other_modes(shared: Shared, refusals: dict[str, str], mode: str) -> None:
+    """Other programs on the same files, with the run's environment, which end with it."""
+    need(refusals, mode)
+    image = shared.image(DEBIAN)
+    with living(shared, f"exec-{mode.lower()}", mode) as box:
+        words = ("run", "-q", "-d", f"--name={box.name}", f"--execmode={mode}", "-e", "A=run")
+        shared(*words, "-w", "/tmp", image, "sh", "-c", f"echo made >/made; sleep {LONG}")
+        wait_until(lambda: box("exec", "test", "-s", "/made", check=False).code == 0)
+        script = "cat /made; echo $A $B $(pwd); echo more >/more; exit 7"
+        ended = box("exec -e B=exec", "sh", "-c", script, check=False)
+        assert (ended.code, ended.out) == (7, "made\nrun exec /tmp\n")
+        assert box("exec", "cat", "/more").out == "more\n"
+        assert box("exec -i", "cat", input="typed\n").out == "typed\n"
+        assert box("exec", "no-such", check=False).code == 127
+        box("exec -d", "sleep", OTHER)
+        wait_until(lambda: bool(processes(OTHER)))
+        box("stop -t 20")
+        assert processes(LONG) == processes(OTHER) == []
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "keeper", "command", "all"])
@@ -235,8 +270,10 @@ def test_what_runs_in_the_foreground_is_seen(one: Living) -> None:
         assert one("exec", "echo", "in").out == "in\n"
         is_told(one("logs", check=False), 125, "in the foreground")
         is_told(one("pause", check=False), 125, "in the foreground")
+        one("exec -d", "sleep", OTHER)
         one("stop")
         assert child.wait(20) == -signal.SIGTERM
+        wait_until(lambda: not processes(OTHER))
     assert one.state()["exitCode"] is None
     is_told(one("wait", check=False), 125, "nobody knows")
     one("start")  # as it was made, and now somebody is there who notes it
@@ -279,25 +316,55 @@ def test_many_at_once(shared: Shared) -> None:
         shared("rm", "-f", *names)
 
 
-def test_another_node(one: Living) -> None:
-    """Two pid and uts namespaces over one store: what runs elsewhere is seen, and named."""
-    one.run("sleep", LONG)
-    script = (
-        "hostname other; udocker ps; udocker stop one; udocker exec one true; udocker start one; "
-        "udocker rm one"
-    ).replace("udocker", " ".join(command()))
-    away = subprocess.run(
-        ["unshare", "-Urpf", "--uts", "--mount-proc", "sh", "-c", script],
-        env=one.shared.environment(),
+def _elsewhere(one: Living, script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script on another node, as it seems: its processes and its names are its own."""
+    words = ["unshare", "-Urpfn", "--uts", "--mount-proc", "sh", "-c", f"hostname other; {script}"]
+    return subprocess.run(
+        [*words[:-1], words[-1].replace("udocker", " ".join(command()))],
+        env={**one.shared.environment(), **env},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_another_node(one: Living) -> None:
+    """Other pid, uts and network namespaces, and one store: what runs elsewhere is seen."""
+    one.run("sleep", LONG)
+    words = ("ps", "stop one", "exec one true", "start one", "rm one")
+    away = _elsewhere(one, "; ".join(f"udocker {each}" for each in words))
     assert f"on {os.uname().nodename}" in away.stdout, away
     assert away.stderr.count("runs on") == 2, away
     assert "is in use" in away.stderr
     assert one.state()["running"]
+
+
+def test_another_node_of_which_nothing_is_heard_any_more(
+    one: Living, faults: Path, tmp_path: Path
+) -> None:
+    """On a filesystem of both, where locks are of one node: what goes on is touched."""
+    mounts = tmp_path / "mounts"
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    mounts.write_text(re.sub(r" - \S+ ", " - nfs4 ", table), encoding="utf-8")
+    env = {"LD_PRELOAD": str(faults), "FAULT_LOCKS": "mine", "FAULT_MOUNTS": str(mounts)}
+    image = one.shared.image(BUSYBOX)
+    one.shared("run", "-q", "-d", "--name=one", image, "sleep", LONG, env=env)
+    begun, old = f"{one.folder()}/begun", time.time() - 1000
+    os.utime(begun, (old, old))
+    wait_until(lambda: os.stat(begun).st_mtime > old + 500)  # by who supervises it
+    away = _elsewhere(one, "udocker ps", **env)
+    assert f"on {os.uname().nodename}" in away.stdout, away
+    everybody = (one.supervisor(), one.keeper(), one.state()["pid"])
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in everybody:
+            os.kill(pid, number)
+    wait_until(lambda: not any(map(goes_on, everybody)))
+    assert one.state()["status"] == "exited"  # here that is known at once
+    assert f"on {os.uname().nodename}" in _elsewhere(one, "udocker ps", **env).stdout
+    os.utime(begun, (old, old))
+    away = _elsewhere(one, "udocker ps", **env)
+    assert "Exited (137)" in away.stdout, away
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e.engines import BUSYBOX, Shared
-from e2e.jobs import until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from e2e.jobs import Slurm
+from e2e.jobs import Slurm, until
 
 pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines", "e2e.jobs"]
@@ -199,3 +195,35 @@ def test_slurm_runs_it(slurm: Slurm) -> None:
     assert (process.returncode, out) == (42, "saved\n")
     left = slurm("srun", "-n1", "-w", "node1", "find", "/dev/shm", "-path", "*/oci/*").out
     assert left == ""
+
+
+def test_a_newer_slurm_is_given_names_of_images(newer: Slurm) -> None:
+    version = newer("srun", "--version").out.split()[-1]
+    assert int(version.split(".")[0]) >= 23, version
+    store = ["env", f"UDOCKER_DIR={newer.store}"]
+    image = f"--container=docker.io/library/{BUSYBOX}"
+    inside = "$(test -e /etc/debian_version || echo inside)"
+    script = f'echo $SLURM_PROCID $(hostname) $SLURM_JOB_ID {inside} "$1"; exit 6'
+    ended = newer(
+        *(*store, "srun", "-Q", "-N2", "-n4", image, "/bin/sh", "-c", script, "sh", "a  b"),
+        check=False,
+    )
+    assert ended.code == 6, ended
+    rows = sorted(line.split(" ", 4) for line in ended.out.splitlines())
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"], ended
+    assert {row[1] for row in rows} == {"node1", "node2"}
+    assert {(row[3], row[4]) for row in rows} == {("inside", "a  b")}
+    path = newer.place / "script"
+    path.write_text(f"#!/bin/sh\necho batch $SLURM_JOB_ID {inside}\n")
+    out = newer.place / "out"
+    job = newer(*store, "sbatch", "--parsable", "--wait", image, "-o", out, path).out.split()[0]
+    assert out.read_text() == f"batch {job} inside\n"
+    up = newer.place / "up"
+    # A word with a single quote is more than Slurm can hand over.
+    program = f'trap "echo saved; exit 42" TERM; echo ready > {up}; while :; do sleep 0.05; done'
+    words = ["/bin/sh", "-c", program]
+    process = newer.start(*store, "srun", "-Q", "--job-name=new", image, *words)
+    until(lambda: up.exists() and up.read_text())
+    newer("scancel", "--signal=TERM", "--name=new")
+    told, _ = process.communicate(timeout=60)
+    assert (process.returncode, told) == (42, "saved\n")

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import threading
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 pytestmark = pytest.mark.e2e
+pytest_plugins = ["e2e.faults"]
 
 _SECONDS = float(os.environ.get("UDOCKER_STRESS_SECONDS", "5"))
 _WORKERS = int(os.environ.get("UDOCKER_STRESS_WORKERS", "8"))
@@ -123,17 +123,6 @@ class Place:
 
     def caller(self, node: int = 0) -> checks.Caller:
         return checks.Caller(self.store, self.home, self.prefixes[node])
-
-
-@pytest.fixture
-def faults(tmp_path: Path) -> Path:
-    """The preload of programs/faults.c."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler, "a C compiler is needed to build udocker"
-    library = tmp_path / "faults.so"
-    source = Path(__file__).parent / "programs" / "faults.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return library
 
 
 @pytest.fixture(params=["locks", "lockless", "filling", "nodes"])

@@ -171,6 +171,19 @@ def test_owners_are_real(many: Box) -> None:
     assert found.err.count("Permission denied") == 2
 
 
+def test_what_is_entered_has_them_too(many: Box) -> None:
+    words = many.words("chown 5:7 /srv; echo ready; sleep 1000", "-d", "--userns=auto")
+    many.shared(*words)
+    try:
+        wait_for(lambda: many.shared("logs", many.name).out == "ready\n")
+        script = "stat -c %u:%g /srv; chown 8 /srv; stat -c %u /srv; su daemon -s /bin/sh -c id"
+        owner, other, who = many.shared("exec", many.name, "sh", "-c", script).out.splitlines()
+        assert (owner, other) == ("5:7", "8")
+        assert who.startswith("uid=1(daemon) gid=1(daemon)")
+    finally:
+        many.shared("stop", "-t", "0", many.name)
+
+
 def test_the_command_is_whoever_it_is_to_be(many: Box) -> None:
     script = "id -u; id -G; grep CapEff /proc/self/status; touch /tmp/f; touch /f 2>&1; exec ls /f"
     found = many.many(script, "--user=daemon:mail", check=False)

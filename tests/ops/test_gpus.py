@@ -13,7 +13,8 @@ from builders.sessions import session as make_session
 from builders.stores import add_image
 from test_elf import program as elf
 from udocker.errors import ImageNotFound
-from udocker.ops import gpus
+from udocker.ops import gpu_doctor, gpus
+from udocker.ops.gpu_json import as_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ def host(tmp_path: Path) -> DriverHost:
 
 
 def examined(session: TestSession, host: DriverHost, image: str = "") -> Devices:
-    return gpus.examine(session, image, str(host.top), str(host.top))
+    return gpu_doctor.examine(session, image, str(host.top), str(host.top))
 
 
 def needs(session: TestSession, host: DriverHost, **image: object) -> dict[str, Need]:
@@ -116,6 +117,28 @@ def test_an_image_that_fits(session: TestSession, host: DriverHost) -> None:
     assert shown["libraries of nvidia"].found == "3 of 3 can be loaded by glibc 2.36"
 
 
+@pytest.mark.parametrize(
+    ("env", "ok", "told"),
+    [
+        ("NVIDIA_REQUIRE_CUDA=cuda>=12.2", True, f"this host has driver {V}, cuda 12.2"),
+        ("NVIDIA_REQUIRE_CUDA=brand=tesla", True, "not known whether this host has "),
+        ("NVIDIA_REQUIRE_CUDA=cuda>=12.4", False, "requirement error: unsatisfied condition: "),
+    ],
+)
+def test_what_the_image_requires(
+    session: TestSession, host: DriverHost, env: str, ok: bool, told: str
+) -> None:
+    table: dict[str, Node] = {GLIBC: glibc("2.36")}
+    shown = needs(session, host, table=table, run={"Env": [env]})
+    need = shown["what the image requires"]
+    assert need.ok is ok
+    assert need.found.startswith(told)
+    assert ("NVIDIA_DISABLE_REQUIRE" in need.hint) is not ok
+    table["usr/local/cuda/compat/libcuda.so.570.1.2"] = b"x"
+    newer = needs(session, host, table=table, run={"Env": [env]}, layer=b"two")
+    assert newer["what the image requires"].ok
+
+
 def test_an_older_c_library(session: TestSession, host: DriverHost) -> None:
     shown = needs(session, host, table={GLIBC: glibc("2.31")})
     need = shown["libraries of nvidia"]
@@ -167,7 +190,7 @@ def test_no_such_image(session: TestSession, host: DriverHost) -> None:
 
 def test_as_json(session: TestSession, host: DriverHost) -> None:
     host.text("proc/driver/nvidia/capabilities/gpu0/mig/gi1/ci0/access")
-    told = examined(session, host).as_json()
+    told = as_json(examined(session, host))
     [one] = told["devices"]  # type: ignore[misc]
     assert told["ok"] is True
     [gpu] = one["gpus"]

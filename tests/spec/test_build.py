@@ -288,11 +288,13 @@ def test_who_keeps_the_ids() -> None:
     on = host(uid=77, gid=78, username="eve")
     for container in (None, image(User="5:6")):
         who = built(container, on=on, userns=KEEP_ID).user
-        assert who == User(77, 78, "eve", "/", ())
+        assert who == User(77, 78, "eve", "/", (1001, 2000))  # the caller's other groups
     taken = replace(INPUTS, passwd=b"eve:x:5:5::/home/eve:/bin/sh\n")
     assert built(inputs=taken, on=on, userns=KEEP_ID).user.name == "user77"
     known = replace(INPUTS, passwd=b"own:x:77:5::/home/own:/bin/sh\n")
-    assert built(inputs=known, on=on, userns=KEEP_ID).user == User(77, 78, "own", "/home/own", ())
+    assert built(inputs=known, on=on, userns=KEEP_ID).user == User(
+        77, 78, "own", "/home/own", (1001, 2000)
+    )
     assert built(on=replace(on, username="a:b\n"), userns=KEEP_ID).user.name == "user77"
 
 

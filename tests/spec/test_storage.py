@@ -38,6 +38,7 @@ def test_mounts(text: str, found: Volume | Tmpfs | None) -> None:
     [
         ("", "there is no target"),
         ("type=bind,source=/a", "there is no target"),
+        ("type=foo,source=/a", "type=foo is not known here"),
         ("type=bind,target=/a", "a bind has a source"),
         ("type=bind,source=a/b,target=/b", "neither a path"),
         ("type=bind,source=a,target=/b", "'a' is not an absolute path"),

@@ -1,16 +1,22 @@
 """tools/bench [PART...]: measure udocker beside other tools.
 
 The parts are start, pull and memory, which are the default, modes, engines, unpack, containers,
-console and peers.
+living, console, scene, peers and batch.
 `pull` also pulls once more: after a kill at half of the bytes, and what is here already.
 `modes` measures the start of `true` in every mode that works here, and what `auto` adds.
 `engines` measures modes beside each other, in an image that mmdebstrap makes the first time.
 `unpack` measures unpacking and fetching of seven layers, and of 300,000 small files, in images made
 so too; there ratios are to the first row, tar's. `containers` measures making and removing of
-containers, a thousand of them, and twenty pulls of one image.
+containers, a thousand of them, and twenty pulls of one image. `living` measures lists of a thousand
+containers and of 200 images, exec beside run, and 200 containers started and stopped at once.
 `console` asks a web server in Java in several modes, with wrk; tools/images --console makes it.
+`scene` has a module for DEEPaaS answer and train, beside the same program outside of a container;
+tools/images --scene makes it.
 `peers` tries other programs on hosts that forbid something, and measures them beside udocker: those
 of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that are in PATH.
+`batch` measures in jobs of a Slurm that tools/slurm has started with five nodes or more: messages
+of two ranks in containers and on the host, 64 ranks on one node, starts beside many images, and
+what staging fetches.
 
   --udocker=PATH   the command to measure (default: .venv/bin/udocker of this checkout)
   --images=DIR     what tools/images made (default: /var/tmp/udocker-images/current)
@@ -19,9 +25,13 @@ of podman, proot, proot-distro, ch-run, apptainer and udocker-1.3 (a link) that 
   --rounds=N       counted rounds after one to warm up (default: 15 for start and console, else 5)
   --modes=M,...    of engines: the first is what the others are divided by (default:
                    N1,F3,F2,P1,proot); proot, or proot=PATH, is P1 by that program, bwrap is
-                   bubblewrap, and +v behind a mode adds volumes; of console: N1,F3,P1
+                   bubblewrap, and +v behind a mode adds volumes; of console and
+                   scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
-                   gzip, zstd, small, fetch, slow, layers; of peers: hosts, costs
+                   gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks,
+                   ready, stage; of living: lists, exec, crowd; of peers: hosts, costs
+  --slurm=DIR      of batch: the cluster. --scratch must be a directory that all its hosts see (not
+                   /tmp or /dev/shm), as must the command
 
 Containers are for ordinary users: root measures what root gets, and is refused.
 """
@@ -41,6 +51,7 @@ from pathlib import Path
 
 from bencher import (
     again,
+    batch,
     cases,
     console,
     containers,
@@ -48,7 +59,9 @@ from bencher import (
     hosts,
     image,
     layered,
+    living,
     peers,
+    scene,
     starts,
     unpacking,
 )
@@ -76,6 +89,7 @@ def main(arguments: list[str]) -> int:
         "rounds": "",
         "modes": "",
         "only": "",
+        "slurm": "",
     }
     wanted = []
     for argument in arguments:
@@ -193,6 +207,53 @@ def _measure_console(options: dict[str, str], out: Path) -> None:
     (out / "console.json").write_text(json.dumps(data, indent=2) + "\n")
 
 
+def _measure_scene(options: dict[str, str], out: Path) -> None:
+    storage = Path(options["images"]).parent / "scene" / "registry"
+    if not storage.is_dir():
+        raise SystemExit(f"bench: {storage} is missing: tools/images --scene makes it")
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(storage, readonly=True) as address:
+            ground = cases.Ground(scratch, address, options["udocker"], "")
+            modes = (options["modes"] or scene.MODES).split(",")
+            answer, training = scene.contenders(ground, modes)
+            rounds = int(options["rounds"] or 5)
+            scene.answer_in_turn(answer, rounds)
+            interleave(Stopwatch(scratch), training, rounds)
+        panels = [
+            (scene.ANSWER, rows(answer, of_first=True)),
+            (scene.TRAINING, rows(training, of_first=True)),
+        ]
+        _write(panels, out, "scene", scene.figures(answer, training), scene.FIGURES)
+    finally:
+        _remove(scratch)
+
+
+def _measure_living(options: dict[str, str]) -> list[tuple[str, list[Row]]]:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    try:
+        with serving(Path(options["images"]) / "registry", readonly=True) as address:
+            bench = living.Bench(cases.Ground(scratch, address, options["udocker"], ""))
+            stopwatch = Stopwatch(scratch)
+            rounds = int(options["rounds"] or 5)
+            panels = []
+            for title, make, count in (
+                ("lists", bench.lists, 3 * rounds),
+                ("exec beside run", bench.entered, 3 * rounds),
+                ("crowd", bench.crowd, rounds),
+            ):
+                if not any(word in title for word in options["only"].split(",")):
+                    continue
+                print(f"bench: {title}", file=sys.stderr, flush=True)
+                contenders = make()
+                interleave(stopwatch, contenders, count)
+                panels.append((title, rows(contenders, of_first=True)))
+            bench.end()
+            return panels
+    finally:
+        _remove(scratch)
+
+
 def _measure_peers(options: dict[str, str], out: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
     images = Path(options["images"])
@@ -251,6 +312,22 @@ def _measure(
     return panels, figures
 
 
+def _measure_batch(options: dict[str, str], out: Path) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="udocker-bench-", dir=options["scratch"]))
+    places = (Path(options["slurm"]), scratch, Path(options["images"]))
+    try:
+        bench = batch.Bench(*places, options["udocker"])
+        figures = bench.measure(int(options["rounds"] or 9), options["only"])
+        text = "\n".join((batch.TITLE, *(figure.line for figure in figures), f"{_system()}."))
+        print(text)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "batch.txt").write_text(text + "\n")
+        data = [dataclasses.asdict(figure) for figure in figures]
+        (out / "batch.json").write_text(json.dumps(data, indent=2) + "\n")
+    finally:
+        _remove(scratch)
+
+
 def _remove(scratch: Path) -> None:
     os.system(f"chmod -R u+rwX {scratch} 2>/dev/null")  # noqa: S605
     shutil.rmtree(scratch, ignore_errors=True)
@@ -300,10 +377,13 @@ def _write(
 _APART: dict[str, Callable[[dict[str, str], Path], None]] = {
     "modes": _measure_modes,
     "console": _measure_console,
+    "scene": _measure_scene,
     "peers": _measure_peers,
     "engines": lambda options, out: _write_costs(_measure_engines(options), out),
     "unpack": lambda options, out: _write(_measure_unpacking(options), out, "unpack"),
+    "batch": _measure_batch,
     "containers": lambda options, out: _write(_measure_containers(options), out, "containers"),
+    "living": lambda options, out: _write(_measure_living(options), out, "living"),
 }
 
 

@@ -3,12 +3,14 @@
 DIRECTORY/current then leads to: ``oci`` (an OCI layout with every image), ``registry`` (the
 storage of a docker-registry with the same ones), ``listing`` (what their trees must hold).
 With ``--apptainer`` it makes DIRECTORY/apptainer instead, with ``bin/apptainer``, a program that
-runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with the image ``mpi:12``; with
-``--console`` DIRECTORY/console, one with ``tomcat:10``, a web server in Java.
+runs from there only; with ``--mpi`` DIRECTORY/mpi, an OCI layout with ``mpi:12`` and ``mpi:13``;
+with ``--console`` DIRECTORY/console, one with ``tomcat:10``, a web server in Java; with ``--scene``
+DIRECTORY/scene, with ``oci`` and ``registry`` of ``digits:1``, a module for DEEPaaS.
+With ``--slurm`` root makes DIRECTORY/slurm, a tree of Debian 13 with its Slurm, for tools/slurm.
 What is there is made anew when this program changes, or by ``--again``.
 
 Needs Debian's docker-registry, skopeo, mmdebstrap, busybox-static, musl-tools, gcc and zstd;
-for Apptainer mmdebstrap and patchelf.
+for Apptainer mmdebstrap and patchelf; for the scene python3-venv, and PyPI as pip is set to it.
 UDOCKER_TEST_MIRROR names a Debian mirror where apt's own is not wanted.
 """
 
@@ -27,19 +29,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from image_maker import apptainer, console, debian, layers, mpi, registry, small
+from image_maker import apptainer, console, debian, layers, mpi, registry, scene, small
 from image_maker.kept import Kept
 from image_maker.layout import Layer, Layout
 
 _PROGRAMS = (
     *("docker-registry", "skopeo", "mmdebstrap", "busybox", "musl-gcc", "gcc", "gzip", "zstd"),
 )
+_SCENE_PROGRAMS = ("docker-registry", "skopeo", "mmdebstrap", "zstd")
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 _OTHER = {"amd64": "arm64", "arm64": "amd64"}[_ARCHITECTURE]
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHELL = {"Env": [_PATH], "Cmd": ["sh"]}
 # Debian 12 grows by these, a layer each, into the image `sci`.
 _STEPS = [["python3"], ["python3-numpy"], ["gcc", "libc6-dev"]]
+_SLURM = [
+    *("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge", "libmunge2"),
+    *("libpmix2t64", "libpmix-dev", "iproute2", "procps", "util-linux"),
+    *("python3-minimal", "libpython3-stdlib", "python3-cffi-backend"),
+]
 _SCRATCH = 3 << 30  # bytes that the work in between may take
 
 
@@ -86,14 +94,32 @@ def _make_apptainer(making: Path, final: Path) -> None:
 
 def _make_mpi(making: Path, final: Path) -> None:
     layout = Layout(making / "oci")
-    with _scratch() as scratch:
-        mpi.tree(scratch / "mpi", scratch)
-        # The image lacks what a few fabrics need, and Open MPI would tell of each.
-        quiet = "OMPI_MCA_mca_base_component_show_load_errors=0"
-        config = {"Env": [_PATH, quiet], "Cmd": ["sh"]}
-        layer = layout.layer(scratch / "mpi")
-        layout.tag("mpi:12", layout.image([layer], _ARCHITECTURE, config))
+    # The images lack what a few fabrics need, and Open MPI would tell of each.
+    quiet = "OMPI_MCA_mca_base_component_show_load_errors=0"
+    config = {"Env": [_PATH, quiet], "Cmd": ["sh"]}
+
+    def make(release: str, scratch: Path) -> None:
+        scratch.mkdir()
+        scratch.chmod(0o777)
+        tar = scratch / f"mpi-{release}"
+        mpi.tree(release, tar, scratch)
+        layer = layout.layer(tar)
+        layout.tag(f"mpi:{release}", layout.image([layer], _ARCHITECTURE, config))
+
+    with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda release: make(release, scratch / release), mpi.RELEASES))
     layout.finish()
+
+
+def _make_scene(making: Path, final: Path) -> None:
+    layout = Layout(making / "oci")
+    with _scratch() as scratch, ThreadPoolExecutor(2) as pool:
+        tars = scene.difference_tars(scratch)
+        zipped = list(pool.map(lambda tar: layout.layer(tar, "zstd"), tars))
+        layout.tag(scene.NAME, layout.image(zipped, _ARCHITECTURE, scene.CONFIG))
+    layout.finish()
+    with registry.serving(making / "registry", readonly=False) as address:
+        _push(f"oci:{making}/oci:{scene.NAME}", f"{address}/{scene.NAME}", "--all")
 
 
 def _make_console(making: Path, final: Path) -> None:
@@ -104,6 +130,13 @@ def _make_console(making: Path, final: Path) -> None:
         config = console.config(_ARCHITECTURE, _PATH)
         layout.tag("tomcat:10", layout.image([layer], _ARCHITECTURE, config))
     layout.finish()
+
+
+def _make_slurm(making: Path, final: Path) -> None:
+    if os.getuid() != 0:
+        raise SystemExit("images: only root can make a tree that daemons run in")
+    with _scratch() as scratch:
+        debian.tree("trixie", _SLURM, making / "tree", scratch)
 
 
 def _make_images(making: Path, final: Path) -> None:
@@ -200,7 +233,9 @@ _IMAGES = Kept("images", "current", _PROGRAMS, _make_images)
 _KINDS = {
     "--apptainer": Kept("apptainer", "apptainer", ("mmdebstrap", "patchelf"), _make_apptainer),
     "--mpi": Kept("mpi", "mpi", ("mmdebstrap", "gcc", "gzip"), _make_mpi),
+    "--scene": Kept("scene", "scene", _SCENE_PROGRAMS, _make_scene, scene.SOURCE),
     "--console": Kept("console", "console", ("mmdebstrap", "zstd"), _make_console),
+    "--slurm": Kept("slurm", "slurm", ("mmdebstrap",), _make_slurm),
 }
 
 if __name__ == "__main__":

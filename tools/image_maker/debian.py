@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -51,10 +52,19 @@ def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]
     Each step also replaces /etc/stage and /opt/stage, so that something goes away in each.
     ``directory`` must allow devices and programs. Raises CalledProcessError.
     """
+    hooks = [[install(packages), _stage(number)] for number, packages in enumerate(steps, 1)]
+    return grown(suite, hooks, directory, [_stage(0)])
+
+
+def grown(
+    suite: str, steps: list[list[str]], directory: Path, first: Sequence[str] = ()
+) -> list[Path]:
+    """Tars of a small tree of ``suite`` after ``first``, and of the same tree after each step.
+
+    A step is shell lines, which are given the tree as $1. Raises as ``snapshots`` does.
+    """
     tars = [directory / f"{suite}-{number}.tar" for number in range(len(steps) + 1)]
-    hooks = [_stage(0), _tar(tars[0])]
-    for number, packages in enumerate(steps, 1):
-        hooks += [_install(packages), _stage(number), _tar(tars[number])]
+    hooks = [line for step, tar in zip([first, *steps], tars) for line in (*step, _tar(tar))]
     merged = () if suite in _NOT_MERGED else (f"--hook-dir={_MERGED_USR}",)
     included = ["usr-is-merged"] if merged else []
     included += ["ca-certificates"] if mirror().startswith("https") else []
@@ -67,6 +77,20 @@ def snapshots(suite: str, steps: list[list[str]], directory: Path) -> list[Path]
     ]
     _mmdebstrap(options, suite, Path("/dev/null"), directory)
     return tars
+
+
+def tree(suite: str, packages: list[str], target: Path, directory: Path) -> None:
+    """Set up a tree of ``suite`` with ``packages`` at ``target``; for root, who may enter it.
+
+    ``directory`` is for the work in between. Raises SystemExit as ``unpacked``.
+    """
+    options = [
+        *("--variant=apt", f"--hook-dir={_MERGED_USR}", "--include=usr-is-merged"),
+        *(f"--include={name}" for name in packages),
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+    ]
+    _mmdebstrap(options, suite, target, directory)
 
 
 def unpacked(suite: str, packages: list[str], directory: Path, architecture: str = "") -> Path:
@@ -120,7 +144,7 @@ def _proxies() -> list[str]:
 # apt: an apt that runs outside of it could reach this machine's packages.
 
 
-def _install(packages: list[str]) -> str:
+def install(packages: list[str]) -> str:
     names = " ".join(shlex.quote(name) for name in packages)
     return f'chroot "$1" apt-get --yes -qq --no-install-recommends install {names}'
 

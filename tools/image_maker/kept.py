@@ -17,7 +17,8 @@ class Kept:
     """A directory ``KIND-KEY`` in a directory of such, and a link that leads to the newest.
 
     ``programs`` are what must be in PATH to make it. ``make`` is given an empty directory, and
-    the place that this is renamed to when it is complete.
+    the place that this is renamed to when it is complete. ``source`` is a directory whose files
+    it is made of as well.
     """
 
     def __init__(
@@ -26,11 +27,13 @@ class Kept:
         link: str,
         programs: tuple[str, ...],
         make: Callable[[Path, Path], None],
+        source: Path | None = None,
     ) -> None:
         self.programs = programs
         self._kind = kind
         self._link = link
         self._make = make
+        self._source = source
 
     def keep(self, parent: Path, *, again: bool) -> Path:
         """See to it in ``parent``, anew if ``again``; gives the link. Raises OSError, SystemExit.
@@ -40,7 +43,7 @@ class Kept:
         parent.mkdir(parents=True, exist_ok=True)
         if parent.stat().st_uid not in (0, os.getuid()):
             raise SystemExit(f"images: {parent} belongs to another user")
-        final = parent / f"{self._kind}-{_key()}"
+        final = parent / f"{self._kind}-{_key(self._source)}"
         link = parent / self._link
         if again or not (link.is_dir() and link.resolve().name == final.name):
             with _alone(parent):
@@ -78,9 +81,11 @@ def _lead(link: Path, target: str) -> None:
     aside.rename(link)
 
 
-def _key() -> str:
+def _key(source: Path | None) -> str:
     digest = hashlib.sha256(platform.machine().encode())
-    for path in sorted(Path(__file__).parent.glob("*.[pc]*")):
-        if path.is_file():
+    paths = sorted(Path(__file__).parent.glob("*.[pc]*"))
+    paths += sorted(source.rglob("*.*")) if source else []
+    for path in paths:
+        if path.is_file() and path.suffix != ".pyc":
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -1,13 +1,15 @@
-"""tools/slurm start DIRECTORY [NODES [UDOCKER]] | stop DIRECTORY | in DIRECTORY [-n HOST] COMMAND…
+"""tools/slurm start DIRECTORY [NODES [UDOCKER [TREE]]] | stop DIRECTORY
+            in DIRECTORY [-n HOST] COMMAND…
 
 A throw-away Slurm: each of its hosts (login1, node1, …) is a set of namespaces, with its own name,
 address, processes, /tmp, /run and /dev/shm; all else is this machine's and common to them.
 ``start`` and ``stop`` are root's. ``in`` is anybody's: the command runs on that host, login1 if
 none is named, as whoever asks, in the current directory and environment. UDOCKER runs
-containers for ``srun --container``.
+containers for ``srun --container``. With TREE, that of another Debian, the hosts have its programs
+and so its Slurm, and users name images in place of bundles; besides Slurm it needs Python.
 
 Needs Debian's slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins, munge, iproute2, and for
-PMIx libpmix-dev.
+PMIx libpmix-dev; for the commands of PBS slurm-wlm-torque.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ _NODES = 3
 
 def main(words: list[str]) -> int:
     try:
-        if words[:1] == ["start"] and 2 <= len(words) <= 4:
+        if words[:1] == ["start"] and 2 <= len(words) <= 5:
             nodes = int(words[2]) if words[2:] else _NODES
-            cluster.start(_directory(words[1]), nodes, words[3] if words[3:] else "")
+            cluster.start(_directory(words[1]), nodes, *words[3:])
             return 0
         if words[:1] == ["stop"] and len(words) == 2:
             cluster.stop(_directory(words[1]))

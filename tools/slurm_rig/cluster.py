@@ -14,7 +14,9 @@ from pathlib import Path
 
 from slurm_rig.settings import (
     ADDRESS,
+    CGROUP_CONF,
     JOB_CONTAINER_CONF,
+    PLUGINS,
     PRIVATE,
     hosts,
     oci_conf,
@@ -29,10 +31,10 @@ _PATIENCE = 30.0  # seconds for the nodes to be there
 _UNSHARE = (*("unshare", "--net", "--uts", "--mount", "--ipc", "--pid"), "--fork", "--kill-child")
 
 
-def start(directory: Path, nodes: int, runtime: str = "") -> None:
+def start(directory: Path, nodes: int, runtime: str = "", tree: str = "") -> None:
     """Raises RuntimeError where the cluster does not come up; then nothing of it is left.
 
-    ``runtime``: the udocker of oci.conf.
+    ``runtime``: the udocker of oci.conf. ``tree``: the files of a Debian with another Slurm.
     """
     if os.getuid() != 0:
         raise RuntimeError("only root can make network namespaces that reach each other")
@@ -43,24 +45,28 @@ def start(directory: Path, nodes: int, runtime: str = "") -> None:
         raise RuntimeError(f"missing: {' '.join(missing)}")
     stop(directory)
     try:
-        _start(directory, nodes, runtime)
+        _start(directory, nodes, runtime, tree)
     except BaseException:
         _tell_logs(directory)
         stop(directory)
         raise
 
 
-def _start(directory: Path, nodes: int, runtime: str) -> None:
+def _start(directory: Path, nodes: int, runtime: str, tree: str) -> None:
     for name in ("etc", "run", "log", "state"):
         (directory / name).mkdir(parents=True, mode=0o755)
     names = [f"node{number}" for number in range(1, nodes + 1)]
     (directory / "etc/hosts").write_text(hosts(LOGIN, names))
     (directory / "etc/slurm.conf").write_text(slurm_conf(directory, LOGIN, nodes))
     (directory / "etc/job_container.conf").write_text(JOB_CONTAINER_CONF)
+    (directory / "etc/plugstack.conf").write_text(PLUGINS)
     settings = (directory / "etc/slurm.conf").read_text()
     (directory / f"etc/slurm.conf.{names[-1]}").write_text(f"{settings}{PRIVATE}")
     if runtime:
-        (directory / "etc/oci.conf").write_text(oci_conf(runtime))
+        (directory / "etc/oci.conf").write_text(oci_conf(runtime, images=bool(tree)))
+    if tree:
+        (directory / "tree").symlink_to(Path(tree).resolve())
+        (directory / "etc/cgroup.conf").write_text(CGROUP_CONF)
     for number in range(2):  # twins of /dev/null that stand for GPUs
         os.mknod(directory / f"etc/fakegpu{number}", 0o020666, os.makedev(1, 3))
         os.chmod(directory / f"etc/fakegpu{number}", 0o666)

@@ -21,10 +21,27 @@ from pathlib import Path
 
 _LIMIT = 1 << 20  # bytes of a request
 _UCRED = struct.Struct("3i")
+# With a tree the host has the programs of that; files of this machine, and where it keeps others,
+# are there as well.
 _SET_UP = """
 hostname "$2"
+if [ -e "$1/tree" ]; then
+    tree=$(readlink -f "$1/tree")
+    mount --bind "$tree" "$tree"
+    for each in dev sys var/tmp opt home; do
+        mkdir -p "$tree/$each"
+        mount --rbind "/$each" "$tree/$each"
+    done
+    for each in passwd group; do mount --bind "/etc/$each" "$tree/etc/$each"; done
+    mkdir -p "$tree/old"
+    cd "$tree"
+    pivot_root . old
+    cd /
+    PATH=/usr/sbin:/usr/bin
+fi
 ip link set lo up
 mount -t proc proc /proc
+[ ! -e /old ] || umount -l /old
 mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=1777 shm /dev/shm

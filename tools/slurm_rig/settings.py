@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ADDRESS = "10.213.0"
-# What the page for admins gives them.
-_OCI_CONF = Path(__file__).parents[2] / "docs/slurm/oci-bundle.conf"
+_PAGES = Path(__file__).parents[2] / "docs/slurm"  # what they give to admins
 CPUS = 64  # that each node claims
 
 _SLURM_CONF = """\
@@ -51,6 +50,9 @@ _SCRATCH = "/tmp/job.$SLURM_JOB_ID"
 # No test uses it: Slurm 22.05 now and then fails there ("ns base mount failed"), and holds the job.
 PRIVATE = "JobContainerType=job_container/tmpfs\n"
 JOB_CONTAINER_CONF = "AutoBasePath=true\nBasePath=/run/jobs\n"
+# The variables of PBS for jobs, where Debian's slurm-wlm-torque is installed.
+PLUGINS = "optional spank_pbs.so\n"
+CGROUP_CONF = "CgroupPlugin=disabled\n"  # of Slurm 23.11 and newer, which else wants its own
 _SCRIPTS = {
     "prolog": f'mkdir -p -m 700 "{_SCRATCH}" && chown "$SLURM_JOB_UID" "{_SCRATCH}"',
     "epilog": f'rm -rf --one-file-system "{_SCRATCH}"',
@@ -64,8 +66,13 @@ def slurm_conf(top: Path, login: str, nodes: int) -> str:
     )
 
 
-def oci_conf(runtime: str) -> str:
-    lines = _OCI_CONF.read_text(encoding="utf-8").splitlines()
+def oci_conf(runtime: str, *, images: bool = False) -> str:
+    """``images``: users name these, and no bundles."""
+    lines = (
+        (_PAGES / f"oci-{'image' if images else 'bundle'}.conf")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     settings = (line.replace("udocker oci", f"{runtime} oci") for line in lines if line[:1] != "#")
     return "\n".join((*settings, ""))
 

@@ -41,9 +41,14 @@ class Task:
     spool: str = ""  # of the server of PMIx
 
     @property
+    def job_key(self) -> str:
+        """What each ``step_key`` of the job begins with."""
+        return f"{_safe(self.job)}."
+
+    @property
     def step_key(self) -> str:
         """The same for all tasks of a step, and for no other step: a file's name."""
-        return ".".join(map(_safe, (self.job, self.step or "script", self.restart)))
+        return self.job_key + ".".join(map(_safe, (self.step or "script", self.restart)))
 
     @property
     def key(self) -> str:
@@ -121,7 +126,7 @@ def _pbs(environ: Mapping[str, str]) -> Task | None:
         job=job,
         rank=_number(environ, "PBS_TASKNUM", 0),
         submit=_path(environ, "PBS_O_WORKDIR"),
-        scratch=_scratch(environ, "PBS_JOBDIR", "TMPDIR"),
+        scratch=_scratch(environ, "TMPDIR", "PBS_JOBDIR"),  # the latter may be in the home
         spool=_path(environ, "PMIX_SERVER_TMPDIR"),
     )
 

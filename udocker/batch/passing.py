@@ -16,7 +16,7 @@ KINDS = (AUTO, PMIX, PMI2, NONE)
 _OF_PMIX = ("PMIX_", "SLURM_PMIX")
 _OF_PMI = ("PMI_", "PMI2_")
 _OF_JOBS = ("SLURM_", "SLURMD_", "PBS_", "SGE_", "PALS_")
-_OF_MPI = ("OMPI_", "MPICH_", "I_MPI_", "MV2_", "MPI_LOCAL", "HYDI_")
+_OF_MPI = ("OMPI_", "PRTE_MCA_", "MPICH_", "I_MPI_", "MV2_", "MPI_LOCAL", "HYDI_")
 _OF_FABRICS = ("UCX_", "NCCL_", "FI_", "PSM2_", "RCCL_")
 _OF_THREADS = ("OMP_", "KMP_", "GOMP_")
 _PREFIXES = (*_OF_PMIX, *_OF_PMI, *_OF_JOBS, *_OF_MPI, *_OF_FABRICS, *_OF_THREADS, "NVIDIA_")
@@ -43,6 +43,20 @@ _APART = (
     ("UCX_POSIX_USE_PROC_LINK", "n"),
     ("UCX_TLS", "^cma"),
 )
+# An mpirun in a container starts its tasks by srun where it sees a job of Slurm's: Open MPI 4, 5
+# (PRRTE wants a program for other hosts to be there), MPICH and what comes of it.
+_WITHOUT_SRUN = (
+    ("HYDRA_BOOTSTRAP", "fork"),
+    ("I_MPI_HYDRA_BOOTSTRAP", "fork"),
+    ("OMPI_MCA_plm", "isolated"),
+    # Its shared memory looks for the stack in /proc/self/maps, where the F modes have none.
+    ("PMIX_MCA_gds", "hash"),
+    ("PRTE_MCA_plm", "ssh"),
+    ("PRTE_MCA_plm_ssh_agent", "/bin/false"),
+)
+# What servers of PMIx 5 offer first is a file in the host's /tmp, at an address that they choose.
+_SHARED = "shmem2"
+_UNSHARED = ("PMIX_MCA_gds", "hash")
 
 
 def environment(environ: Mapping[str, str], mpi: str) -> tuple[tuple[str, str], ...]:
@@ -65,6 +79,8 @@ def environment(environ: Mapping[str, str], mpi: str) -> tuple[tuple[str, str], 
             found[name] = environ[name]
         else:
             found.pop(name, None)
+    if _SHARED in environ.get("PMIX_GDS_MODULE", "") and "PMIX_RANK" in found:
+        found.setdefault(*_UNSHARED)
     return tuple(sorted(found.items()))
 
 
@@ -83,6 +99,14 @@ def server(environ: Mapping[str, str]) -> str:
     if "PMIX_RANK" in environ:
         return PMIX
     return PMI2 if "PMI_FD" in environ or "PMI_PORT" in environ else NONE
+
+
+def without_srun(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Variables with which an mpirun starts its tasks in its own container.
+
+    What ``environ`` says itself stays.
+    """
+    return tuple((name, text) for name, text in _WITHOUT_SRUN if name not in environ)
 
 
 def apart(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

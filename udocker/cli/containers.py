@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
-    from udocker.ops.containers import listed
-
     session = context.session
     containers = session.store.containers.sound(session.warn_of)
+    if session.task is not None:
+        from udocker.ops import job_containers
+
+        containers += job_containers.containers(session)
     if any(parsed.has(key) for key in ("filter", "latest", "last", "format")):
         from udocker.cli import lists
 
@@ -28,6 +30,8 @@ def _ps(context: Context, parsed: Parsed) -> int:
             lists.print_containers(context, parsed, containers)
             return 0
     if parsed.flag("json"):
+        from udocker.ops.containers import listed
+
         context.print_json([listed(container) for container in containers])
         return 0
     if parsed.flag("quiet"):
@@ -40,9 +44,8 @@ def _ps(context: Context, parsed: Parsed) -> int:
 
 def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Container]) -> None:
     from udocker.cli.old import old_containers, tell
-    from udocker.ops.control import life
     from udocker.ops.protect import is_protected
-    from udocker.ops.status import told
+    from udocker.ops.status import outline, told
 
     more = _more(parsed)
     heads = (head for head, _ in more)
@@ -53,7 +56,7 @@ def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Con
         if is_protected(container):
             mode += " (protected)"
         names = ",".join(container.names) or "-"
-        cells = (told(life(container)), *(find(container) for _, find in more))
+        cells = (told(outline(container)), *(find(container) for _, find in more))
         rows.append((shown, mode, age(container.created), *cells, names, container.image))
     left = old_containers(context)
     nothing = ("-",) * (len(more) + 1)

@@ -19,7 +19,7 @@ def _cp(context: Context, parsed: Parsed) -> int:
 
 
 _CP = Syntax(
-    usage="[OPTIONS] CONTAINER:PATH PATH|PATH CONTAINER:PATH",
+    usage="[OPTIONS] CONTAINER:PATH PATH|-, or PATH|- CONTAINER:PATH",
     summary="Copy files and directories out of a container, or into one.",
     options=(
         Option(("--follow-link", "-L"), FLAG, "of a link that is named, copy what it leads to"),
@@ -30,8 +30,9 @@ _CP = Syntax(
     at_most=2,
     details=(
         "A directory that is there gets the source into it (PATH/. : only what is in that); else\n"
-        "the source gets the new name. Volumes are not looked into. While a container runs in an\n"
-        "F or P mode nothing can be copied into it. What is copied in belongs to root."
+        "the source gets the new name. - is an archive of tar: on standard output, or of standard\n"
+        "input into a directory. Volumes are not looked into. While a container runs in an F or P\n"
+        "mode nothing can be copied into it. What is copied in belongs to root."
     ),
 )
 COMMANDS = (Command("cp", _CP, _cp),)

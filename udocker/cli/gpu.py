@@ -61,7 +61,7 @@ def _list(context: Context, parsed: Parsed, driver: str, device: str) -> int:
 
 
 def _doctor(context: Context, parsed: Parsed, image: str, driver: str, device: str) -> int:
-    from udocker.ops.gpus import examine
+    from udocker.ops.gpu_doctor import examine
 
     found = examine(context.session, image, driver, device)
     _show(context, parsed, found)
@@ -84,7 +84,9 @@ def _verdict(found: Devices, subject: str) -> str:
 
 def _show(context: Context, parsed: Parsed, found: Devices) -> None:
     if parsed.flag("json"):
-        context.print_json(found.as_json())
+        from udocker.ops.gpu_json import as_json
+
+        context.print_json(as_json(found))
         return
     if not found.sets:
         context.print(_NOTHING)

@@ -18,6 +18,8 @@ def _doctor(context: Context, parsed: Parsed) -> int:
     from udocker.ops.doctor import examine_host
 
     image = parsed.words[0] if parsed.words else ""
+    if parsed.flag("mpi"):
+        return _doctor_of_mpi(context, image, parsed.flag("json"))
     findings = examine_host(context.session, image)
     code = 0 if findings.chosen and all(need.ok for need in findings.needs) else 125
     if parsed.flag("json"):
@@ -44,6 +46,18 @@ def _doctor(context: Context, parsed: Parsed) -> int:
         if need.hint:
             context.print(f"        try: {need.hint}")
     return code
+
+
+def _doctor_of_mpi(context: Context, image: str, is_json: bool) -> int:
+    from udocker.ops.mpi_facts import examine
+
+    findings = examine(context.session, image)
+    if is_json:
+        context.print_json(findings.as_json())
+        return 0
+    rows = [("ok" if fact.ok else "no", f"{fact.what}:", fact.text) for fact in findings.facts]
+    context.print(columns(rows))
+    return 0
 
 
 def _try(context: Context, parsed: Parsed) -> int:
@@ -104,7 +118,15 @@ _DOCTOR = Syntax(
     usage="[OPTIONS] [IMAGE]",
     summary="Show what this host offers, which modes work here or why not, and what IMAGE needs.",
     at_most=1,
-    options=(Option(("--json",), FLAG, "as JSON"),),
+    options=(
+        Option(("--json",), FLAG, "as JSON"),
+        Option(
+            ("--mpi",),
+            FLAG,
+            "only what MPI finds here, in a job or not: servers, libraries, ways for messages, and "
+            "whether those between hosts go by TCP",
+        ),
+    ),
 )
 _TRY = Syntax("", "Run the image that comes with udocker in every mode of this host.")
 _SHOWCONF = Syntax("", "Show the settings in force.")

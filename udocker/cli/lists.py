@@ -136,17 +136,16 @@ def _is_protected(container: Container) -> bool:
 
 def state_of(container: Container) -> tuple[str, str]:
     """Docker's State and Status of a container."""
-    from udocker.ops.control import life
-    from udocker.ops.status import told
+    from udocker.ops.status import outline, told
 
-    found = life(container)
+    found = outline(container)
     return found.status, told(found)
 
 
 def _exit_code(container: Container) -> str:
-    from udocker.ops.control import life
+    from udocker.ops.status import outline
 
-    ended = life(container).ended
+    ended = outline(container).ended
     return str(ended.code) if ended is not None else ""
 
 

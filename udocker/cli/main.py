@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from udocker.cli.commands import Command
     from udocker.model.config import Config
     from udocker.ops.session import Session
     from udocker.report import Reporter
@@ -40,6 +41,15 @@ GENERAL = Syntax(
     at_most=None,
     passes_on=True,
 )
+# Of containers; they write nothing to the store besides. An id has so many digits at least.
+_OF_CONTAINERS = frozenset(
+    (
+        *("attach", "cp", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port"),
+        *("restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "wait"),
+    )
+)
+_DIGITS = frozenset("0123456789abcdef")
+_LEAST_ID = 8
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
@@ -85,7 +95,7 @@ def _dispatch(general: Parsed) -> int:
         sys.stdout.flush()
         return 0
     parsed = parse(command.syntax, rest, command.name)
-    context = Context(lambda: _session(general, parsed, command.is_runtime), sys.stdout)
+    context = Context(lambda: _begin(general, parsed, command), sys.stdout)
     try:
         code = command.run(context, parsed)
         sys.stdout.flush()
@@ -104,6 +114,23 @@ def _asks_for_help(syntax: Syntax, arguments: list[str]) -> bool:
         return parse(lenient, arguments, "").flag("help")
     except UsageError:
         return False  # what is wrong will be told
+
+
+def _begin(general: Parsed, parsed: Parsed, command: Command) -> Session:
+    """A session on the store that has the container which is spoken of: in a job it may be one of
+    the job's. Outside of a job nothing of this is loaded.
+    """
+    session = _session(general, parsed, command.is_runtime)
+    words = parsed.words[:1] if command.syntax.passes_on else parsed.words
+    if command.name in _OF_CONTAINERS and _may_be_id(words) and session.task is not None:
+        from udocker.ops.job_containers import session_of
+
+        return session_of(session, words)
+    return session
+
+
+def _may_be_id(words: Sequence[str]) -> bool:
+    return any(len(word) >= _LEAST_ID and _DIGITS.issuperset(word[:_LEAST_ID]) for word in words)
 
 
 def _session(general: Parsed, parsed: Parsed, is_runtime: bool) -> Session:

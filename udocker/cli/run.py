@@ -116,6 +116,7 @@ def _devices(parsed: Parsed, cwd: str) -> DeviceOptions:
         cdi_dirs=tuple(_directory(text, cwd) for text in parsed.list("cdi-dir")),
         skip_hooks=_skips_hooks(parsed.text("allow-cdi-hooks")),
         host_libc=parsed.flag("host-libc"),
+        mpi_host=(parsed.text("mpi-host") or "full") if parsed.has("mpi-host") else "",
     )
     if options.gpus or options.devices:
         from udocker.devices.request import check
@@ -202,6 +203,15 @@ _DEVICES = (
     Option(("--cdi-dir",), LIST, "one more directory with CDI specs; what it has counts", "DIR"),
     Option(("--allow-cdi-hooks",), TEXT, "skip: go on without hooks that are not known", "skip"),
     Option(("--host-libc",), FLAG, "the host's glibc over an older one: see docs/gpu.md"),
+    Option(
+        ("--mpi-host",),
+        TEXT,
+        "the host's MPI in place of the image's, if its ABI allows: full (default) has all "
+        "interfaces of the image's, strict is the same, major asks for no more than that",
+        "CHECK",
+        ("major", "full", "strict"),
+        optional=True,
+    ),
 )
 _TERMINAL = (
     Option(("--interactive", "-i"), FLAG, "with -d: take input from attach; else always connected"),

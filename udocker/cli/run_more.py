@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HOSTS_OWN = (*SYSTEM, "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/lib/modules")
 _PRIVATE_PORTS = 1024  # ip(7), where the kernel does not tell
 _PORT_START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-_NETWORKS = ("host", "none", "default", "bridge", "pasta", "slirp4netns")
+_NETWORKS = ("host", "none", "default")
 OPTIONS = (
     Option(("--mount",), LIST, "type=bind|tmpfs|volume,source=…,target=…[,readonly]", "MOUNT"),
     Option(("--tmpfs",), LIST, "an empty directory that goes with the run", "DIR[:OPTIONS]"),

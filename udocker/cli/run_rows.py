@@ -20,6 +20,7 @@ ACCEPTED = "accepted"
 REFUSED = "refused"
 _IO = "reading and writing is not limited here"
 _NO_CGROUP = "it is not limited: see --cpus and --memory"
+_LOGS = "output goes where udocker's goes, and with -d to udocker logs"
 _WINDOWS = "it is for Windows"
 _HEALTH = "nobody looks whether the command is well"
 _HOSTS_NETWORK = "a container is on the host's network"
@@ -97,8 +98,8 @@ ROWS = (
         verdict=REFUSED,
     ),
     _row("--link-local-ip", LIST, f"{_HOSTS_NETWORK}, with its addresses", verdict=REFUSED),
-    _row("--log-driver", TEXT, "output goes where udocker's goes", quiet="none json-file local"),
-    _row("--log-opt", LIST, "output goes where udocker's goes", quiet="max- mode= compress="),
+    _row("--log-driver", TEXT, _LOGS, quiet="none json-file local"),
+    _row("--log-opt", LIST, _LOGS, quiet="max- mode= compress="),
     _row("--mac-address", TEXT, f"{_HOSTS_NETWORK}, with its addresses"),
     _row("--memory-reservation", TEXT, _NO_CGROUP),
     _row("--memory-swap", TEXT, "swap is not limited: see --memory", quiet="-1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from udocker.model.moment import ago
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -9,12 +11,11 @@ if TYPE_CHECKING:
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows with their cells aligned; the last column is not padded."""
-    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [f"{cell:{width}}" for cell, width in zip(row, widths)]
-        lines.append("   ".join(cells).rstrip())
-    return "\n".join(lines)
+    padded = []
+    for column in zip(*rows):
+        width = max(map(len, column))
+        padded.append([cell.ljust(width) for cell in column])
+    return "\n".join("   ".join(cells).rstrip() for cells in zip(*padded))
 
 
 def megabytes(size: int) -> str:
@@ -24,12 +25,9 @@ def megabytes(size: int) -> str:
 
 def age(moment: str) -> str:
     """How long ago an ISO 8601 moment was, in the largest unit that fits."""
-    import datetime
-
     try:
-        then = datetime.datetime.fromisoformat(moment)
-        seconds = (datetime.datetime.now(datetime.timezone.utc) - then).total_seconds()
-    except (ValueError, TypeError):
+        seconds = ago(moment)
+    except ValueError:
         return "unknown"
     for unit, length in (("week", 604800), ("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)

@@ -98,6 +98,7 @@ def inject(devices: Iterable[Found], host: HostFiles, *, skip_hooks: bool = Fals
         if device.spec.path not in seen:
             seen.append(device.spec.path)
             writer.add(device.spec, device.spec.changes)
+            writer.know(device.spec)
         writer.add(device.spec, device.changes)
     return writer.finish()
 
@@ -108,6 +109,7 @@ class _Writer:
         self._skip_hooks = skip_hooks
         self._mounts: dict[str, Mount] = {}
         self._nodes: dict[str, str] = {}
+        self._known: list[str] = []  # guest paths of GPUs, whichever are chosen
         self._env: dict[str, str] = {}
         self._links: dict[str, str] = {}
         self._folders: list[str] = []
@@ -138,6 +140,11 @@ class _Writer:
                 f"CDI spec {spec.path}: groups cannot be added ({numbers}): yours hold"
             )
 
+    def know(self, spec: Spec) -> None:
+        """Of the GPUs that are not chosen the nodes are hidden where /dev is the host's."""
+        paths = (node.path for _, changes in spec.devices for node in changes.nodes)
+        self._known += (path for path in paths if _GPU.fullmatch(path.removeprefix("/dev")))
+
     def finish(self) -> Injection:
         """Hooks come when all else is there."""
         for spec, hook in self._hooks:
@@ -147,6 +154,11 @@ class _Writer:
         edits = Edits(
             mounts=tuple(self._mounts.values()),
             nodes=tuple((host, path) for path, host in self._nodes.items()),
+            hidden=tuple(
+                path
+                for path in dict.fromkeys(self._known)
+                if path not in self._nodes and self._host.is_directory(path) is False
+            ),
             links=tuple(self._links.items()),
             files=tuple(self._files.values()),
             env=tuple(self._env.items()),

@@ -49,7 +49,7 @@ def discover(places: Places, environ: Mapping[str, str]) -> DeviceSet | None:
     """What is here; None where there is no node and none of the libraries that look for one."""
     there = nodes(_paths(places))
     finder = Finder(places, environ)
-    libraries = tuple(_libraries(finder))
+    libraries = tuple(dict.fromkeys(_libraries(finder)))  # a part may be a library of its own
     if not there and {each.soname for each in libraries} <= _HELPERS:
         return None
     return DeviceSet(

@@ -28,7 +28,7 @@ PLACE = DEVICE_FILES
 _PARAMS = "/proc/driver/nvidia/params"
 _MODIFY = re.compile(rb"^ModifyDeviceFiles:.*$", re.MULTILINE)
 # Without these there is no use in going on.
-_NEEDED = ("libcuda.so.1", "libnvidia-ml.so.1")
+NEEDED = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
 @value
@@ -111,7 +111,7 @@ def _libraries(
         f"the image has {have}"
         for each in unfit
     ]
-    needed = [text for each, text in zip(unfit, texts) if each.soname in _NEEDED]
+    needed = [text for each, text in zip(unfit, texts) if each.soname in NEEDED]
     others = [f"{text}: left out" for text in texts if text not in needed]
     return [each for each in wanted if each not in unfit], others, needed
 

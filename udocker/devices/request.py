@@ -103,6 +103,7 @@ def merged(kept: DeviceOptions, said: DeviceOptions) -> DeviceOptions:
         cdi_dirs=said.cdi_dirs or kept.cdi_dirs,
         skip_hooks=said.skip_hooks or kept.skip_hooks,
         host_libc=said.host_libc or kept.host_libc,
+        mpi_host=said.mpi_host or kept.mpi_host,
     )
 
 

@@ -2,13 +2,15 @@
 
 All variables must hold. In one, alternatives have spaces between them, and in an alternative all
 conditions, with commas between them, must hold: ``cuda>=12.4 brand=tesla,driver>=535,driver<536``.
-What is not known (a brand, without NVML) fails nothing: there is a warning.
+Of CUDA the version of the driver tells. What only the GPU could tell (brand, arch), and it is not
+asked, fails nothing: there is a warning.
 """
 
 from __future__ import annotations
 
 import re
 
+from udocker.devices import cuda
 from udocker.devices.request import is_legacy
 from udocker.errors import DeviceError
 from udocker.model.value import value
@@ -47,8 +49,20 @@ class Facts:
 
     driver: Optional[str] = None
     cuda: Optional[str] = None  # the newest version that the driver has
+    is_least: bool = False  # it has that version of CUDA, or a newer one
     arch: Optional[str] = None  # compute capability, as 8.6
     brand: Optional[str] = None
+
+
+def facts(driver: str, compatible: str = "") -> Facts:
+    """What the version of a driver tells; "": it is not known.
+
+    ``compatible``: that of a newer ``libcuda`` which programs load in place of the driver's.
+    """
+    found = cuda.of_driver(compatible or driver)
+    if found is None:
+        return Facts(driver or None)
+    return Facts(driver or None, found.version, found.is_least)
 
 
 def check(variables: Mapping[str, str], facts: Facts) -> tuple[str, ...]:
@@ -69,10 +83,25 @@ def check(variables: Mapping[str, str], facts: Facts) -> tuple[str, ...]:
         elif not holds:
             raise DeviceError(
                 f"requirement error: unsatisfied condition: {_cut(text)} ({name}); "
-                f"this host has {_described(facts)}",
+                f"this host has {described(facts)}",
                 hint=f"a newer driver, or an image for an older CUDA; {_HINT}",
             )
     return tuple(warnings)
+
+
+def is_any(variables: Mapping[str, str]) -> bool:
+    """Whether there is anything to check."""
+    return any(True for _ in _requirements(variables))
+
+
+def described(facts: Facts) -> str:
+    """What is known, for messages."""
+    shown = [
+        f"{name} {text}{' or newer' if name == 'cuda' and facts.is_least else ''}"
+        for name in ("driver", "cuda", "arch", _BRAND)
+        if (text := getattr(facts, name)) is not None
+    ]
+    return ", ".join(shown) or "nothing that is known"
 
 
 def _requirements(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -121,7 +150,18 @@ def _condition(name: str, text: str, facts: Facts) -> Optional[bool]:
     here: Optional[str] = getattr(facts, what)
     if here is None or not _VERSION.fullmatch(here):
         return None
+    if what == "cuda" and facts.is_least:
+        return _of_least(operator, _numbers(here), _numbers(wanted))
     return _ORDER[operator](_numbers(here), _numbers(wanted))
+
+
+def _of_least(operator: str, least: tuple[int, ...], wanted: tuple[int, ...]) -> Optional[bool]:
+    """What is sure where the version is ``least`` or newer."""
+    if operator in (">", ">="):
+        return _ORDER[operator](least, wanted) or None
+    if operator in ("<", "<="):
+        return None if _ORDER[operator](least, wanted) else False
+    return operator == "!=" if least > wanted else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -135,15 +175,6 @@ def _malformed(name: str, text: str) -> DeviceError:
         f"{name}: not a requirement: {_cut(text)!r}",
         hint=f"requirements look like cuda>=12.2 or brand=tesla,driver>=535; {_HINT}",
     )
-
-
-def _described(facts: Facts) -> str:
-    shown = [
-        f"{name} {text}"
-        for name in ("driver", "cuda", "arch", _BRAND)
-        if (text := getattr(facts, name)) is not None
-    ]
-    return ", ".join(shown) or "nothing that is known"
 
 
 def _cut(text: str) -> str:

@@ -39,19 +39,20 @@ def execute(
     clean: Callable[[], None] | None = None,
     warn: Callable[[str], None] = lambda text: None,
     is_engine: bool = False,
+    in_job: bool = False,
 ) -> int:
     """Run ``launch``. Returns the exit code only where a parent stays: to ``clean``, for example.
 
     ``clean`` is called once, after the end, in another process; it raises nothing. ``warn`` is
     called when the run can go on, but not as it should. ``is_engine``: the program is not the
-    command itself.
+    command itself. ``in_job``: a batch system may send a signal to all processes.
     Raises EngineFailed where the command has surely not begun and another engine may be tried now:
     then nothing has been cleaned. Raises EngineError when a step fails otherwise, CommandNotFound
     or NotExecutable for the command.
     """
     if not (clean or launch.undo or launch.go_betweens):
         become(launch, warn, is_engine)
-    return _supervise(launch, clean or (lambda: None), warn, is_engine)
+    return _supervise(launch, clean or (lambda: None), warn, is_engine, in_job)
 
 
 def become(
@@ -83,33 +84,6 @@ def _become(launch: Launch, steps: Steps, is_engine: bool) -> NoReturn:
         for number, handler in zip((signal.SIGPIPE, signal.SIGXFSZ), old):
             signal.signal(number, handler)
         raise _exec_error(launch.argv[0], error, is_engine) from error
-
-
-def let_go(
-    launch: Launch,
-    entering: Callable[[], None],
-    warn: Callable[[str], None] = lambda text: None,
-    is_engine: bool = False,
-) -> None:
-    """Start ``launch`` in a session of its own, without input and output, and leave it.
-
-    ``entering`` is called in its process first. Raises as ``execute``.
-    """
-    receiver, sender = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.setsid()
-            null = os.open(os.devnull, os.O_RDWR)
-            for number in range(3):
-                os.dup2(null, number)
-            entering()
-        except BaseException:  # noqa: BLE001 - nothing of the parent may run in the child
-            os._exit(EngineError.exit_code)
-        begin_in_child(launch, sender, warn, is_engine)
-    os.close(sender)
-    failure = failure_of(receiver)
-    if failure is not None:
-        raise failure
 
 
 def call_joined(step: Join, function: Callable[[], None]) -> None:
@@ -177,6 +151,7 @@ def _supervise(
     clean: Callable[[], None],
     warn: Callable[[str], None],
     is_engine: bool,
+    in_job: bool,
 ) -> int:
     import select
 
@@ -192,7 +167,7 @@ def _supervise(
         if not select.select([receiver], [], [], 0)[0]:  # the command had begun
             clean()
 
-    code = supervise(begin, end, launch.go_betweens, launch.pid_file)
+    code = supervise(begin, end, launch.go_betweens, launch.pid_file, in_job)
     os.close(sender)
     failure = failure_of(receiver)
     if failure is not None:

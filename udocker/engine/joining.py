@@ -40,6 +40,14 @@ def is_apart(process: int) -> bool:
     return not same and (root.st_dev, root.st_ino) != (ours.st_dev, ours.st_ino)
 
 
+def has_many_ids(process: int) -> bool:
+    """Whether its namespace has more than one user and one group. False when it has ended."""
+    try:
+        return min(_size(process, "uid_map"), _size(process, "gid_map")) > 1
+    except OSError:
+        return False
+
+
 def join(lib: Any, ffi: Any, step: Join) -> None:
     """Raises OSError, EngineError where the process has ended."""
     opened = []
@@ -49,7 +57,7 @@ def join(lib: Any, ffi: Any, step: Join) -> None:
             if os.readlink(f"/proc/{step.process}/ns/{name}") != own:
                 flags = os.O_RDONLY | os.O_CLOEXEC
                 opened.append((os.open(f"/proc/{step.process}/ns/{name}", flags), kind))
-        maps = _size(step.process, "uid_map"), _size(step.process, "gid_map")
+        has_many = has_many_ids(step.process)
     except FileNotFoundError:
         opened.clear()
     # Looked at again, now that they are open: the number may be another process's by now.
@@ -61,7 +69,7 @@ def join(lib: Any, ffi: Any, step: Join) -> None:
         if lib.udocker_setns(descriptor, kind) != 0:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         os.close(descriptor)
-    _become(lib, ffi, step.user, min(maps) > 1)
+    _become(lib, ffi, step.user, has_many)
 
 
 def _become(lib: Any, ffi: Any, user: User, has_many: bool) -> None:

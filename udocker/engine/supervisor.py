@@ -9,6 +9,7 @@ command and to clean up.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -39,6 +40,8 @@ _FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whol
 _OUTPUT_LIMIT = 1 << 16
 _SIGNALED = 128
 _LOOK_AGAIN = 0.2  # seconds; nothing tells when a tracer's child has ended
+_LATE = 0.1  # seconds; until then all have what was sent to all
+_STALE = 2.0  # seconds
 _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 
 
@@ -47,13 +50,14 @@ def supervise(
     clean: Callable[[], None],
     go_betweens: int,
     pid_file: str = "",
+    in_job: bool = False,
 ) -> int:
     """Call ``begin``, which does not return, in a child, and ``clean`` after its end.
 
     Returns the command's exit code. ``go_betweens``: so many processes, each the first child of
     the other, heed no signals (a tracer): these go to the command below. With ``pid_file`` the
     child starts the command, or the first go-between, writes its process id there and ends; 125
-    if it fails.
+    if it fails. ``in_job``: a batch system may send a signal to every process of ours.
     """
     front = os.getpid()  # asked before the fork: it may be killed at any moment
     old = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
@@ -68,8 +72,9 @@ def supervise(
     try:
         keeper = os.fork()
         if keeper == 0:
-            leave(keep, front, unblocked, clean, go_betweens, pid_file)
-        return _follow(keeper, lambda: keeper)
+            kept = functools.partial(keep, in_job=in_job)
+            leave(kept, front, unblocked, clean, go_betweens, pid_file)
+        return _follow(keeper, lambda: keeper, in_job=in_job)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
@@ -90,6 +95,7 @@ def keep(
     go_betweens: int,
     pid_file: str,
     *,
+    in_job: bool = False,
     started: Callable[[int], None] | None = None,
 ) -> int:
     """Be the keeper of the process ``front``; WATCHED are blocked. The command's exit code.
@@ -117,6 +123,7 @@ def keep(
                 front,
                 bool(go_betweens),
                 is_alone=started is not None,
+                in_job=in_job,
             )
         end_all()
         return code
@@ -175,13 +182,16 @@ def _follow(
     *,
     is_apart: bool = False,
     is_alone: bool = False,
+    in_job: bool = False,
     sent: int = 0,
 ) -> int:
     """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone.
 
     ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
-    ``is_alone``: nobody waits for us at a terminal. ``sent``: the signal that was passed on last.
+    ``is_alone``: nobody waits for us at a terminal. ``in_job``: see ``supervise``. ``sent``: the
+    signal that was passed on last.
     """
+    to_all: dict[int, float] = {}  # signals that came here from a batch system, and when
     while True:
         for pid, status in _changed():
             if pid == child and not os.WIFSTOPPED(status):
@@ -201,10 +211,29 @@ def _follow(
             continue
         if front and os.getppid() != front:
             continue  # the signal is that of its death
+        if in_job and _is_for_all(info, front, to_all):
+            continue  # the command has it, too
         if is_apart or info.si_code != _FROM_KERNEL:
             if info.si_signo not in _HARMLESS:
                 sent = info.si_signo
             _send(target(), info.si_signo)
+
+
+def _is_for_all(info: signal.struct_siginfo, front: int, to_all: dict[int, float]) -> bool:
+    """Whether a signal that came to the keeper was sent to every process, so also to the command.
+
+    Slurm sends to each process of a step, and to a job's script alone: then only the front has it.
+    It passes on what is not this user's own a moment later, when the keeper has what is for all.
+    """
+    if front and info.si_pid == front:
+        return time.monotonic() - to_all.pop(info.si_signo, -_STALE) < _STALE
+    if info.si_uid == os.getuid() or info.si_code == _FROM_KERNEL:
+        return False
+    if front:
+        to_all[info.si_signo] = time.monotonic()
+        return True
+    time.sleep(_LATE)
+    return False
 
 
 def _send(pid: int, number: int) -> None:

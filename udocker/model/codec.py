@@ -6,6 +6,7 @@ udocker's records can be read.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 
@@ -41,17 +42,28 @@ def decode(kind: type[T], data: Any) -> T:
     """The value of ``kind`` that ``data`` was made of. Raises ValueError where it is none."""
     if not isinstance(data, dict):
         raise ValueError(f"{kind.__name__} is an object")
-    annotations = _annotations(kind)
     given = {}
-    for name in getattr(kind, "_fields"):
+    hashable: Any = kind
+    for name, read in _readers(hashable):
         if name in data:
-            words = _WORDS.findall(annotations[name])
-            read = _read(iter([*words, ""]), sys.modules[kind.__module__])
-            given[name] = _told(f"{kind.__name__}.{name}", read, data[name])
+            try:
+                given[name] = read(data[name])
+            except ValueError as error:
+                raise ValueError(f"{kind.__name__}.{name}: {error}") from error
     try:
         return kind(**given)
     except TypeError as error:  # without a default, and not there
         raise ValueError(str(error)) from error
+
+
+@functools.cache
+def _readers(kind: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """For each field; made once, since long lists read thousands of values."""
+    annotations, module = _annotations(kind), sys.modules[kind.__module__]
+    return tuple(
+        (name, _read(iter([*_WORDS.findall(annotations[name]), ""]), module))
+        for name in getattr(kind, "_fields")
+    )
 
 
 def _annotations(kind: type) -> dict[str, str]:
@@ -59,13 +71,6 @@ def _annotations(kind: type) -> dict[str, str]:
     for base in reversed(kind.__mro__):
         found.update(getattr(base, "__annotations__", {}))
     return found
-
-
-def _told(where: str, read: Callable[[Any], Any], data: Any) -> Any:
-    try:
-        return read(data)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def _read(words: Iterator[str], module: object) -> Callable[[Any], Any]:

@@ -78,5 +78,12 @@ def devices_of(data: Any) -> DeviceOptions:
         rocm=data["rocm"] is True,
         skip_hooks=data.get("skip_hooks") is True,
         host_libc=data.get("host_libc") is True,
+        mpi_host=_word(data.get("mpi_host", "")),
         **given,
     )
+
+
+def _word(given: Any) -> str:
+    if not isinstance(given, str):
+        raise ValueError("not a text")
+    return given

@@ -126,6 +126,7 @@ class DeviceOptions:
     cdi_dirs: tuple[str, ...] = ()  # absolute
     skip_hooks: bool = False  # pass over hooks of CDI that are not known
     host_libc: bool = False  # the host's C library in place of an older one of the image
+    mpi_host: str = ""  # the host's MPI in place of the image's, and how its ABI is checked
 
 
 @value

@@ -9,6 +9,7 @@ import stat
 
 from udocker import files, makers
 from udocker.batch import passing
+from udocker.batch.job import SLURM
 from udocker.errors import UsageError
 from udocker.model.run import KEEP_ID, SINGLE, Mount
 from udocker.model.value import replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 NODE_PLACES = ("/dev/shm", "/tmp")
 _ENDING = re.compile(r"(.+)-([0-9a-f]{12}-[0-9]+-[0-9]+-[0-9]+)")
+_SRUN = "srun"
+_PROGRAMS = ("/usr/bin", "/usr/local/bin")
 _ASKS = {passing.PMIX: "pmix", passing.PMI2: "pmi2"}
 
 
@@ -43,16 +46,19 @@ def in_scratch(session: Session, task: Task, staged: str = "") -> Session:
         with contextlib.suppress(OSError):
             os.mkdir(path, 0o700)
             session.report.debug(f"{task.text}: its container is in {path}")
-            return _session(session, path, node_directory() or top, staged)
+            found = session_on(session, path, top, staged)
+            found.scratch = path
+            return found
     session.report.debug(f"no scratch space in {', '.join(task.scratch)}: using the store")
     return session
 
 
-def _session(session: Session, path: str, node: str, staged: str) -> Session:
+def session_on(session: Session, path: str, top: str, staged: str = "") -> Session:
+    """A session on the store ``path`` of a run, which is in ``top``; see ``in_scratch``."""
+    node = node_directory() or top
     main = session.store.topdir
     others = (*filter(None, [staged]), main, *session.config.repos)
     found = session.over(Store(path, others))
-    found.scratch = path
     found.cache = f"{node}/cache"
     found.kept = main if os.access(main, os.W_OK) else node
     return found
@@ -80,23 +86,39 @@ def own_directory(parent: str) -> str:
     return path if is_own and is_private and os.access(path, os.W_OK | os.X_OK) else ""
 
 
+def stores_of(top: str, task: Task) -> list[str]:
+    """The stores that runs of this job have made in the directory ``top``. Raises OSError."""
+    names = (name for name in sorted(os.listdir(top)) if name.startswith(task.job_key))
+    return [f"{top}/{name}" for name in names if _ENDING.fullmatch(name)]
+
+
 def _sweep(top: str, task: Task) -> None:
     """Remove what tasks of other jobs left here. Never fails."""
     with contextlib.suppress(OSError):
         for name in os.listdir(top):
             found = _ENDING.fullmatch(name)
-            if found is None or name.startswith(f"{task.job}."):
+            if found is None or name.startswith(task.job_key):
                 continue
             if makers.state(found[2]) == makers.ENDED:
                 with contextlib.suppress(OSError):
                     files.remove_tree(f"{top}/{name}")
 
 
-def environment(session: Session, request: RunRequest) -> tuple[tuple[str, str], ...]:
+def environment(session: Session, request: RunRequest, view: View) -> tuple[tuple[str, str], ...]:
     """The variables of the job for the command; nothing outside a job."""
-    if session.task is None:
+    task = session.task
+    if task is None:
         return ()
-    return passing.environment(session.environ, request.mpi)
+    found = passing.environment(session.environ, request.mpi)
+    if task.system != SLURM or task.tasks > 1 or _has_srun(request, view):
+        return found
+    return (*passing.without_srun(session.environ), *found)
+
+
+def _has_srun(request: RunRequest, view: View) -> bool:
+    if any(os.path.basename(volume.target) == _SRUN for volume in request.volumes):
+        return True
+    return any(view.read(f"{folder}/{_SRUN}") is not None for folder in _PROGRAMS)
 
 
 def mounts(session: Session, view: View) -> tuple[Mount, ...]:

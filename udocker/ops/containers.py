@@ -40,10 +40,9 @@ def as_json(container: Container) -> dict[str, object]:
 
 def listed(container: Container) -> dict[str, object]:
     """As ``as_json``, with how the container is."""
-    from udocker.ops.control import life
-    from udocker.ops.status import told
+    from udocker.ops.status import outline, told
 
-    found = life(container)
+    found = outline(container)
     return {**as_json(container), "state": found.status, "status": told(found)}
 
 

@@ -11,6 +11,7 @@ from udocker.model.container import PLAIN
 from udocker.model.run import Join, User
 from udocker.model.value import value
 from udocker.ops.control import life
+from udocker.ops.cp_archive import PIPE, unpacked
 from udocker.ops.specify import layers
 from udocker.store.changes import owner_of
 from udocker.store.view import View
@@ -42,16 +43,16 @@ class _Item:
 def cp(session: Session, source: str, target: str, follow: bool = False) -> None:
     """Docker's cp: of ``CONTAINER:PATH`` there is one, of paths of the host the other.
 
-    Raises UdockerError.
+    "-" is an archive on stdin, or to stdout. Raises UdockerError.
     """
     inside, outside = split(source), split(target)
-    if "-" in (source, target):
-        raise UsageError(
-            "cp takes no archive by a pipe",
-            hint="udocker exec -i CONTAINER tar -x -C DIR, or udocker exec CONTAINER tar -c DIR",
-        )
     try:
-        if inside and not outside:
+        if inside and target == PIPE:
+            _to_pipe(session, inside, follow)
+        elif outside and source == PIPE:
+            with unpacked(session) as root:
+                _into(session, f"{root}/.", outside)
+        elif inside and not outside:
             _out(session, inside, os.path.join(session.cwd, target), follow)
         elif outside and not inside:
             _into(session, os.path.join(session.cwd, source), outside, follow)
@@ -60,6 +61,8 @@ def cp(session: Session, source: str, target: str, follow: bool = False) -> None
                 "one of both is in a container, and the other is not",
                 hint="udocker cp CONTAINER:PATH PATH, or udocker cp PATH CONTAINER:PATH",
             )
+    except BrokenPipeError:
+        raise  # whoever reads has had enough
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise UdockerError(
@@ -89,7 +92,24 @@ def _out(session: Session, inside: tuple[str, str], target: str, follow: bool) -
         _put(items, writer, goal)
 
 
-def _into(session: Session, source: str, outside: tuple[str, str], follow: bool) -> None:
+def _to_pipe(session: Session, inside: tuple[str, str], follow: bool) -> None:
+    from udocker.ops.cp_archive import write
+    from udocker.ops.export import found, reading
+
+    container = found(session, inside[0])
+    path = inside[1]
+    with reading(session, container):
+        view = View(layers(container))
+        items = _inside(view, view.resolve(path) if follow else path)
+        copied = (each for each in items if each.link is not None or _is_read(each.path))
+        write(copied, os.path.basename(path.rstrip("/")) or ".", _mode)
+
+
+def _is_read(path: str) -> bool:
+    return _is_copied(os.lstat(path).st_mode)
+
+
+def _into(session: Session, source: str, outside: tuple[str, str], follow: bool = False) -> None:
     container = session.store.containers.get(outside[0])
     folder, name = os.path.split(source.rstrip("/") or "/")
     real = os.path.join(os.path.realpath(folder), name)

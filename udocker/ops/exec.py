@@ -18,7 +18,7 @@ from udocker.model.value import replace, value
 from udocker.ops.control import life, roots, running
 from udocker.ops.living import remembered
 from udocker.ops.specify import env_files, make_spec
-from udocker.store.users import BESIDE
+from udocker.store.users import BESIDE, KEPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class ExecRequest:
 
 def execute(session: Session, asked: ExecRequest) -> int:
     """Run it; returns only where udocker stays, or with ``detach``. Raises UdockerError."""
-    from udocker.engine import execute as engine
+    from udocker.engine.beside import end_with, is_kept, let_go
+    from udocker.engine.execute import execute as take_place
 
     container, found = running(session, asked.container)
     if found.status == PAUSED:
@@ -53,13 +54,15 @@ def execute(session: Session, asked: ExecRequest) -> int:
     session.report.close()
 
     def entering() -> None:
-        session.store.containers.enter(container, BESIDE)
+        session.store.containers.enter(container, KEPT if is_kept(launch) else BESIDE)
+        if found.is_in_front and found.begun is not None:
+            end_with(found.begun.mark, is_kept(launch))
 
     if asked.detach:
-        engine.let_go(launch, entering, session.report.warn, is_engine)
+        let_go(launch, entering, session.report.warn, is_engine)
         return 0
     entering()
-    return engine.execute(launch, None, session.report.warn, is_engine)
+    return take_place(launch, None, session.report.warn, is_engine)
 
 
 def _launch(
@@ -79,6 +82,7 @@ def _launch(
 
 
 def _joined(session: Session, request: RunRequest, container: Container, process: int) -> Launch:
+    from udocker.engine.joining import has_many_ids
     from udocker.ops.fitting import check_command
 
     mark = makers.mark(process)
@@ -87,7 +91,8 @@ def _joined(session: Session, request: RunRequest, container: Container, process
     mode = table.find("N1")
     spec = make_spec(session, request, container, mode.name)
     check_command(session, spec, container)
-    steps = (Join(process, mark, spec.user), *((FeignIds(spec.user.gid),) if spec.feigns else ()))
+    feigns = spec.feigns and not has_many_ids(process)  # as the run does
+    steps = (Join(process, mark, spec.user), *((FeignIds(spec.user.gid),) if feigns else ()))
     return Launch(argv=spec.argv, env=spec.env, cwd=spec.cwd, steps=steps)
 
 

@@ -3,11 +3,15 @@
 What the host has built needs its C library or a newer one. glibc runs all programs of older ones,
 but its parts belong together: the loader and all of its libraries are replaced at once. Programs
 that read their own libraries' sections (old binutils) may fail, so nobody gets it unasked.
+
+What the host has built in C++ needs libstdc++ and libgcc as new as it was built with. They are no
+parts of glibc, and run all programs of older ones as well: each comes along where it is newer.
 """
 
 from __future__ import annotations
 
 import os
+import re
 
 from udocker.devices.libraries import Finder
 from udocker.errors import DeviceError
@@ -38,6 +42,11 @@ _FAMILY = (
     *("libBrokenLocale.so.1", "libc_malloc_debug.so.0", "libnss_files.so.2", "libnss_dns.so.2"),
     *("libnss_compat.so.2", "libnss_hesiod.so.2"),
 )
+# Libraries that come along, and the versions of their symbols, of which the newest counts.
+_BESIDE = {
+    "libstdc++.so.6": re.compile(rb"(?<=\0)GLIBCXX_(\d+)\.(\d+)(?:\.(\d+))?(?=\0)"),
+    "libgcc_s.so.1": re.compile(rb"(?<=\0)GCC_(\d+)\.(\d+)(?:\.(\d+))?(?=\0)"),
+}
 
 
 def replaced(
@@ -62,14 +71,13 @@ def replaced(
     if own.version <= library.version:
         told = f"{OPTION}: the image's {library} is no older than the host's {own}: it stays"
         return (), library, told
-    mounts = tuple(_mounts(finder, view, places.architecture))
+    mounts = (*_mounts(finder, view, places.architecture), *_beside(finder, view, places))
     return mounts, replace(library, version=own.version), ""
 
 
 def _mounts(finder: Finder, view: View, architecture: str) -> Iterator[Mount]:
     """Each of them where the image has it, links followed."""
-    folders = tuple(dict.fromkeys(library_directories(view, architecture)))
-    names = [(name, [f"{folder}/{name}" for folder in folders]) for name in _FAMILY]
+    names = [(name, _paths(view, architecture, name)) for name in _FAMILY]
     loader = _LOADERS.get(architecture)
     names += [(os.path.basename(loader), [loader])] if loader else []
     done = set()
@@ -83,3 +91,33 @@ def _mounts(finder: Finder, view: View, architecture: str) -> Iterator[Mount]:
             if found is not None and target not in done:
                 done.add(target)
                 yield Mount(os.path.realpath(found.path), target, True, is_dir=False)
+
+
+def _paths(view: View, architecture: str, name: str) -> list[str]:
+    """Where the image may have a library."""
+    folders = dict.fromkeys(library_directories(view, architecture))
+    return [f"{folder}/{name}" for folder in folders]
+
+
+def _beside(finder: Finder, view: View, places: Places) -> Iterator[Mount]:
+    """Libraries of compilers, where the image has an older one than the host."""
+    for name, version in _BESIDE.items():
+        found = finder.find(name)
+        if found is None:
+            continue
+        with open(found.path, "rb") as stream:
+            newest = _newest(version, stream.read())
+        targets = set()
+        for path in _paths(view, places.architecture, name):
+            content = view.read(path)
+            if content is not None and _newest(version, content) < newest:
+                targets.add(view.resolve(path))
+        yield from (Mount(found.path, target, True, is_dir=False) for target in sorted(targets))
+
+
+def _newest(version: re.Pattern[bytes], content: bytes) -> tuple[int, ...]:
+    """Nothing where there is none: then it is no such library."""
+    found = (
+        tuple(int(part or 0) for part in match.groups()) for match in version.finditer(content)
+    )
+    return max(found, default=())

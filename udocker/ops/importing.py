@@ -74,9 +74,9 @@ def import_image(
     document = _document(
         session, changes, note or Note(message=f"imported from {source}"), platform
     )
-    with session.store.pulling(), _spooled(session, source) as layer:
+    with session.store.pulling(), spooled(session, source) as layer:
         config = _config(document, layer.diff_id)
-        with _naming(source):
+        with naming(source):
             ensure_tree(session, config, [layer])
         with store_errors("storing the image"):
             session.store.blobs.adopt(layer.path, layer.layer.digest)
@@ -93,9 +93,9 @@ def import_container(session: Session, source: str, image: str, name: str | None
     if name is not None:
         session.store.containers.check_name(name)
     document = _document(session, (), Note(), None)
-    with session.store.pulling(), _spooled(session, source) as layer:
+    with session.store.pulling(), spooled(session, source) as layer:
         config = _config(document, layer.diff_id)
-        with _naming(source):
+        with naming(source):
             ensure_tree(session, config, [layer])
         about = cloning.Description(reference.canonical, config.digest, "", {})
         return _container(session, config, about, name)
@@ -108,10 +108,10 @@ def import_clone(session: Session, source: str, name: str | None) -> Container:
     """
     if name is not None:
         session.store.containers.check_name(name)
-    with session.store.pulling(), _spooled(session, source) as layer:
+    with session.store.pulling(), spooled(session, source) as layer:
         # Its files are those below ROOT: not the tree that the whole archive would be.
         diff_id = Digest.of(f"clone {layer.diff_id}".encode())
-        with _naming(source), session.store.temporary() as directory:
+        with naming(source), session.store.temporary() as directory:
             kept = _unpack_part(session, layer, directory)
             about = cloning.described(kept)
             config = _config(about.config, diff_id)
@@ -197,7 +197,7 @@ def _config(document: dict[str, Any], diff_id: Digest) -> ImageConfig:
 
 
 @contextlib.contextmanager
-def _spooled(session: Session, source: str) -> Iterator[_FileLayer]:
+def spooled(session: Session, source: str) -> Iterator[_FileLayer]:
     """The archive as a layer in a file of the store while the block runs."""
     with _opened(source) as stream, session.store.temporary() as directory:
         path = f"{directory}/layer"
@@ -213,7 +213,7 @@ def _spool(session: Session, stream: BinaryIO, source: str, path: str) -> NewLay
 
     task = session.report.task("reading the archive", None)
     left = Limits(session.config.max_unpacked_bytes).max_archive_bytes
-    with _naming(source), open(path, "xb") as target:
+    with naming(source), open(path, "xb") as target:
         compressor = Compressor(target, task)
         size = 0
         for chunk in unpacked(Source(stream, lambda count: None, source)):
@@ -235,7 +235,7 @@ def _opened(source: str) -> Iterator[BinaryIO]:
     if source == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError(
-                "an archive is nothing that a terminal has", hint="… | udocker import -"
+                "an archive is nothing that a terminal has", hint="… | udocker import -, or cp -"
             )
         yield sys.stdin.buffer
         return
@@ -250,7 +250,8 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _naming(source: str) -> Iterator[None]:
+def naming(source: str) -> Iterator[None]:
+    """Say of what is wrong with the archive where it came from. Raises UdockerError."""
     try:
         yield
     except UnpackError as error:

@@ -6,7 +6,6 @@ Requests and discovery are of ``devices``; how the changes are brought in is in 
 from __future__ import annotations
 
 import os
-import re
 
 from udocker.devices import plan, request, require
 from udocker.devices.choose import choose
@@ -15,7 +14,7 @@ from udocker.errors import DeviceError
 from udocker.model.devices import Edits
 from udocker.model.run import FILE_MOUNTS, MOVED_DEVICES, MOVED_MOUNTS, GuestFile
 from udocker.model.value import replace
-from udocker.ops import gpus, libc
+from udocker.ops import cuda_compat, gpus, libc
 from udocker.ops.devices import CACHE, applied
 
 TYPE_CHECKING = False
@@ -30,14 +29,13 @@ if TYPE_CHECKING:
     from udocker.ops.session import Session
     from udocker.store.view import View
 
+_LIBRARIES = "LD_LIBRARY_PATH"
 _PARAMS = "/proc/driver/nvidia/params"
 _PARAMS_LIMIT = 1 << 16
 _DOCTOR = (
-    "udocker gpu doctor IMAGE says what of the driver fits; --host-libc puts the host's glibc in "
-    "the place of an older one"
+    "an image with that glibc (udocker gpu doctor IMAGE says what of the driver fits), or "
+    "--host-libc: it puts the host's glibc in the place of an older one"
 )
-_COMPAT = "/usr/local/cuda/compat"
-_COMPAT_LIBRARY = re.compile(r"libcuda\.so\.([0-9]{1,5})(?:\.[0-9]{1,5}){1,2}", re.ASCII)
 # Variables that take the place of directories in which loaders look for drivers.
 _OPENCL = ("OCL_ICD_VENDORS", "/etc/OpenCL/vendors")
 _VULKAN = ("/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d")
@@ -84,12 +82,14 @@ def _edits(session: Session, spec: RunSpec, options: DeviceOptions, view: View) 
     asked = request.asked(options, variables, session.config.gpus)
     image, libraries = _image(session, options, view)
     found = [_of_nodes(options), libraries]
+    if options.mpi_host:
+        found.append(_of_mpi(session, options, view, image))
     for each in asked:
         if each.vendor == request.CDI:
             found.append(_of_cdi(session, each, options, view, image))
         else:
             found += _of_vendor(session, each, variables, view, image)
-    return plan.joined(found)
+    return _before_own(plan.joined(found), variables.get(_LIBRARIES, ""), view)
 
 
 def _image(session: Session, options: DeviceOptions, view: View) -> tuple[Image, Edits]:
@@ -125,8 +125,10 @@ def _of_vendor(
         return
     choice = choose(asked, found, session.environ)
     warnings: tuple[str, ...] = ()
+    newer = ""
     if asked.vendor == request.NVIDIA:
-        warnings = require.check(variables, require.Facts(driver=found.version or None))
+        newer = cuda_compat.newer(view, found.version)
+        warnings = require.check(variables, require.facts(found.version, newer))
     params = content(f"{here.proc}{_PARAMS.removeprefix('/proc')}", _PARAMS_LIMIT)
     edits = plan.plan(
         found,
@@ -139,24 +141,29 @@ def _of_vendor(
     )
     edits = replace(
         edits,
-        prepend=(*edits.prepend, *_compatible(view, found.version)),
+        prepend=(*edits.prepend, *_before(newer)),
         warnings=(*edits.warnings, *warnings),
     )
     yield _with_own_drivers(edits, view)
 
 
-def _compatible(view: View, version: str) -> tuple[tuple[str, str], ...]:
-    """The image's own libcuda for drivers older than it, before the host's.
+def _before(newer: str) -> tuple[tuple[str, str], ...]:
+    """The image's own libcuda, if it has one of version ``newer``, comes before the host's."""
+    return ((_LIBRARIES, cuda_compat.FOLDER),) if newer else ()
 
-    CUDA images have it for what they need more than the driver has; where it is no newer than the
-    host's, or there are several, it is not for this host.
-    https://docs.nvidia.com/deploy/cuda-compatibility
+
+def _before_own(edits: Edits, paths: str, view: View) -> Edits:
+    """A driver that the image has itself, where ``paths`` of LD_LIBRARY_PATH lead, comes after.
+
+    The loader looks there before it reads its cache.
     """
-    found = [match for name in view.names(_COMPAT) if (match := _COMPAT_LIBRARY.fullmatch(name))]
-    host = version.partition(".")[0]
-    if len(found) != 1 or not host.isdigit() or int(found[0][1]) <= int(host):
-        return ()
-    return (("LD_LIBRARY_PATH", _COMPAT),)
+    names = {name for name, _, _ in edits.libraries}.intersection(plan.NEEDED)
+    folders = (path for path in paths.split(":") if path.startswith("/"))
+    if not names or not any(names.intersection(view.names(folder)) for folder in folders):
+        return edits
+    own = dict.fromkeys(os.path.dirname(path) for _, path, _ in edits.libraries)
+    first = ((_LIBRARIES, folder) for folder in own)
+    return replace(edits, prepend=tuple(dict.fromkeys((*first, *edits.prepend))))
 
 
 def _with_own_drivers(edits: Edits, view: View) -> Edits:
@@ -174,6 +181,21 @@ def _with_own_drivers(edits: Edits, view: View) -> Edits:
     taken = {mount.target for mount in edits.mounts}
     kept = (file for file in files if file.target not in taken)
     return replace(edits, env=tuple(env.items()), files=(*edits.files, *kept))
+
+
+def _of_mpi(session: Session, options: DeviceOptions, view: View, image: Image) -> Edits:
+    """Raises DeviceError."""
+    from udocker.ops import mpi_host
+
+    here = gpus.places_of(session)
+    edits, told = mpi_host.edits(session, view, image, here, options.mpi_host)
+    task = session.task
+    if task is None or task.tasks == 1 or task.rank == 0:
+        for line in told:
+            session.report.info(line)
+    else:
+        edits = replace(edits, warnings=())
+    return edits
 
 
 def _of_nodes(options: DeviceOptions) -> Edits:
@@ -220,13 +242,20 @@ def _of_cdi(
     edits = _with_own_drivers(relocate.with_loaders(edits, plan.PLACE, files.read), view)
     return replace(
         edits,
-        prepend=(*edits.prepend, *_compatible(view, injection.compat)),
+        prepend=(*edits.prepend, *_before(cuda_compat.newer(view, injection.compat))),
         warnings=(*edits.warnings, *sorted(old)),
     )
 
 
 def _told(edits: Edits) -> Iterator[str]:
+    """A line for each file that comes in."""
     for mount in edits.mounts:
         yield f"device file {mount.source} at {mount.target}"
-    for source, target in edits.nodes:
-        yield f"device node {source} at {target}"
+    for file in edits.files:
+        yield f"device file made at {file.target}"
+    for link, target in edits.links:
+        yield f"device link {link} to {target}"
+    for source, place in edits.nodes:
+        yield f"device node {source} at {place}"
+    for path in edits.hidden:
+        yield f"device node hidden: {path}"

@@ -34,13 +34,12 @@ def _facts(session: Session, task: Task, kind_of: Callable[[str], str]) -> Itera
     said = _version(session, task.system)
     yield f"{task.text}{f' ({said})' if said else ''}"
     yield f"MPI's tasks are told of each other by {_SERVERS[passing.server(session.environ)]}"
-    refusal = _refusal()
-    yield f"one user namespace for several tasks: {refusal or 'yes'}"
-    yield f"/dev/shm: {_space('/dev/shm')}"
+    yield f"one user namespace for several tasks: {refusal() or 'yes'}"
+    yield f"/dev/shm: {space('/dev/shm')}"
     for path in task.scratch:
         if os.path.isdir(path):
             locks = _locks(path)
-            yield f"scratch {path}: {kind_of(path)}, {_space(path)}, locks: {locks}"
+            yield f"scratch {path}: {kind_of(path)}, {space(path)}, locks: {locks}"
             break
     else:
         yield f"scratch: none of {', '.join(task.scratch)} is here"
@@ -54,7 +53,7 @@ def _version(session: Session, system: str) -> str:
     return said.strip().partition("\n")[0]
 
 
-def _space(path: str) -> str:
+def space(path: str) -> str:
     try:
         found = os.statvfs(path)
     except OSError as error:
@@ -75,7 +74,7 @@ def _locks(folder: str) -> str:
     return "of this host alone" if leases.is_local(folder) else "yes, and links for other hosts"
 
 
-def _refusal() -> str:
+def refusal() -> str:
     """Why two processes cannot come into one user namespace; "": they can."""
     node = node_directory()
     if not node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 
 from udocker import files, leases, makers
 from udocker.engine.detached import Streams, detach
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.ops.preparing import Planned
     from udocker.ops.session import Session
+
+
+_GOES = 5.0  # seconds in which a keeper ends what it keeps
+_MOMENT = 0.01
 
 
 class _Job:
@@ -125,10 +130,21 @@ def launch(
 def end_beside(container: Container) -> None:
     """Kill what exec has started in the container, if it still runs."""
     found = users.beside(container.path)
-    if found:
-        from udocker.engine import processes
+    if not found:
+        return
+    import signal
 
-        processes.kill(makers.pid(user.mark) for user in found)
+    from udocker.engine import processes
+
+    pids = processes.tree(makers.pid(user.mark) for user in found)
+    marks = [makers.mark(pid) for pid in pids]
+    processes.send((makers.pid(u.mark) for u in found if u.kind == users.KEPT), signal.SIGKILL)
+    processes.kill(makers.pid(user.mark) for user in found if user.kind == users.BESIDE)
+    end = time.monotonic() + _GOES
+    while time.monotonic() < end and any(makers.state(mark) == makers.ALIVE for mark in marks):
+        time.sleep(_MOMENT)
+    left = [makers.pid(mark) for mark in marks if makers.state(mark) == makers.ALIVE]
+    processes.send(left, signal.SIGKILL)
 
 
 def remembered(container: Container) -> RunRequest:

@@ -120,6 +120,22 @@ def of_image(view: View, directories: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
+def of_image_by_name(
+    view: View, directories: Iterable[str], names: Iterable[str], is_open: bool
+) -> str:
+    """The path of an MPI library in an image that has one of ``names``; "": it has none.
+
+    ``is_open``: of Open MPI, which once had a name of MPICH's.
+    """
+    for folder in _places(directories):
+        beside = any(_is_there(view, f"{folder}/{each}") for each in _OF_OPEN_MPI)
+        for name in names:
+            known = _LIBRARIES.get(name) == (OPEN if is_open else MPICH)
+            if known and not (beside and not is_open) and _is_there(view, f"{folder}/{name}"):
+                return f"{folder}/{name}"
+    return ""
+
+
 def _places(directories: Iterable[str]) -> Iterator[str]:
     for folder in directories:
         for below in _SUBDIRECTORIES:

@@ -44,7 +44,7 @@ def examine_image(session: Session, record: ImageRecord) -> tuple[Need, ...]:
         found += _mpi(session, view)
     else:
         found = _emulated(session, config, view) or found
-    return (*found, *_gpu(session, dict(_variables(config))))
+    return (*found, *_gpu(session, variables_of(config), view))
 
 
 def _platform(session: Session, wanted: Platform) -> Need:
@@ -80,7 +80,7 @@ def _emulated(session: Session, config: ImageConfig, view: View) -> list[Need]:
 
 def _search(config: ImageConfig) -> tuple[str, str]:
     """Where commands are looked for: PATH and the working directory."""
-    return dict(_variables(config)).get("PATH") or _PATH, config.working_dir or "/"
+    return variables_of(config).get("PATH") or _PATH, config.working_dir or "/"
 
 
 def _programs(session: Session, config: ImageConfig, view: View) -> Iterator[Need]:
@@ -159,20 +159,20 @@ def _mpi(session: Session, view: View) -> Iterator[Need]:
     yield Need(what, f"mpirun here is {here.text}", ok, hint)
 
 
-def _gpu(session: Session, variables: dict[str, str]) -> Iterator[Need]:
+def _gpu(session: Session, variables: dict[str, str], view: View) -> Iterator[Need]:
     """What images of NVIDIA's say in their environment."""
     if variables.get("NVIDIA_VISIBLE_DEVICES", "") in _NO_GPU:
         return
-    from udocker.ops.gpus import nvidia_of
+    from udocker.ops.gpu_doctor import nvidia_of
 
     asked = variables.get("NVIDIA_REQUIRE_CUDA", "").split()
     what = f"NVIDIA GPU, {asked[0]}" if asked else "NVIDIA GPU"
-    ok, told = nvidia_of(session, variables)
+    ok, told = nvidia_of(session, variables, view)
     hint = "a machine with a GPU (udocker gpu doctor tells more); what needs none runs all the same"
     yield Need(what, told, ok, "" if ok else hint)
 
 
-def _variables(config: ImageConfig) -> Iterator[tuple[str, str]]:
-    for word in config.env:
-        name, _, text = word.partition("=")
-        yield name, text
+def variables_of(config: ImageConfig) -> dict[str, str]:
+    """Those that an image sets."""
+    words = (word.partition("=") for word in config.env)
+    return {name: text for name, _, text in words}

@@ -45,7 +45,7 @@ def protect(session: Session, text: str, wanted: bool = True) -> None:
 
 def is_protected(container: Container) -> bool:
     """Whether a container is."""
-    return os.path.exists(_of_container(container))
+    return os.access(_of_container(container), os.F_OK)
 
 
 def is_image_protected(session: Session, record: ImageRecord) -> bool:

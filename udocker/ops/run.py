@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from udocker.engine import table
 from udocker.errors import (
     EngineError,
@@ -14,7 +16,7 @@ from udocker.store.users import RUNS, SUPERVISES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from udocker.model.container import Container
@@ -35,12 +37,13 @@ def run(
     """
     session, request = target.in_job(session, request)
     container, is_new = target.find_or_make(session, request)
-    if request.cidfile is not None:
-        target.write_id(session, request.cidfile, container, is_new)
-    if request.detach and is_new:
-        from udocker.ops import events
+    with _gone_unless_begun(session, container, is_new):
+        if request.cidfile is not None:
+            target.write_id(session, request.cidfile, container, is_new)
+        if request.detach and is_new:
+            from udocker.ops import events
 
-        events.note(session, "create", container)
+            events.note(session, "create", container)
     code = run_container(session, request, container, is_new)
     if request.detach:
         told(container.id)
@@ -55,14 +58,15 @@ def run_container(
     listening: Callable[[], None] | None = None,
 ) -> int:
     """As ``run``, of a container that is there. ``listening``: see ``ops.living``."""
-    session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
-    if request.remove:
-        session.store.containers.hold(container)
     failed: dict[str, str] = {}
-    if request.volumes or request.volumes_from or request.labels:
-        from udocker.ops.volumes import noted
+    with _gone_unless_begun(session, container, is_new):
+        session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
+        if request.remove:
+            session.store.containers.hold(container)
+        if request.volumes or request.volumes_from or request.labels:
+            from udocker.ops.volumes import noted
 
-        request = noted(session, request, container, is_new)
+            request = noted(session, request, container, is_new)
     while True:
         planned = prepare(session, request, container, is_new, failed)
         session.report.close()
@@ -80,6 +84,19 @@ def run_container(
             session.report.warn(text)
             failed[planned.mode] = error.message
         container = session.store.containers.get(container.id)
+
+
+@contextlib.contextmanager
+def _gone_unless_begun(session: Session, container: Container, goes: bool) -> Iterator[None]:
+    """A container that ``goes`` does so if the block does not end, told to by a signal or not."""
+    try:
+        yield
+    except BaseException:
+        if goes:
+            with contextlib.suppress(UdockerError):  # it may be gone already
+                session.store.containers.delete(container.id)
+            target.leave_scratch(session)
+        raise
 
 
 def _carry_out(
@@ -104,8 +121,13 @@ def _carry_out(
             how = {"is_engine": is_engine, "listening": listening}
             _detach(session, request, container, planned, **how)
             return 0
-        code = execute(launch, clean if stays else None, session.report.warn, is_engine)
+        in_job = session.task is not None
+        code = execute(launch, clean if stays else None, session.report.warn, is_engine, in_job)
     except EngineFailed:
+        raise
+    except KeyboardInterrupt:  # it has not begun: from then on signals are the command's
+        if request.remove and not request.detach:
+            _remove(session, container)
         raise
     except EngineError:
         forget_modes(session)

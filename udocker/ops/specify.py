@@ -30,7 +30,7 @@ def make_spec(session: Session, request: RunRequest, container: Container, mode:
     if session.task is not None:
         from udocker.ops import batch
 
-        job, job_mounts = batch.environment(session, request), batch.mounts(session, view)
+        job, job_mounts = batch.environment(session, request, view), batch.mounts(session, view)
     accounts = View(["/"]) if request.hostauth else view
     inputs = build.Inputs(
         passwd=accounts.read("/etc/passwd"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HINT = "--mount type=bind,source=/host/path,target=/container/path[,readonly]"
 _TMPFS_HINT = "--tmpfs /path[:size=64m,mode=1777]"
 _SIZE = re.compile(r"(\d+)([kmgt]?)(i?b)?", re.IGNORECASE)
+_KINDS = ("bind", "volume", "tmpfs")
 _TARGETS = ("target", "destination", "dst")
 # Of --mount: what means nothing here, and nothing is lost by that.
 _IGNORED = [
@@ -46,6 +47,10 @@ def parse_mount(text: str, cwd: str) -> Wanted:
     target = next((fields.pop(name) for name in _TARGETS if name in fields), "")
     source = fields.pop("source", fields.pop("src", ""))
     readonly = _flag(fields, "readonly", text) or _flag(fields, "ro", text)
+    if kind not in _KINDS:
+        raise UsageError(
+            f"--mount {text!r}: type={kind} is not known here", hint="bind, volume or tmpfs"
+        )
     if not target:
         raise UsageError(f"--mount {text!r}: there is no target", hint=_HINT)
     target = guest_directory(target, f"--mount {text!r}")
@@ -53,12 +58,8 @@ def parse_mount(text: str, cwd: str) -> Wanted:
         found: Wanted = _tmpfs_of(fields, target, readonly, text)
     elif kind == "bind":
         found = _bind_of(source, target, readonly, text, cwd)
-    elif kind == "volume":
-        found = _volume_of(fields, source, target, readonly, text)
     else:
-        raise UsageError(
-            f"--mount {text!r}: type={kind} is not known here", hint="bind, volume or tmpfs"
-        )
+        found = _volume_of(fields, source, target, readonly, text)
     for name in fields:
         if name not in _IGNORED:
             raise UsageError(f"--mount {text!r}: {name} means nothing here", hint=_HINT)

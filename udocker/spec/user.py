@@ -66,6 +66,7 @@ def parse_userns(text: str) -> str:
 def own(host: Host, asked: str | None, passwd: bytes | None, group: bytes | None) -> User:
     """Who keeps the ids of the host, with the container's account or one of the same name.
 
+    The groups of the caller are shown where the engine can: in the kernel they are kept anyway.
     Raises UsageError where ``asked``, which --user says, is another one; UdockerError.
     """
     if asked is not None:
@@ -76,12 +77,17 @@ def own(host: Host, asked: str | None, passwd: bytes | None, group: bytes | None
                 f"{named.uid}",
                 hint="leave one of them out",
             )
-        return named
-    found = resolve(f"{host.uid}:{host.gid}", passwd, group)
+        return _with_groups(named, host)
+    found = _with_groups(resolve(f"{host.uid}:{host.gid}", passwd, group), host)
     is_free = host.username not in {account.name for account in _accounts(passwd)}
     if found.name != f"user{host.uid}" or not is_free or not _is_name(host.username):
         return found
     return replace(found, name=host.username)
+
+
+def _with_groups(user: User, host: Host) -> User:
+    more = (gid for gid in host.groups if gid != user.gid)
+    return replace(user, groups=tuple(dict.fromkeys((*user.groups, *more))))
 
 
 def _is_name(text: str) -> bool:

@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from udocker.model.oci import ImageConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -158,10 +157,10 @@ class Containers:
         """Every container, the newest first."""
         ids = self._ids()
         names = self._names_by_id(frozenset(ids))
-        configs: dict[bytes, ImageConfig] = {}
+        known = record.Known()
         found = []
         for identity in ids:
-            container = self._read(identity, names.get(identity, ()), configs)
+            container = self._read(identity, names.get(identity, ()), known)
             if container is not None:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
@@ -170,11 +169,11 @@ class Containers:
         """As ``all``, without those whose record is damaged, of which ``damaged`` is told."""
         ids = self._ids()
         names = self._names_by_id(frozenset(ids))
-        configs: dict[bytes, ImageConfig] = {}
+        known = record.Known()
         found = []
         for identity in ids:
             try:
-                container = self._read(identity, names.get(identity, ()), configs)
+                container = self._read(identity, names.get(identity, ()), known)
                 if container is not None:
                     found.append(container)
                 elif os.path.isdir(self.path(identity)):
@@ -396,9 +395,9 @@ class Containers:
         self,
         identity: str,
         names: tuple[str, ...],
-        configs: dict[bytes, ImageConfig] | None = None,
+        known: record.Known | None = None,
     ) -> Container | None:
-        return record.read(self.path(identity), identity, names, configs)
+        return record.read(self.path(identity), identity, names, known)
 
 
 def _removed(container: Container) -> ContainerNotFound:

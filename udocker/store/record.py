@@ -14,28 +14,36 @@ from udocker.model.run import DeviceOptions
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 
 
+class Known:
+    """What was read before, since many containers have the same."""
+
+    def __init__(self) -> None:
+        self.configs: dict[bytes, ImageConfig] = {}
+        self.digests: dict[str, Digest] = {}
+
+
 def read(
     path: str,
     identity: str,
     names: tuple[str, ...],
-    configs: dict[bytes, ImageConfig] | None = None,
+    known: Known | None = None,
 ) -> Container | None:
-    """The container in directory ``path``; None: there is none. Raises StoreError.
-
-    ``configs``: those that were read before, since many containers have the same.
-    """
-    known = {} if configs is None else configs
+    """The container in directory ``path``; None: there is none. Raises StoreError."""
+    known = known or Known()
     try:
-        data = json.loads(_content(f"{path}/container.json").decode())  # else it guesses
-        raw = _content(f"{path}/config.json")
-        config = known.get(raw)
+        data = json.loads(files.content(f"{path}/container.json").decode())  # else it guesses
+        raw = files.content(f"{path}/config.json")
+        config = known.configs.get(raw)
         if config is None:
-            config = known[raw] = ImageConfig.parse(raw, f"container {identity[:12]}")
+            config = known.configs[raw] = ImageConfig.parse(raw, f"container {identity[:12]}")
+        manifest = known.digests.get(data["manifest"])
+        if manifest is None:
+            manifest = known.digests[data["manifest"]] = Digest.parse(data["manifest"])
         return Container(
             id=identity,
             path=path,
             image=data["image"],
-            manifest=Digest.parse(data["manifest"]),
+            manifest=manifest,
             tree=data["tree"],
             config=config,
             created=data["created"],
@@ -51,12 +59,6 @@ def read(
         raise files.translate(error, "reading the container") from error
     except _DAMAGE as error:
         raise damage(path, identity) from error
-
-
-def _content(path: str) -> bytes:
-    """All of a file, without a buffer: a list of a thousand containers reads two thousand."""
-    with open(path, "rb", buffering=0) as stream:
-        return stream.read()
 
 
 def _asked(data: dict[str, object]) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """The run of a container that somebody supervises: what is kept of it, and whether it goes on.
 
 ``run/`` in the container's directory: ``lock``, which the supervisor holds while it lives;
-``begun`` and ``ended``, what is known of the run then; ``paused``; ``log``, ``log.1``, ``control``.
+``begun`` and ``ended``, what is known of the run then, and ``ended-before`` of the one before it;
+``paused``; ``log``, ``log.1``, ``control``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FOLDER = "run"
 _SILENT = 150.0  # seconds, as for leases: longer than NFS clients keep attributes
 _TRIES = 10
 _MOMENT = 0.02
+_NO_FOLDERS = 2  # links to a directory without any in it, on filesystems that count them
 KILLED = 137  # nobody was left to tell how the command ended
 
 
@@ -68,14 +70,20 @@ class Runs:
         )
 
     def begin(self, begun: Begun) -> None:
-        """Raises OSError."""
+        """Raises OSError. How the last run ended may still be asked for, by its token."""
         self.go_on()
+        before = self._read("begun", Begun)
         self._write("begun", begun)
+        if before is None or before.token != begun.token:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{self.folder}/ended", f"{self.folder}/ended-before")
 
     def end(self, ended: Ended) -> None:
-        """Raises OSError."""
-        self._write("ended", ended)
-        self.go_on()
+        """Raises OSError. Where another run has begun, this one's end is of no use any more."""
+        begun = self.begun()
+        if begun is None or begun.token == ended.token:
+            self._write("ended", ended)
+            self.go_on()
 
     def stop(self) -> None:
         """Note that it is paused."""
@@ -97,8 +105,11 @@ class Runs:
 
     def ended(self, token: str) -> Ended | None:
         """How the run with that token ended; None: it goes on, or nobody could note it."""
-        ended = self._read("ended", Ended)
-        return ended if ended is not None and ended.token == token else None
+        for name in ("ended", "ended-before"):
+            ended = self._read(name, Ended)
+            if ended is not None and ended.token == token:
+                return ended
+        return None
 
     def life(self) -> Life:
         """How the container is, as far as this host can know."""
@@ -115,7 +126,23 @@ class Runs:
         if begun is not None:
             lost = Ended(begun.token, KILLED, "", "its supervisor was killed with it")
             return Life(EXITED, begun=begun, ended=ended or lost)
-        has_run = os.path.isdir(f"{self._path}/upper") or os.path.isdir(f"{self._path}/ROOT/etc")
+        return self._unsupervised()
+
+    def outline(self) -> Life:
+        """As ``life``, but of a run that has ended not how it began: lists need no more."""
+        with contextlib.suppress(OSError):
+            if os.stat(self._path).st_nlink == _NO_FOLDERS:
+                return Life(CREATED)
+        if not os.access(self.folder, os.F_OK):
+            return self._in_front() or self._unsupervised()
+        ended = self._read("ended", Ended)  # it is put aside when another run begins
+        if ended is None:
+            return self.life()
+        return self._in_front() or Life(EXITED, ended=ended)
+
+    def _unsupervised(self) -> Life:
+        """Of a container that does not run, and of whose runs nothing is known."""
+        has_run = any(os.access(f"{self._path}/{name}", os.F_OK) for name in ("upper", "ROOT/etc"))
         return Life(EXITED if has_run else CREATED)
 
     def _in_front(self) -> Life | None:
@@ -160,8 +187,7 @@ class Runs:
 
     def _read(self, name: str, kind: type[T]) -> Optional[T]:
         try:
-            with open(f"{self.folder}/{name}", "rb") as stream:
-                return decode(kind, json.loads(stream.read()))
+            return decode(kind, json.loads(files.content(f"{self.folder}/{name}").decode()))
         except (OSError, ValueError):
             return None
 

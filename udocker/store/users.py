@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 REMOVE = "remove-after-run"
 USERS = "in-use"
 # What a process does with the container: runs in it, in the foreground; is of exec, and goes when
-# the rest does; supervises a run, or starts one.
+# the rest does, by itself or by its keeper; supervises a run, or starts one.
 RUNS = ""
 BESIDE = "beside"
+KEPT = "beside, kept"
 SUPERVISES = "supervises"
+_TRIES = 100
 _MANY = 64  # marks of runs that ended are looked through when there are more
 _IN_USE = "udocker stop ends it; udocker rm -f ends and removes it"
 
@@ -54,12 +56,15 @@ def enter(path: str, kind: str = RUNS) -> None:
     folder = f"{path}/{USERS}"
     # On a full disk, or in a store that is only read, what is there can be run all the same.
     with contextlib.suppress(OSError):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder)  # alone: a container that is gone must not come back
-        if len(os.listdir(folder)) > _MANY:
-            list(users(path))
-        with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
-            stream.write(f"{os.uname().nodename}\n{kind}".rstrip())
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)  # alone: a container that is gone must not come back
+            with contextlib.suppress(FileNotFoundError):  # it was empty, and has just been removed
+                if len(os.listdir(folder)) > _MANY:
+                    list(users(path))
+                with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
+                    stream.write(f"{os.uname().nodename}\n{kind}".rstrip())
+                break
 
 
 def is_left(path: str) -> bool:
@@ -93,11 +98,20 @@ def check_unused(path: str, name: str, runs: Callable[[str], bool] = lambda path
 
 
 def users(path: str) -> Iterator[User]:
-    """Processes that may use the container at ``path``; marks of those that ended go."""
+    """Processes that may use the container at ``path``; marks of those that ended go.
+
+    The directory goes, too, when it is empty: to look for none is quicker than into one.
+    """
+    folder = f"{path}/{USERS}"
+    if not os.access(folder, os.F_OK):
+        return
     try:
-        marks = os.listdir(f"{path}/{USERS}")
+        marks = os.listdir(folder)
     except OSError:
         return
+    if not marks:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
     for mark in marks:
         with contextlib.suppress(OSError):
             place = f"{path}/{USERS}/{mark}"
@@ -111,4 +125,4 @@ def users(path: str) -> Iterator[User]:
 
 def beside(path: str) -> list[User]:
     """What exec has started in the container at ``path`` and can be seen from here."""
-    return [user for user in users(path) if user.kind == BESIDE and user.is_known]
+    return [user for user in users(path) if user.kind in (BESIDE, KEPT) and user.is_known]

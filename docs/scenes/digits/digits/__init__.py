@@ -1,0 +1,1 @@
+"""Tells which digit a picture of 8 by 8 pixels shows: a small model, served by DEEPaaS."""
