@@ -29,7 +29,7 @@ what staging fetches.
                    scene: N1,F3,P1
   --only=WORD,...  of engines: the workloads that have one of the words in their names; of unpack:
                    gzip, zstd, small, fetch, slow, layers; of batch: messages, ranks,
-                   ready, stage; of living: lists, exec, crowd
+                   ready, stage; of living: lists, exec, crowd; of peers: hosts, costs
   --slurm=DIR      of batch: the cluster. --scratch must be a directory that all its hosts see (not
                    /tmp or /dev/shm), as must the command
 
@@ -262,13 +262,19 @@ def _measure_peers(options: dict[str, str], out: Path) -> None:
             ground = cases.Ground(scratch, address, options["udocker"], "")
             camp = peers.Camp(ground, images / "oci", os.environ["PATH"])
             found = hosts.present(camp)
-            cells = hosts.look(camp, found)
-            print(hosts.table(cells), flush=True)
-            panels = hosts.measure(camp, found, int(options["rounds"] or 5))
+            if any(word in "hosts" for word in options["only"].split(",")):
+                _write_hosts(hosts.look(camp, found), out)
+            if any(word in "costs" for word in options["only"].split(",")):
+                panels = hosts.measure(camp, found, int(options["rounds"] or 5))
+                _write(panels, out, "peers")
     finally:
         os.system(f"podman unshare rm -rf {scratch} 2>/dev/null")  # noqa: S605
         _remove(scratch)
-    _write(panels, out, "peers")
+
+
+def _write_hosts(cells: list[hosts.Cell], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    print(hosts.table(cells), flush=True)
     (out / "hosts.md").write_text(hosts.table(cells) + "\n")
     (out / "hosts.svg").write_text(hosts.chart(cells) + "\n")
 
@@ -363,7 +369,8 @@ def _write(
     if figures:
         data[of_figures] = [dataclasses.asdict(figure) for figure in figures]
     (out / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / f"{name}.svg").write_text(chart(panels, of_first=name != "bench") + "\n")
+    drawn = chart(panels, of_first=name != "bench", cpu=name == "peers")
+    (out / f"{name}.svg").write_text(drawn + "\n")
 
 
 # Parts that are written to files of their own.
