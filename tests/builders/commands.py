@@ -16,7 +16,7 @@ from builders.sessions import trust
 from builders.stores import add_image
 from builders.trees import Directory, File, Same
 from udocker.config import load
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 from udocker.ops.session import Session
 from udocker.report import QuietReporter
 from udocker.store.store import Store

@@ -12,7 +12,7 @@ import pytest
 
 from builders.commands import Udocker
 from builders.trees import grow
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 
 
 @pytest.fixture

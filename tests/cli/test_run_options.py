@@ -18,7 +18,7 @@ from udocker.cli.parser import parse
 from udocker.cli.run_more import extended
 from udocker.cli.run_rows import notices
 from udocker.errors import UsageError
-from udocker.model.run import Volume
+from udocker.model.request import Volume
 from udocker.store import said
 
 pytestmark = needs_namespaces

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from udocker.devices.request import HostDevice, asked, check, host_devices, is_cdi, merged
 from udocker.errors import DeviceError, UsageError
 from udocker.model.devices import FEATURES, DeviceRequest
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 
 ALL = DeviceOptions(gpus=("all",))
 NV = DeviceOptions(nv=True)

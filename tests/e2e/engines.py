@@ -16,7 +16,7 @@ import pytest
 
 from e2e.conftest import Result, command, run, where_udocker_is
 from udocker.engine import nested, ptrace, runc, singularity, table
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ class Inside:
         return ("run", "-q", "--rm", f"--execmode={self.mode}", *options, target, *program)
 
     def has(self, feature: str) -> bool:
-        """Whether the engine has a feature of ``udocker.model.run``."""
+        """Whether the engine has a feature of ``udocker.model.features``."""
         return feature in self.engine.FEATURES
 
     def large(self, name: str, *program: str, check: bool = True, input: str = "") -> Result:

@@ -14,7 +14,7 @@ from builders.pythons import python_tar
 from e2e.conftest import Result, command
 from e2e.engines import SCI
 from udocker.engine import table
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.engines import BUSYBOX
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from builders.drivers import needs_x86_64
 from e2e.engines import SCI, need
 from e2e.gpus import with_python
 from udocker.engine import table
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     from e2e.conftest import Result

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from udocker.engine import table
-from udocker.model.run import USER
+from udocker.model.features import USER
 
 if TYPE_CHECKING:
     from pathlib import Path

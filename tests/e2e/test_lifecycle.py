@@ -13,7 +13,7 @@ import pytest
 from e2e.checks import is_told
 from e2e.engines import BUSYBOX, PATIENCE
 from udocker.engine import table
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     import subprocess

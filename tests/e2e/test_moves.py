@@ -16,7 +16,7 @@ import pytest
 
 from e2e.engines import Shared
 from udocker.engine import table
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

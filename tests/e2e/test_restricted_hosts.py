@@ -27,7 +27,7 @@ from udocker.engine import (
     singularity,
     table,
 )
-from udocker.model.run import UNION_ROOT
+from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -14,7 +14,7 @@ from e2e.checks import busybox_layer, is_told
 from e2e.engines import PATIENCE, SCI, Inside, Shared
 from fakes.registry import FakeRegistry, make_image, make_layer, program
 from udocker.engine import singularity
-from udocker.model.run import HOSTNAME, USER
+from udocker.model.features import HOSTNAME, USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from udocker.engine import table
-from udocker.model.run import BARE, NO_NETWORK, TMPFS
+from udocker.model.features import BARE, NO_NETWORK, TMPFS
 
 if TYPE_CHECKING:
     from e2e.engines import Inside

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.engines import BUSYBOX, PATIENCE
-from udocker.model.run import HOSTNAME, READ_ONLY_MOUNTS, UNION_ROOT, USER
+from udocker.model.features import HOSTNAME, READ_ONLY_MOUNTS, UNION_ROOT, USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

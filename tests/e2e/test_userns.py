@@ -15,7 +15,7 @@ from e2e.checks import is_told
 from e2e.engines import Inside, Shared, need
 from udocker import makers
 from udocker.host import probe
-from udocker.model.run import USER
+from udocker.model.features import USER
 from udocker.ops import ranges
 
 if TYPE_CHECKING:

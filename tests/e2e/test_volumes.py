@@ -9,7 +9,7 @@ import pytest
 
 from e2e.checks import is_told
 from udocker.engine import singularity, table
-from udocker.model.run import READ_ONLY_MOUNTS
+from udocker.model.features import READ_ONLY_MOUNTS
 
 if TYPE_CHECKING:
     from pathlib import Path

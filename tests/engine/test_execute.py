@@ -13,7 +13,7 @@ import pytest
 
 from builders.processes import PATIENCE, environment, is_alive, python, wait_for
 from udocker.engine.supervisor import exit_code
-from udocker.model.run import Launch, MakeDirectory, RemoveTree, WriteFile
+from udocker.model.launch import Launch, MakeDirectory, RemoveTree, WriteFile
 
 if TYPE_CHECKING:
     from typing import Any
@@ -353,7 +353,7 @@ def test_nothing_is_left_of_a_parent(run: Runner) -> None:
     code = """
 import os
 from udocker.engine.execute import capture, execute
-from udocker.model.run import Launch
+from udocker.model.launch import Launch
 launch = Launch(("true",), (("PATH", os.environ["PATH"]),), "/")
 before = len(os.listdir("/proc/self/fd"))
 for _ in range(5):

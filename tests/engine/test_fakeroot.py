@@ -15,7 +15,8 @@ from builders.processes import environment, needs_namespaces, python
 from builders.specs import spec
 from udocker.engine import namespace, runc, table
 from udocker.engine.base import feigning
-from udocker.model.run import APT_SETTINGS, FeignIds, WriteFile
+from udocker.model.launch import FeignIds, WriteFile
+from udocker.model.run import APT_SETTINGS
 
 ENGINE = Path(__file__).resolve().parents[2] / "engines/core"
 ALLOW, SUCCESS = 0x7FFF0000, 0x00050000
@@ -221,6 +222,7 @@ def test_a_mode_that_feigns_is_one_of_a_namespace_with_one_id() -> None:
 DRIVER = """
 import errno, os, stat, sys
 from udocker.engine.steps import Steps
+from udocker.model.launch import *
 from udocker.model.run import *
 
 def go(*steps):

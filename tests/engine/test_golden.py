@@ -17,7 +17,7 @@ from builders.specs import UNION_ROOT as UNION
 from builders.specs import spec
 from udocker.engine import ptrace, singularity, table
 from udocker.errors import EngineUnavailable, UnsupportedFeature
-from udocker.model.run import (
+from udocker.model.features import (
     BARE,
     BY_EMULATOR,
     FILE_MOUNTS,
@@ -29,23 +29,18 @@ from udocker.model.run import (
     TMPFS,
     UNION_ROOT,
     USER,
-    GuestFile,
-    IdMap,
-    Mount,
-    Preload,
-    Root,
-    Tmpfs,
-    Tracer,
-    User,
-    WriteFile,
 )
+from udocker.model.launch import WriteFile
+from udocker.model.request import Tmpfs
+from udocker.model.run import GuestFile, IdMap, Mount, Preload, Root, Tracer, User
 from udocker.model.value import replace
 
 if TYPE_CHECKING:
     from typing import Any
 
     from udocker.model.host import Host
-    from udocker.model.run import Launch, RunSpec
+    from udocker.model.launch import Launch
+    from udocker.model.run import RunSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"

@@ -22,6 +22,7 @@ DRIVER = """
 import functools, os, sys
 from udocker.engine.steps import Steps
 from udocker.errors import EngineError
+from udocker.model.launch import *
 from udocker.model.run import *
 top = sys.argv[1]
 root = top + "/root"

@@ -12,13 +12,12 @@ from udocker.engine.describing import describe
 from udocker.engine.inside import make_inside
 from udocker.engine.steps import Steps
 from udocker.errors import EngineError
-from udocker.model.run import (
+from udocker.model.launch import (
     Become,
     Bind,
     EnterRoot,
     FeignIds,
     GiveOwners,
-    IdMap,
     Launch,
     MakeDirectory,
     MountUnion,
@@ -27,6 +26,7 @@ from udocker.model.run import (
     Unshare,
     WriteFile,
 )
+from udocker.model.run import IdMap
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from builders.processes import (
 )
 from udocker.engine import supervisor
 from udocker.engine.supervisor import _children_by_search, children
-from udocker.model.run import Launch, RemoveTree, WriteFile
+from udocker.model.launch import Launch, RemoveTree, WriteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

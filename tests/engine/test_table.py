@@ -10,8 +10,9 @@ from builders.hosts import ALL_PROGRAMS, host
 from builders.specs import spec
 from udocker.engine import table
 from udocker.errors import UsageError
+from udocker.model.features import FEATURE_TEXT
 from udocker.model.host import Support
-from udocker.model.run import FEATURE_TEXT, Launch
+from udocker.model.launch import Launch
 
 
 @pytest.mark.parametrize("mode", table.MODES, ids=table.names())

@@ -24,7 +24,7 @@ RUN = """
 import errno, os, signal, sys
 from udocker.engine import others, workdirs
 from udocker.engine.steps import Steps
-from udocker.model.run import EnterRoot, Launch, MountUnion, Unshare
+from udocker.model.launch import EnterRoot, Launch, MountUnion, Unshare
 top, prelude, uid = sys.argv[1:]
 steps = Steps(lambda text: print("warned:", text))
 def refused(*given):

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from udocker.model.codec import decode, encode
-from udocker.model.run import DeviceOptions, IdMap, RunRequest, Volume
+from udocker.model.request import DeviceOptions, RunRequest, Volume
+from udocker.model.run import IdMap
 
 ASKED = RunRequest(
     target="debian:12",

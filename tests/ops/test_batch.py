@@ -14,8 +14,9 @@ from builders.stores import add_image
 from builders.trees import Directory, program
 from udocker.engine import table
 from udocker.errors import UdockerError, UsageError
+from udocker.model.launch import Unshare
 from udocker.model.reference import Reference
-from udocker.model.run import KEEP_ID, SINGLE, RunRequest, Unshare
+from udocker.model.request import KEEP_ID, SINGLE, RunRequest
 from udocker.model.value import replace
 from udocker.ops import batch, job_facts
 from udocker.ops.preparing import plan, prepare

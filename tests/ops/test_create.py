@@ -25,7 +25,7 @@ from udocker.errors import (
 from udocker.files import remove_tree
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.ops.containers import describe, private_root, setup
 from udocker.ops.create import create, ensure_image, private_copy
 from udocker.ops.images import remove_image

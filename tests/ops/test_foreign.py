@@ -12,7 +12,7 @@ from test_elf import ARM
 from test_elf import program as elf
 from udocker import host as host_module
 from udocker.errors import NotExecutable
-from udocker.model.run import BY_EMULATOR, BY_KERNEL, OTHER_MACHINES
+from udocker.model.features import BY_EMULATOR, BY_KERNEL, OTHER_MACHINES
 from udocker.ops.foreign import Emulation, emulation
 
 if TYPE_CHECKING:

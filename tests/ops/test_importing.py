@@ -22,7 +22,7 @@ from builders.trees import Directory, File, Link, Same, Whiteout, contents, grow
 from udocker.errors import NameInUse, UdockerError, UnpackError, UsageError
 from udocker.model.oci import Platform
 from udocker.model.reference import Reference
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.ops.commit import Note, commit
 from udocker.ops.create import create, private_copy
 from udocker.ops.export import diff, export

@@ -15,8 +15,8 @@ from builders.sessions import session as make_session
 from builders.sessions import trust
 from udocker.engine import table
 from udocker.errors import EngineUnavailable, UnsupportedFeature, UsageError
+from udocker.model.features import FILE_MOUNTS, HOSTNAME, READ_ONLY_MOUNTS, USER
 from udocker.model.host import Support
-from udocker.model.run import FILE_MOUNTS, HOSTNAME, READ_ONLY_MOUNTS, USER
 from udocker.ops import advice as advice_module
 from udocker.ops import doctor, embedded
 from udocker.ops import modes as modes_module

@@ -28,8 +28,9 @@ from udocker.errors import (
     UnsupportedFeature,
     UsageError,
 )
+from udocker.model.launch import Bind, EnterRoot, MountUnion, WriteFile
 from udocker.model.reference import Reference
-from udocker.model.run import Bind, EnterRoot, MountUnion, RunRequest, Volume, WriteFile
+from udocker.model.request import RunRequest, Volume
 from udocker.ops.create import create
 from udocker.ops.preparing import plan, prepare
 from udocker.ops.run import run
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from builders.trees import Node
     from udocker.model.container import Container
-    from udocker.model.run import Launch
+    from udocker.model.launch import Launch
 
 IMAGE: dict[str, Node] = {
     "bin/prog": program("#!/bin/sh\n"),

@@ -10,19 +10,9 @@ import pytest
 from builders import specs
 from builders.hosts import host
 from udocker.errors import UdockerError, UsageError
-from udocker.model.run import (
-    FILE_MOUNTS,
-    HOSTNAME,
-    KEEP_ID,
-    MOVED_MOUNTS,
-    READ_ONLY_MOUNTS,
-    USER,
-    GuestFile,
-    Mount,
-    RunRequest,
-    User,
-    Volume,
-)
+from udocker.model.features import FILE_MOUNTS, HOSTNAME, MOVED_MOUNTS, READ_ONLY_MOUNTS, USER
+from udocker.model.request import KEEP_ID, RunRequest, Volume
+from udocker.model.run import GuestFile, Mount, User
 from udocker.model.value import replace
 from udocker.spec.build import Inputs, build
 

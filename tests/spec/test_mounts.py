@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from udocker.errors import UdockerError, UsageError
-from udocker.model.run import Mount, Volume
+from udocker.model.request import Volume
+from udocker.model.run import Mount
 from udocker.spec.mounts import ordered, parse_volume, to_mount
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from udocker.errors import UsageError
-from udocker.model.run import NameOptions
+from udocker.model.request import NameOptions
 from udocker.spec import network
 from udocker.spec.network import Published
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from udocker.errors import UsageError
-from udocker.model.run import Tmpfs, Volume
+from udocker.model.request import Tmpfs, Volume
 from udocker.spec.storage import parse_mount, parse_size, parse_tmpfs, parse_volumes_from
 
 

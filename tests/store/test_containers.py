@@ -25,7 +25,7 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.model.container import Container
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.model.value import replace
 from udocker.store.containers import Containers
 from udocker.store.store import Store

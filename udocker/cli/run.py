@@ -12,7 +12,7 @@ from udocker.cli.run_more import extended
 from udocker.cli.run_rows import notices
 from udocker.cli.run_rows import options as row_options
 from udocker.errors import UsageError
-from udocker.model.run import SINGLE, DeviceOptions, RunRequest
+from udocker.model.request import SINGLE, DeviceOptions, RunRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from udocker.cli.parser import FLAG, LIST, TEXT, Option
 from udocker.errors import UsageError
-from udocker.model.run import SYSTEM, Limits, NameOptions, Tmpfs
+from udocker.model.request import Limits, NameOptions, Tmpfs
+from udocker.model.run import SYSTEM
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.cli.parser import Parsed
-    from udocker.model.run import RunRequest, Volume
+    from udocker.model.request import RunRequest, Volume
     from udocker.ops.session import Session
 
 # What --nosysdirs leaves out.

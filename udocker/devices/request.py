@@ -13,7 +13,7 @@ import re
 from udocker.devices import gpus
 from udocker.errors import DeviceError, UsageError
 from udocker.model.devices import FEATURES, DeviceRequest
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.model.value import replace, value
 
 TYPE_CHECKING = False

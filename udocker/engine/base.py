@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from udocker.model.host import Support
-from udocker.model.run import APT_SETTINGS, GuestFile, MakeDirectory, MakeFile
+from udocker.model.launch import MakeDirectory, MakeFile
+from udocker.model.run import APT_SETTINGS, GuestFile
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from udocker.model.host import Host
-    from udocker.model.run import Launch, RunSpec
+    from udocker.model.launch import Launch
+    from udocker.model.run import RunSpec
 
     class Engine(Protocol):
         """Two facts and two pure functions.

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from udocker.model.run import Launch
+    from udocker.model.launch import Launch
 
 _STARTED = b"\1"
 _LOOK_AGAIN = 0.5  # seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.model.run import (
+from udocker.model.launch import (
     Become,
     Bind,
     EnterRoot,
@@ -25,7 +25,7 @@ from udocker.model.run import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from udocker.model.run import RunProgram, Step
+    from udocker.model.launch import RunProgram, Step
 
 
 def describe(step: Step) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from udocker.errors import UdockerError
-    from udocker.model.run import Launch
+    from udocker.model.launch import Launch
 
     class Job(Protocol):
         """What is to be noted of a run. All but ``control`` are called in other processes."""

@@ -20,7 +20,7 @@ from udocker.errors import (
     NotExecutable,
     UdockerError,
 )
-from udocker.model.run import RelativeLinks, RemoveTree
+from udocker.model.launch import RelativeLinks, RemoveTree
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from udocker.model.run import Join, Launch
+    from udocker.model.launch import Join, Launch
 
 _UNDO_LIMIT = 30.0  # seconds for a program that ends what is left
 _MOMENT = 0.002  # seconds

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from udocker.engine.base import mount_points, working_directory
 from udocker.errors import UnsupportedFeature
+from udocker.model.features import FILE_MOUNTS
 from udocker.model.host import Support
-from udocker.model.run import FILE_MOUNTS, Launch, MakeDirectory, RelativeLinks
+from udocker.model.launch import Launch, MakeDirectory, RelativeLinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.launch import Step
+    from udocker.model.run import RunSpec
 
 MODES = ("F1",)
 FEATURES = frozenset((FILE_MOUNTS,))

@@ -13,8 +13,7 @@ import zlib
 from udocker.engine.base import guest_file, mount_points, need_filters, working_directory
 from udocker.engine.union import FOLDER
 from udocker.errors import UnsupportedFeature
-from udocker.model.host import Support
-from udocker.model.run import (
+from udocker.model.features import (
     BARE,
     BY_EMULATOR,
     FILE_MOUNTS,
@@ -27,17 +26,15 @@ from udocker.model.run import (
     READ_ONLY_ROOT,
     UNION_ROOT,
     USER,
-    Launch,
-    MakeDirectory,
-    MakeFile,
-    ShareUnion,
-    WriteFile,
 )
+from udocker.model.host import Support
+from udocker.model.launch import Launch, MakeDirectory, MakeFile, ShareUnion, WriteFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.launch import Step
+    from udocker.model.run import RunSpec
 
 MODES = ("F2", "F3", "F4")
 FEATURES = frozenset(

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from udocker.model.run import Join, User
+    from udocker.model.launch import Join
+    from udocker.model.run import User
 
 # <linux/sched.h>; the user namespace comes first, because being its owner gives the rights that
 # the others want, and the mount namespace last, because it brings another root.

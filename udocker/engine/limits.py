@@ -11,7 +11,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from udocker.model.run import SetLimits
+    from udocker.model.launch import SetLimits
 
 _PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 # <linux/sockios.h>, <linux/if.h>

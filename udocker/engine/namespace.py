@@ -9,8 +9,7 @@ What the user could change there only because of being root on the host is read-
 from __future__ import annotations
 
 from udocker.engine.base import feigning, guest_file, need_namespaces
-from udocker.model.host import Support
-from udocker.model.run import (
+from udocker.model.features import (
     BARE,
     BY_KERNEL,
     FILE_MOUNTS,
@@ -24,6 +23,9 @@ from udocker.model.run import (
     TMPFS,
     UNION_ROOT,
     USER,
+)
+from udocker.model.host import Support
+from udocker.model.launch import (
     Become,
     Bind,
     EnterRoot,
@@ -42,7 +44,8 @@ from udocker.model.run import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.launch import Step
+    from udocker.model.run import RunSpec
 
 MODES = ("N1",)
 FEATURES = frozenset(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from udocker.engine.kernel import Kernel
-    from udocker.model.run import Unshare
+    from udocker.model.launch import Unshare
 
 # <linux/sched.h>
 _NEWNS = 0x00020000

@@ -9,20 +9,16 @@ from __future__ import annotations
 from udocker.engine import inprocess, ptrace, runc
 from udocker.engine.base import need_filters
 from udocker.errors import EngineUnavailable
-from udocker.model.run import (
-    BY_KERNEL,
-    OTHER_MACHINES,
-    USER,
-    MakeDirectory,
-    Mount,
-    WriteFile,
-)
+from udocker.model.features import BY_KERNEL, OTHER_MACHINES, USER
+from udocker.model.launch import MakeDirectory, WriteFile
+from udocker.model.run import Mount
 from udocker.model.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host, Support
-    from udocker.model.run import Launch, RunSpec, Tracer
+    from udocker.model.launch import Launch
+    from udocker.model.run import RunSpec, Tracer
 
 MODES = ("R2", "R3")
 FEATURES = (runc.FEATURES | {USER}) - {OTHER_MACHINES, BY_KERNEL}  # what traces starts programs

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from udocker.engine.kernel import Kernel
     from udocker.engine.workdirs import WorkDirectory
-    from udocker.model.run import IdMap, MountUnion, ShareUnion
+    from udocker.model.launch import MountUnion, ShareUnion
+    from udocker.model.run import IdMap
 
 
 def mount_union(

@@ -5,17 +5,13 @@ from __future__ import annotations
 from udocker.engine.base import guest_file, need_filters, working_directory
 from udocker.errors import UnsupportedFeature
 from udocker.model.host import Support
-from udocker.model.run import (
-    Launch,
-    MakeDirectory,
-    RefuseCalls,
-    WriteFile,
-)
+from udocker.model.launch import Launch, MakeDirectory, RefuseCalls, WriteFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.launch import Step
+    from udocker.model.run import RunSpec
 
 _SYSTEM = ("/dev", "/proc", "/sys")
 _WITHOUT = "udocker's own tracer can: leave UDOCKER_USE_PROOT_EXECUTABLE empty"

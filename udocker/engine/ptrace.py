@@ -13,7 +13,8 @@ from udocker.engine import inprocess, proot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host, Support
-    from udocker.model.run import Launch, RunSpec
+    from udocker.model.launch import Launch
+    from udocker.model.run import RunSpec
 
 MODES = ("P1", "P2")
 FEATURES = inprocess.FEATURES

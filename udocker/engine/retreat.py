@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 
-from udocker.model.run import (
+from udocker.model.launch import (
     Bind,
     EnterRoot,
     MakeDirectory,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from udocker.model.run import Step
+    from udocker.model.launch import Step
 
 _NEWUSER = 0x10000000  # <linux/sched.h>
 _NAMESPACE = "/proc/self/ns/user"

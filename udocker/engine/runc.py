@@ -10,8 +10,7 @@ import stat
 
 from udocker.engine.base import feigning, guest_file, mount_points, need_namespaces
 from udocker.errors import UnsupportedFeature
-from udocker.model.host import Support
-from udocker.model.run import (
+from udocker.model.features import (
     BY_KERNEL,
     FILE_MOUNTS,
     HOSTNAME,
@@ -22,18 +21,18 @@ from udocker.model.run import (
     READ_ONLY_MOUNTS,
     READ_ONLY_ROOT,
     TMPFS,
-    Launch,
-    RemoveTree,
-    RunProgram,
-    WriteFile,
 )
+from udocker.model.host import Support
+from udocker.model.launch import Launch, RemoveTree, RunProgram, WriteFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step, Tmpfs
+    from udocker.model.launch import Step
+    from udocker.model.request import Tmpfs
+    from udocker.model.run import RunSpec
 
 MODES = ("R1",)
 # No other user than root: of the one id that an ordinary user can map, runc makes root's.

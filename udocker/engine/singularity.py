@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from udocker.engine.base import guest_file, mount_points, need_namespaces, working_directory
 from udocker.errors import UnsupportedFeature
-from udocker.model.host import Support
-from udocker.model.run import (
+from udocker.model.features import (
     BY_KERNEL,
     FILE_MOUNTS,
     HOST_DEVICES,
@@ -16,15 +15,15 @@ from udocker.model.run import (
     MOVED_MOUNTS,
     OTHER_MACHINES,
     READ_ONLY_MOUNTS,
-    Launch,
-    MakeDirectory,
-    WriteFile,
 )
+from udocker.model.host import Support
+from udocker.model.launch import Launch, MakeDirectory, WriteFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.host import Host
-    from udocker.model.run import RunSpec, Step
+    from udocker.model.launch import Step
+    from udocker.model.run import RunSpec
 
 MODES = ("S1",)
 # No other user than root, of whom --fakeroot makes one with the only id that it may map.

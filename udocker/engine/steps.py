@@ -22,7 +22,7 @@ from udocker.engine.kernel import (
 from udocker.engine.retreat import Retreat
 from udocker.engine.workdirs import WorkDirectory
 from udocker.errors import EngineError, EngineFailed
-from udocker.model.run import (
+from udocker.model.launch import (
     Become,
     Bind,
     EnterRoot,
@@ -47,7 +47,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from udocker.model.run import Launch, Step
+    from udocker.model.launch import Launch, Step
 
 # What another engine may do where this one cannot.
 _ENGINES_OWN = (EnterRoot, MountUnion, RefuseCalls, SetHostname, Unshare)

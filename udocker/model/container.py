@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.model.value import value
 
 TYPE_CHECKING = False

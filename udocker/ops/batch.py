@@ -11,7 +11,8 @@ from udocker import files, makers
 from udocker.batch import passing
 from udocker.batch.job import SLURM
 from udocker.errors import UsageError
-from udocker.model.run import KEEP_ID, SINGLE, Mount
+from udocker.model.request import KEEP_ID, SINGLE
+from udocker.model.run import Mount
 from udocker.model.value import replace
 from udocker.ops.session import Session
 from udocker.store.store import Store
@@ -20,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.batch.job import Task
     from udocker.engine.table import Mode
-    from udocker.model.run import RunRequest, RunSpec
+    from udocker.model.request import RunRequest
+    from udocker.model.run import RunSpec
     from udocker.store.view import View
 
 NODE_PLACES = ("/dev/shm", "/tmp")

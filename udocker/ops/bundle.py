@@ -6,7 +6,7 @@ import errno
 import os
 
 from udocker.engine import table
-from udocker.model.run import RunRequest
+from udocker.model.request import RunRequest
 from udocker.ops import output
 from udocker.ops.create import create
 from udocker.ops.specify import make_spec

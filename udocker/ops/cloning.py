@@ -13,7 +13,7 @@ from udocker.errors import BadReference, BadReplyError, UnpackError, UsageError
 from udocker.model.container import devices_of
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest, Reference
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.model.value import value
 
 TYPE_CHECKING = False

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.model.oci import ImageConfig
-    from udocker.model.run import Volume
+    from udocker.model.request import Volume
     from udocker.ops.session import Session
 
 # As for run: an image may have such a name.

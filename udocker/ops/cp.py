@@ -8,7 +8,8 @@ import stat
 from udocker import makers
 from udocker.errors import NotRunning, UdockerError, UsageError
 from udocker.model.container import PLAIN
-from udocker.model.run import Join, User
+from udocker.model.launch import Join
+from udocker.model.run import User
 from udocker.model.value import value
 from udocker.ops.control import life
 from udocker.ops.cp_archive import PIPE, unpacked

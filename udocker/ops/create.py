@@ -10,7 +10,7 @@ from udocker.files import unique_name
 from udocker.model.container import PLAIN, UNION, Container
 from udocker.model.moment import now
 from udocker.model.oci import ImageConfig
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 from udocker.model.value import replace
 from udocker.ops.images import find_image
 from udocker.ops.space import used

@@ -12,7 +12,8 @@ import zlib
 
 from udocker.devices import ldcache, plan
 from udocker.files import store_errors
-from udocker.model.run import HOST_DEVICES, MOVED_DEVICES, GuestFile, Mount
+from udocker.model.features import HOST_DEVICES, MOVED_DEVICES
+from udocker.model.run import GuestFile, Mount
 from udocker.model.value import replace
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ import platform
 
 from udocker.engine import table
 from udocker.host import missing_calls
-from udocker.model.run import FOREIGN_TREE
+from udocker.model.features import FOREIGN_TREE
 from udocker.model.value import value
 from udocker.ops.advice import is_noexec
 from udocker.ops.trials import examine_all

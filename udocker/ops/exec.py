@@ -12,8 +12,9 @@ from udocker import makers
 from udocker.engine import table
 from udocker.errors import NotRunning, StoreError
 from udocker.model.codec import decode
+from udocker.model.launch import FeignIds, Join, Launch
 from udocker.model.life import PAUSED
-from udocker.model.run import FeignIds, Join, Launch, RunRequest
+from udocker.model.request import RunRequest
 from udocker.model.value import replace, value
 from udocker.ops.control import life, roots, running
 from udocker.ops.living import remembered

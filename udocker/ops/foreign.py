@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from udocker import elf, host
 from udocker.errors import NotExecutable
+from udocker.model.features import BY_EMULATOR, BY_KERNEL, OTHER_MACHINES
 from udocker.model.oci import Platform
-from udocker.model.run import BY_EMULATOR, BY_KERNEL, OTHER_MACHINES
 from udocker.model.value import value
 from udocker.spec import command
 

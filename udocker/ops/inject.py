@@ -12,7 +12,8 @@ from udocker.devices.choose import choose
 from udocker.devices.places import content
 from udocker.errors import DeviceError
 from udocker.model.devices import Edits
-from udocker.model.run import FILE_MOUNTS, MOVED_DEVICES, MOVED_MOUNTS, GuestFile
+from udocker.model.features import FILE_MOUNTS, MOVED_DEVICES, MOVED_MOUNTS
+from udocker.model.run import GuestFile
 from udocker.model.value import replace
 from udocker.ops import cuda_compat, gpus, libc
 from udocker.ops.devices import CACHE, applied
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from udocker.engine.table import Mode
     from udocker.model.container import Container
     from udocker.model.devices import DeviceRequest
-    from udocker.model.run import DeviceOptions, RunSpec
+    from udocker.model.request import DeviceOptions
+    from udocker.model.run import RunSpec
     from udocker.ops.session import Session
     from udocker.store.view import View
 

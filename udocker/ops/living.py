@@ -14,7 +14,7 @@ from udocker.files import store_errors
 from udocker.model.codec import decode, encode
 from udocker.model.life import Begun, Ended
 from udocker.model.moment import now
-from udocker.model.run import RunRequest
+from udocker.model.request import RunRequest
 from udocker.model.value import replace
 from udocker.ops import events
 from udocker.store import users

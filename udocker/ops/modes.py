@@ -18,8 +18,9 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.model.container import PLAIN, UNION, Container
+from udocker.model.features import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT
 from udocker.model.host import Support
-from udocker.model.run import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT, RunRequest
+from udocker.model.request import RunRequest
 from udocker.model.value import replace, value
 from udocker.ops.advice import advice, executable, is_noexec
 

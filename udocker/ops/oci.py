@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import NoReturn
 
-    from udocker.model.run import RunRequest
+    from udocker.model.request import RunRequest
 
 CREATED, RUNNING, STOPPED = "created", "running", "stopped"
 _ID = re.compile(r"[A-Za-z0-9_+.-]{1,200}", re.ASCII)

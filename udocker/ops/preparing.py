@@ -8,7 +8,9 @@ from types import MappingProxyType
 from udocker.engine import ptrace, table
 from udocker.errors import StoreError
 from udocker.model.container import UNION
-from udocker.model.run import AUTO_RANGES, TMPFS, DeviceOptions, Limits, Root
+from udocker.model.features import TMPFS
+from udocker.model.request import AUTO_RANGES, DeviceOptions, Limits
+from udocker.model.run import Root
 from udocker.model.value import replace, value
 from udocker.ops import fitting, target
 from udocker.ops.specify import layers, make_spec
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
     from udocker.engine.table import Mode
     from udocker.model.container import Container
-    from udocker.model.run import Launch, Preload, RemoveTree, RunRequest, RunSpec
+    from udocker.model.launch import Launch, RemoveTree
+    from udocker.model.request import RunRequest
+    from udocker.model.run import Preload, RunSpec
     from udocker.ops.session import Session
 
 

@@ -8,7 +8,8 @@ import os
 import resource
 
 from udocker.errors import UdockerError, UsageError
-from udocker.model.run import Limits, SetLimits
+from udocker.model.launch import SetLimits
+from udocker.model.request import Limits
 from udocker.spec.limits import NUMBERS, UNLIMITED, parse_cpuset
 
 TYPE_CHECKING = False

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest
+    from udocker.model.request import RunRequest
     from udocker.ops.preparing import Planned
     from udocker.ops.session import Session
 

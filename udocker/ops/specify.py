@@ -15,7 +15,8 @@ from udocker.store.view import View
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
-    from udocker.model.run import Mount, RunRequest, RunSpec
+    from udocker.model.request import RunRequest
+    from udocker.model.run import Mount, RunSpec
     from udocker.ops.session import Session
 
 

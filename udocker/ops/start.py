@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import socket
 
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest
+    from udocker.model.request import RunRequest
     from udocker.ops.session import Session
 
 

@@ -6,7 +6,8 @@ import contextlib
 import os
 
 from udocker.errors import ContainerInUse
-from udocker.model.run import Mount, RemoveTree
+from udocker.model.launch import RemoveTree
+from udocker.model.run import Mount
 from udocker.model.value import replace
 from udocker.ops.specify import layers
 from udocker.spec.mounts import ordered
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from udocker.model.container import Container
-    from udocker.model.run import RunRequest, RunSpec, Tmpfs, Volume
+    from udocker.model.request import RunRequest, Tmpfs, Volume
+    from udocker.model.run import RunSpec
     from udocker.ops.session import Session
 
 

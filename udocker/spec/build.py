@@ -5,25 +5,18 @@ from __future__ import annotations
 import os
 
 from udocker.errors import UsageError
-from udocker.model.run import (
+from udocker.model.features import (
     BARE,
     FILE_MOUNTS,
     HOSTNAME,
-    KEEP_ID,
     MOVED_MOUNTS,
     NO_NETWORK,
     READ_ONLY_MOUNTS,
     READ_ONLY_ROOT,
-    SYSTEM,
     USER,
-    GuestFile,
-    Mount,
-    NameOptions,
-    Root,
-    RunRequest,
-    RunSpec,
-    User,
 )
+from udocker.model.request import KEEP_ID, NameOptions, RunRequest
+from udocker.model.run import SYSTEM, GuestFile, Mount, Root, RunSpec, User
 from udocker.model.value import replace, value
 from udocker.spec import command, env, mounts, user
 

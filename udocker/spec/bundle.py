@@ -10,7 +10,7 @@ import json
 import os
 
 from udocker.errors import UnsupportedFeature, UsageError
-from udocker.model.run import Limits, RunRequest, Tmpfs, Volume
+from udocker.model.request import Limits, RunRequest, Tmpfs, Volume
 from udocker.model.value import value
 
 TYPE_CHECKING = False

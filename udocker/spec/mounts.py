@@ -6,7 +6,8 @@ import os
 import re
 
 from udocker.errors import UdockerError, UsageError
-from udocker.model.run import Mount, Volume
+from udocker.model.request import Volume
+from udocker.model.run import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

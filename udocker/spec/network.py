@@ -7,7 +7,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from udocker.model.run import NameOptions
+    from udocker.model.request import NameOptions
 
 _PORT_HINT = "-p 8080:8080: a container is on the host's network, and a port is what it is"
 _MOST = 65535

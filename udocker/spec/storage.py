@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from udocker.errors import UsageError
-from udocker.model.run import Tmpfs, Volume
+from udocker.model.request import Tmpfs, Volume
 from udocker.spec.mounts import guest_directory, is_volume_name, parse_volume
 
 TYPE_CHECKING = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from udocker.errors import UdockerError, UsageError
-from udocker.model.run import AUTO_RANGES, KEEP_ID, SINGLE, User
+from udocker.model.request import AUTO_RANGES, KEEP_ID, SINGLE
+from udocker.model.run import User
 from udocker.model.value import replace, value
 
 TYPE_CHECKING = False

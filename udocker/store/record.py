@@ -9,7 +9,7 @@ from udocker.errors import BadReference, BadReplyError, StoreError
 from udocker.model.container import Container, devices_of
 from udocker.model.oci import ImageConfig
 from udocker.model.reference import Digest
-from udocker.model.run import DeviceOptions
+from udocker.model.request import DeviceOptions
 
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadReplyError)
 

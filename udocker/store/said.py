@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from udocker import files
-from udocker.model.run import Volume
+from udocker.model.request import Volume
 from udocker.model.value import value
 
 _FILE = "said.json"
