@@ -126,15 +126,15 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     work.fails = True
     with pytest.raises(SystemExit, match="no mirror"):
         Kept("thing", "now", (), work).keep(tmp_path, again=False)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [".lock-thing"]
 
 
 def test_of_what_is_kept_the_newest_stays(tmp_path: Path) -> None:
-    for name in ("thing-old", ".making-killed", "other-old"):
+    for name in ("thing-old", ".making-thing-killed", "other-old"):
         (tmp_path / name).mkdir()
     Kept("thing", "now", (), Work()).keep(tmp_path, again=False)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {".lock", "now", "other-old", (tmp_path / "now").resolve().name}
+    assert names == {".lock-thing", "now", "other-old", (tmp_path / "now").resolve().name}
 
 
 def test_a_link_that_leads_elsewhere_is_put_right(tmp_path: Path) -> None:

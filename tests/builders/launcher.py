@@ -10,10 +10,11 @@ import sys
 
 from udocker.engine.execute import capture, execute
 from udocker.errors import UdockerError
+from udocker.model import launch as steps
 from udocker.model import run
 
 
-def main(how: str, launch: run.Launch) -> int:
+def main(how: str, launch: steps.Launch) -> int:
     way, _, value = how.partition("=")
     if way == "execute":
         return execute(launch)
@@ -31,7 +32,7 @@ def _note(path: str) -> None:
 
 if __name__ == "__main__":
     try:
-        raise SystemExit(main(sys.argv[1], eval(sys.argv[2], vars(run))))
+        raise SystemExit(main(sys.argv[1], eval(sys.argv[2], {**vars(run), **vars(steps)})))
     except UdockerError as error:
         sys.stderr.write(f"{type(error).__name__}: {error.message}\nhint: {error.hint}\n")
         raise SystemExit(error.exit_code) from None

@@ -175,10 +175,10 @@ def test_what_cannot_be_executed(
 def test_an_argument_list_that_is_too_long(run: Runner) -> None:
     launch = command("true", env=(("PATH", PATH), ("LONG", "x" * 200_000)))
     code = (
-        "import sys; from udocker.engine.execute import execute; from udocker.model import run\n"
+        "import sys; from udocker.engine.execute import execute; from udocker.model import launch\n"
         "from udocker.errors import EngineError\n"
-        "launch = eval(sys.stdin.read(), vars(run))\n"
-        "try:\n    execute(launch)\nexcept EngineError as error:\n    print(error.message)"
+        "asked = eval(sys.stdin.read(), vars(launch))\n"
+        "try:\n    execute(asked)\nexcept EngineError as error:\n    print(error.message)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

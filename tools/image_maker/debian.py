@@ -18,7 +18,7 @@ _LEFT_OUT = (
     *(
         "/usr/bin/*lto-dump*",
         "/usr/lib/gcc/*/lto1",
-        "/usr/lib/*/lib*san.*",
+        "/usr/lib/*-linux-gnu/lib*san.*",
         "/usr/lib/gcc/*/lib*san*",
     ),
 )

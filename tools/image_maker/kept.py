@@ -46,7 +46,7 @@ class Kept:
         final = parent / f"{self._kind}-{_key(self._source)}"
         link = parent / self._link
         if again or not (link.is_dir() and link.resolve().name == final.name):
-            with _alone(parent):
+            with _alone(parent, self._kind):
                 if again or not final.is_dir():
                     self._replace(parent, final)
                 _lead(link, final.name)
@@ -55,9 +55,9 @@ class Kept:
     def _replace(self, parent: Path, final: Path) -> None:
         """Made aside, then renamed."""
         for old in parent.iterdir():
-            if old.name.startswith((f"{self._kind}-", ".making-")):
+            if old.name.startswith((f"{self._kind}-", f".making-{self._kind}-")):
                 shutil.rmtree(old)
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+        making = Path(tempfile.mkdtemp(prefix=f".making-{self._kind}-", dir=parent))
         try:
             making.chmod(0o755)
             self._make(making, final)
@@ -68,8 +68,9 @@ class Kept:
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    with (directory / ".lock").open("w") as lock:
+def _alone(directory: Path, kind: str) -> Iterator[None]:
+    """Nobody else makes this kind meanwhile; others may be made."""
+    with (directory / f".lock-{kind}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
