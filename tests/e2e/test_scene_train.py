@@ -34,7 +34,7 @@ class Scripts:
         self.texts = {re.findall(r"--job-name=(\w+)", block)[0]: block for block in blocks}
         [self.outside] = re.findall(r"^\$ udocker run (.*)$", text, re.MULTILINE)
         self.slurm = slurm
-        self._own = slurm.place / "own"
+        self._own = slurm.place / "programs"
         self._own.mkdir(exist_ok=True)
 
     def send(self, name: str, mode: str, env: dict[str, str] | None = None) -> tuple[str, Path]:
