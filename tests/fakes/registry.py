@@ -437,7 +437,11 @@ class RegistryHandler(BaseHTTPRequestHandler):
         left = int(self.headers.get("Content-Length", 0))
         body = bytearray()
         while left > len(body):
-            body += self.rfile.read(min(left - len(body), _PART))
+            part = self.rfile.read(min(left - len(body), _PART))
+            if not part:  # the client is gone
+                self.close_connection = True
+                return
+            body += part
             time.sleep(self.server.registry.reading_pause)
         self._answer(bytes(body))
 
