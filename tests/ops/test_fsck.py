@@ -305,14 +305,18 @@ def test_a_container_that_is_removed_meanwhile(
     place: Place, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes when something of it has been looked at, and is no damage."""
-    opened, real = f"{place.container}/{file}", open
+    opened = f"{place.container}/{file}"
 
-    def opening(path: str, *words: object, **more: object) -> object:
-        if path == opened and os.path.exists(path):
-            place.store.containers.delete(place.container.name)
-        return real(path, *words, **more)  # type: ignore[call-overload]
+    def removing(real: Callable[..., object]) -> Callable[..., object]:
+        def opening(path: str, *words: object, **more: object) -> object:
+            if path == opened and os.path.exists(path):
+                place.store.containers.delete(place.container.name)
+            return real(path, *words, **more)
 
-    monkeypatch.setattr("builtins.open", opening)
+        return opening
+
+    monkeypatch.setattr("builtins.open", removing(open))
+    monkeypatch.setattr("os.open", removing(os.open))
     assert told(place) == []
     assert not place.container.exists()
 
