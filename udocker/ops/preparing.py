@@ -75,13 +75,9 @@ def prepare(
 
     ``failed``: modes that have failed in this run already, and why.
     """
-    try:
+    goes = is_new or bool(failed and request.remove)
+    with target.gone_unless_done(session, container, goes):
         return _prepare(session, request, container, failed)
-    except BaseException:
-        if is_new or (failed and request.remove):
-            session.store.containers.delete(container.id)
-            target.leave_scratch(session)
-        raise
 
 
 def _prepare(

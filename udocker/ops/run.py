@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from udocker.engine import table
 from udocker.errors import (
     EngineError,
@@ -16,7 +14,7 @@ from udocker.store.users import RUNS, SUPERVISES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from udocker.model.container import Container
@@ -37,7 +35,7 @@ def run(
     """
     session, request = target.in_job(session, request)
     container, is_new = target.find_or_make(session, request)
-    with _gone_unless_begun(session, container, is_new):
+    with target.gone_unless_done(session, container, is_new):
         if request.cidfile is not None:
             target.write_id(session, request.cidfile, container, is_new)
         if request.detach and is_new:
@@ -59,7 +57,7 @@ def run_container(
 ) -> int:
     """As ``run``, of a container that is there. ``listening``: see ``ops.living``."""
     failed: dict[str, str] = {}
-    with _gone_unless_begun(session, container, is_new):
+    with target.gone_unless_done(session, container, is_new):
         session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
         if request.remove:
             session.store.containers.hold(container)
@@ -84,19 +82,6 @@ def run_container(
             session.report.warn(text)
             failed[planned.mode] = error.message
         container = session.store.containers.get(container.id)
-
-
-@contextlib.contextmanager
-def _gone_unless_begun(session: Session, container: Container, goes: bool) -> Iterator[None]:
-    """A container that ``goes`` does so if the block does not end, told to by a signal or not."""
-    try:
-        yield
-    except BaseException:
-        if goes:
-            with contextlib.suppress(UdockerError):  # it may be gone already
-                session.store.containers.delete(container.id)
-            target.leave_scratch(session)
-        raise
 
 
 def _carry_out(

@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from udocker.engine import table
-from udocker.errors import ContainerNotFound, UsageError
+from udocker.errors import ContainerNotFound, UdockerError, UsageError
 from udocker.model.container import UNION
 from udocker.model.place import Place
 from udocker.model.reference import Reference
@@ -16,6 +16,8 @@ from udocker.spec import mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from udocker.model.container import Container
     from udocker.model.oci import Platform
     from udocker.model.request import RunRequest
@@ -147,6 +149,19 @@ def _platform(request: RunRequest) -> Platform | None:
     from udocker.model.oci import Platform
 
     return None if request.platform is None else Platform.parse(request.platform)
+
+
+@contextlib.contextmanager
+def gone_unless_done(session: Session, container: Container, goes: bool) -> Iterator[None]:
+    """A container that ``goes`` does so if the block does not end, told to by a signal or not."""
+    try:
+        yield
+    except BaseException:
+        if goes:
+            with contextlib.suppress(UdockerError):  # it may be gone already
+                session.store.containers.delete(container.id)
+            leave_scratch(session)
+        raise
 
 
 def leave_scratch(session: Session) -> None:
