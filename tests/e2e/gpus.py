@@ -17,7 +17,7 @@ from udocker.engine import table
 from udocker.model.features import UNION_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builders.drivers import DriverHost
@@ -104,6 +104,18 @@ class Gpus:
         """Any command of udocker's, on that host."""
         return self.shared(*words, check=False, env={**self.environment, **more})
 
+    def by(self, argv: Sequence[str], more: Mapping[str, str]) -> Result:
+        """Another program that starts udocker on that host."""
+        done = subprocess.run(
+            argv,
+            env={**self.shared.environment(), **self.environment, **more},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
     def container(self, image: str) -> str:
         """One for all runs of an image in such modes: a copy of a large one takes long."""
         form = "union" if UNION_ROOT in table.find(self.mode).engine.FEATURES else "plain"
@@ -148,12 +160,4 @@ class GpuHost(Gpus):
         self._within = (*unshare, "sh", "-c", before, "sh", *command())
 
     def command(self, *words: str, **more: str) -> Result:
-        done = subprocess.run(
-            [*self._within, *words],
-            env={**self.shared.environment(), **self.environment, **more},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return self.by([*self._within, *words], more)

@@ -7,7 +7,6 @@ refuses the same calls with the same code: see ``builders.refusing``.
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,15 +41,7 @@ class Job(Gpus):
     refused: tuple[str, ...] = ("/dev/nvidia1",)
 
     def command(self, *words: str, **more: str) -> Result:
-        done = subprocess.run(
-            refusing.words(self.refused, *command(), *words),
-            env={**self.shared.environment(), **self.environment, **more},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return self.by(refusing.words(self.refused, *command(), *words), more)
 
 
 @pytest.fixture
