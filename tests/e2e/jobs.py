@@ -121,8 +121,9 @@ def cluster() -> Path:
     return Path(given)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm(cluster: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Slurm:
+    """With a directory of the module's own: which modules share a process is not known before."""
     place = tmp_path_factory.mktemp("slurm")
     found = Slurm(cluster, place, images)
     found(*found.words("pull", "-q", f"oci:{images}/oci:{BUSYBOX}"))

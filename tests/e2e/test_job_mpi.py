@@ -28,7 +28,7 @@ _APART = "each task of this host has a user namespace of its own"
 _TESTS = str(Path(__file__).resolve().parents[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mpi(slurm: Slurm) -> Slurm:
     place = slurm.images.parent / "mpi" / "oci"
     assert place.is_dir(), f"no {place}: tools/images --mpi makes it"
