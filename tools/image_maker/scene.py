@@ -70,7 +70,8 @@ def _wheels(scratch: Path) -> Path:
     pip = [f"{scratch}/venv/bin/pip", "--disable-pip-version-check", "-q"]
     source = scratch / "digits"  # a build leaves files beside its source
     shutil.copytree(SOURCE, source)
-    built = [*pip, "wheel", "--no-deps", "-w", str(wheels), str(source), *_SOURCES]
+    # By what pip fetches for it: a virtual environment may lack what makes wheels of old sources.
+    built = [*pip, "wheel", "--use-pep517", "--no-deps", "-w", str(wheels), str(source), *_SOURCES]
     subprocess.run(built, check=True)
     machine = platform.machine()
     kind = ["--only-binary=:all:", f"--python-version={_PYTHON}", "--implementation=cp"]
