@@ -73,7 +73,7 @@ def content(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = found = os.read(descriptor, _BLOCK)
-        while found:
+        while len(found) == _BLOCK:  # of a regular file less is its end, read(2)
             found = os.read(descriptor, _BLOCK)
             data += found
     finally:

@@ -30,7 +30,7 @@ def _ps(context: Context, parsed: Parsed) -> int:
 
 def _list(context: Context, parsed: Parsed) -> int:
     session = context.session
-    containers = session.store.containers.sound(session.warn_of)
+    containers = session.store.containers.sound(session.warn_of, glance=True)
     if session.task is not None:
         from udocker.ops import job_containers
 

@@ -165,11 +165,18 @@ class Containers:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
 
-    def sound(self, damaged: Callable[[StoreError], None] = lambda error: None) -> list[Container]:
-        """As ``all``, without those whose record is damaged, of which ``damaged`` is told."""
+    def sound(
+        self,
+        damaged: Callable[[StoreError], None] = lambda error: None,
+        glance: bool = False,
+    ) -> list[Container]:
+        """As ``all``, without those whose record is damaged, of which ``damaged`` is told.
+
+        ``glance``: see ``record.Known``; for lists of many.
+        """
         ids = self._ids()
         names = self._names_by_id(frozenset(ids))
-        known = record.Known()
+        known = record.Known(glance)
         found = []
         for identity in ids:
             try:
