@@ -19,6 +19,7 @@ from udocker.model.value import replace, value
 from udocker.ops.control import life, roots, running
 from udocker.ops.living import remembered
 from udocker.ops.specify import env_files, make_spec
+from udocker.store import said
 from udocker.store.users import BESIDE, KEPT
 
 TYPE_CHECKING = False
@@ -104,6 +105,8 @@ def _request(session: Session, asked: ExecRequest, container: Container, found: 
             base = decode(RunRequest, json.loads(found.begun.request))
         except ValueError as error:
             raise StoreError(f"the record of the run of {asked.container} is damaged") from error
+    else:
+        base = replace(base, ports=said.read(container.path).ports, publish_all=False)
     more = env_files(RunRequest(container.id, env_files=asked.env_files))
     return replace(
         base,

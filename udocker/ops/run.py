@@ -10,6 +10,7 @@ from udocker.errors import (
 )
 from udocker.ops import target
 from udocker.ops.preparing import prepare
+from udocker.store import said
 from udocker.store.users import RUNS, SUPERVISES
 
 TYPE_CHECKING = False
@@ -61,7 +62,12 @@ def run_container(
         session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
         if request.remove:
             session.store.containers.hold(container)
-        if request.volumes or request.volumes_from or request.labels:
+        if request.ports or request.publish_all:
+            from udocker.ops.published import with_ports
+
+            request = with_ports(session, request, container)
+        says = request.volumes or request.volumes_from or request.labels or request.ports
+        if says or (not is_new and said.is_there(container.path)):
             from udocker.ops.volumes import noted
 
             request = noted(session, request, container, is_new)
