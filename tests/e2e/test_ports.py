@@ -26,6 +26,11 @@ pytestmark = pytest.mark.e2e
 pytest_plugins = ["e2e.engines"]
 
 SERVES = "mkdir -p /www; echo hello >/www/page; exec httpd -f -h /www -p "
+DEBIAN = "debian:12"
+ECHOES = """use Socket;
+socket(my $s, AF_INET, SOCK_DGRAM, 0); bind($s, sockaddr_in(53, INADDR_ANY)) or die;
+while (defined(my $from = recv($s, my $what, 9, 0))) { send($s, $what, 0, $from); }
+"""
 ASKS = ("wget", "-q", "-O", "-")
 ABLE = [m.name for m in table.MODES if MOVED_PORTS in m.engine.FEATURES and m.name != "F4"]
 UNABLE = [m.name for m in table.MODES if MOVED_PORTS not in m.engine.FEATURES]
@@ -171,8 +176,8 @@ def test_in_the_foreground(one: Living) -> None:
 
 def test_datagrams(one: Living) -> None:
     port = _free_port()
-    options = (f"--execmode={one.mode}", "-p", f"{port}:53/udp")
-    one.run("sh", "-c", "exec nc -l -u -p 53 -e cat", options=options)
+    options = (f"--execmode={one.mode}", "-p", f"{port}:53/udp", f"--name={one.name}")
+    one.shared("run", "-q", "-d", *options, one.shared.image(DEBIAN), "perl", "-e", ECHOES)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.2)
         for _ in range(100):

@@ -6,7 +6,9 @@ the same files, with the mounts, the environment and the user of the run.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 
 from udocker import makers
 from udocker.engine import table
@@ -139,18 +141,18 @@ def _joins(mode: str) -> bool:
 
 
 def _mode(session: Session, container: Container, found: Life) -> str:
-    """Of a run in the foreground, of which nothing is noted."""
+    """Of a run in the foreground, of which nothing is noted.
+
+    What the engine starts has another command line, but is the engine's program to the kernel.
+    """
     from udocker.engine.processes import tracer, tree
 
     pids = tree(roots(container, found))
+    engine = session.host.inprocess and os.path.realpath(session.host.inprocess)
     for pid in pids:
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as stream:
-                program = stream.read().partition(b"\0")[0].decode("utf-8", "replace")
-        except OSError:
-            continue
-        if session.host.inprocess and program == session.host.inprocess:
-            return "P1" if any(map(tracer, pids)) else "F3"
+        with contextlib.suppress(OSError):
+            if engine and os.readlink(f"/proc/{pid}/exe") == engine:
+                return "P1" if any(map(tracer, pids)) else "F3"
     raise NotRunning(
         f"it cannot be told how container {container.short_id} runs",
         hint="run it with -d, or in mode N1 or F3",
