@@ -362,6 +362,39 @@ static void test_left_alone(void) {
     close(stream);
 }
 
+/* Who is at the other end has an address that was published: the guest itself. */
+static void test_peers(void) {
+    static const unsigned here[][3] = {{PORT, 8080, 1}, {PORT + 1, 8081, 1}};
+    static const struct peer {
+        const char *from;
+        int port, shown;
+    } peers[] = {
+        {"192.0.2.1", 8080, PORT},
+        {"::ffff:192.0.2.1", 8080, PORT},
+        {"192.0.2.2", 8080, 8080},
+        {"2001:db8::1", 8080, 8080},
+        {"2001:db8::1", 8081, PORT + 1},
+        {"2001:db8::2", 8081, 8081},
+        {"192.0.2.1", 8081, 8081},
+        {"127.0.0.1", 8081, PORT + 1},
+        {"127.9.9.9", 8080, PORT},
+        {"::ffff:127.0.0.1", 8080, PORT},
+        {"::1", 8080, PORT},
+        {"::1", 8082, 8082},
+    };
+    struct ports ports = {.count = 0};
+    union address address;
+    int stream = new_socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(ports_add(&ports, "tcp", here[0], "c0000201"));
+    CHECK(ports_add(&ports, "tcp", here[1], "20010db8000000000000000000000001"));
+    for (const struct peer *peer = peers; peer < peers + sizeof peers / sizeof peers[0]; peer++) {
+        unsigned size = at(&address, peer->from, peer->port);
+        ports_back(&ports, stream, &address, size, false);
+        CHECK_TEXT(told_of(&address), with(peer->from, peer->shown));
+    }
+    close(stream);
+}
+
 static void test_taken(void) {
     int one = new_socket(AF_INET, SOCK_STREAM, 0);
     int other = new_socket(AF_INET, SOCK_STREAM, 0);
@@ -386,6 +419,7 @@ int main(void) {
         test_datagrams(AF_INET6, "::", "::1");
     }
     test_left_alone();
+    test_peers();
     test_taken();
     return harness_end();
 }

@@ -49,7 +49,7 @@ def settled(store_path: Path) -> Settle:
         session = make_session(store_path, host(uid=uid))
         asked = tuple(ports.parse(text) for text in texts)
         request = RunRequest("x", ports=asked, publish_all=bool(exposes), exposed=exposes[1:])
-        image = config({"ExposedPorts": dict.fromkeys(exposes[:1], {})})
+        image = config({"ExposedPorts": {each: {} for each in exposes[:1]}})
         found = with_ports(session, request, container(image=image))
         assert not found.publish_all
         return list(found.ports)
