@@ -12,7 +12,7 @@ UdockerError (125)
     HostileArchiveError  ArchiveLimitError
   StoreError
     NoSpaceError  StoreUnwritableError
-  ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse  NotRunning
+  ImageNotFound  ContainerNotFound  NameInUse  ContainerInUse  NotRunning  PortInUse
   DeviceError                       a GPU or a device that is not there or cannot be had
   HelperError                       a program that keeps logins
   NotLoggedIn (1)
@@ -135,6 +135,10 @@ class ContainerInUse(UdockerError):
 
 class NotRunning(UdockerError):
     """Nothing runs in the container, or nothing that can be reached from here."""
+
+
+class PortInUse(UdockerError):
+    """A port of the host's that was published, and that another program has."""
 
 
 class DeviceError(UdockerError):

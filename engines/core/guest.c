@@ -160,6 +160,20 @@ static bool read_identity(struct guest *guest, const char *word, const char *val
     return same_text(word, "image-owners");
 }
 
+/* What follows the protocol of a port. */
+static bool read_port(struct guest *guest, const char *protocol, const char **text,
+                      const char *end) {
+    unsigned number[3];
+    for (int index = 0; index < 3; index++) {
+        const char *word = next_string(text, end);
+        if (word == NULL || !read_number(word, &number[index])) {
+            return false;
+        }
+    }
+    const char *address = next_string(text, end);
+    return address != NULL && ports_add(&guest->ports, protocol, number, address);
+}
+
 bool guest_read(struct guest *guest, const char *text, size_t size) {
     const char *end = text + size;
     const char *lower = NULL;
@@ -174,6 +188,7 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
     guest->copies = NULL;
     guest->directory = "/";
     guest->group_count = 0;
+    guest->ports.count = 0;
     guest->owners = (struct owners){0};
     guest->find_root = NULL;
     guest->uid = 0;
@@ -194,6 +209,8 @@ bool guest_read(struct guest *guest, const char *text, size_t size) {
         } else if (same_text(word, "rw") || same_text(word, "ro")) {
             good = !same_text(value, "/") &&
                    add_mount(guest, value, next_string(&text, end), word[1] == 'o');
+        } else if (same_text(word, "port")) {
+            good = read_port(guest, value, &text, end);
         } else if (same_text(word, "copies")) {
             guest->copies = value;
             good = value[0] == '/';

@@ -5,6 +5,7 @@
 
 #include "base.h"
 #include "owners.h"
+#include "ports.h"
 
 enum { MAX_MOUNTS = 256, MAX_GROUPS = 64 };
 
@@ -64,6 +65,7 @@ struct guest {
      * the lower, longest first, and lie here so that a program touches few pages.
      */
     struct mount mounts[MAX_MOUNTS + 1];
+    struct ports ports;
 };
 
 /*
@@ -72,8 +74,8 @@ struct guest {
  * PATH (owners.h); for a union "lower" PATH, "work" PATH, "state" PATH; "make" PATH and "point"
  * PATH for directories and "touch" PATH for files that are to be there before the first program
  * runs, the last two to mount on; for each mount "rw" or "ro", TARGET, SOURCE; "copies" PATH;
- * "traced" with "some" or "all". The strings are used in place. False when it is not one. Of two
- * mounts with the same target the later one hides the other.
+ * "traced" with "some" or "all"; "port" and what ports_add takes. The strings are used in place.
+ * False when it is not one. Of two mounts with the same target the later one hides the other.
  */
 bool guest_read(struct guest *guest, const char *text, size_t size);
 

@@ -1,4 +1,4 @@
-/* Addresses of AF_UNIX sockets are paths (unix(7)); other families name no files. */
+/* Addresses of AF_UNIX sockets are paths (unix(7)); those of others may name ports: ports.h. */
 #include "own.h"
 #include "pin.h"
 #include "table.h"
@@ -126,7 +126,13 @@ static long with_address(struct process *process, const struct call *call, int p
     long size = (int)call->argument[position + 1];
     bool binds = call->number == NR_bind;
     if (address == 0 || !is_path(address, size)) {
-        return pass(call);
+        struct internet other;
+        if (address != 0 && ports_there(&process->guest.ports, call->argument[0],
+                                        (const void *)address, size, binds, &other)) {
+            changed.argument[position] = (long)other.bytes;
+            changed.argument[position + 1] = other.size;
+        }
+        return pass(&changed);
     }
     struct translated result;
     long error = translate(process, call->argument[0], address, size, binds, space, &result);
@@ -152,6 +158,13 @@ static long send_translated(struct process *process, long socket, long address, 
     }
     copy_bytes((char *)&message, (const char *)address, sizeof message);
     if (message.name == NULL || !is_path((long)message.name, message.name_size)) {
+        struct internet other;
+        if (message.name != NULL && ports_there(&process->guest.ports, socket, message.name,
+                                                message.name_size, false, &other)) {
+            message.name = other.bytes;
+            message.name_size = (int)other.size;
+            address = (long)&message;
+        }
         return kernel(NR_sendmsg, socket, address, flags, 0, 0, 0);
     }
     struct translated result;
@@ -277,6 +290,12 @@ static void translate_back(struct process *process, void *where, long room, int 
     workspace_give_back(space);
 }
 
+/* The same of an address of any family, which is the socket's own or another one. */
+static void show_port(const struct process *process, long socket, void *where, long room, int size,
+                      bool is_own) {
+    ports_back(&process->guest.ports, socket, where, size < room ? size : room, is_own);
+}
+
 /* getsockname(2) and the like: address and size are arguments; the guest may want neither. */
 static long read_address(struct process *process, const struct call *call, int position) {
     const long *a = call->argument;
@@ -287,6 +306,7 @@ static long read_address(struct process *process, const struct call *call, int p
     if (done >= 0 && wants) {
         bool is_peer = call->number == NR_getpeername;
         bool is_known = is_peer || call->number == NR_getsockname;
+        show_port(process, a[0], (void *)a[position], room, *size, is_known && !is_peer);
         translate_back(process, (void *)a[position], room, size, is_known ? a[0] : -1, is_peer);
     }
     return done;
@@ -300,6 +320,7 @@ static long receive_message(struct process *process, const struct call *call) {
         credentials_in(&process->guest, message->control, message->control_size);
     }
     if (done >= 0 && message->name != NULL) {
+        show_port(process, call->argument[0], message->name, room, message->name_size, false);
         translate_back(process, message->name, room, &message->name_size, -1, false);
     }
     return done;
@@ -324,6 +345,8 @@ static long receive_messages(struct process *process, const struct call *call) {
         struct message *message = (struct message *)(first + index * ENTRY_SIZE);
         credentials_in(&process->guest, message->control, message->control_size);
         if (message->name != NULL) {
+            show_port(process, call->argument[0], message->name, rooms[index], message->name_size,
+                      false);
             translate_back(process, message->name, rooms[index], &message->name_size, -1, false);
         }
     }

@@ -48,6 +48,55 @@ static void test_descriptions(void) {
     CHECK(READS("root\0/.../..x\0rw\0/...\0/.x\0")); /* these are names */
 }
 
+#define PORT(...) READS("root\0/r\0port\0" __VA_ARGS__)
+
+static void test_ports(void) {
+    static const char text[] =
+        "root\0/r\0port\0tcp\00080\08080\0001\0\0port\0udp\00053\0005353\0002\0"
+        "7f00000a\0";
+    static struct guest guest;
+    CHECK(guest_read(&guest, text, sizeof text - 1));
+    CHECK_NUMBER((long)guest.ports.count, 2);
+    CHECK_NUMBER(guest.ports.all[1].host, 5353);
+    CHECK_NUMBER(guest.ports.all[1].address_size, 4);
+    CHECK_NUMBER(guest.ports.all[1].address[3], 10);
+    CHECK(PORT("tcp\0001\00065535\0001\000000102030405060708090a0b0c0d0e0f\0"));
+    CHECK(PORT("tcp\0001\0001\00065535\0\0"));
+    CHECK(!PORT("tcp\0001\0001\00065536\0\0"));
+    CHECK(!PORT("tcp\0001\0002\00065535\0\0"));
+    CHECK(!PORT("tcp\0002\0001\00065535\0\0"));
+    CHECK(!PORT("tcp\0000\0001\0001\0\0"));
+    CHECK(!PORT("tcp\0001\0000\0001\0\0"));
+    CHECK(!PORT("tcp\0001\0001\0000\0\0"));
+    CHECK(!PORT("tcp\0001\0001\0004294967295\0\0"));
+    CHECK(!PORT("sctp\0001\0001\0001\0\0"));
+    CHECK(!PORT("tcp\0001\0001\0x\0\0"));
+    CHECK(!PORT("tcp\0001\0001\0001\0007f0000\0"));
+    CHECK(!PORT("tcp\0001\0001\0001\0007F00000A\0"));
+    CHECK(!PORT("tcp\0001\0001\0001\000127.0.0.1\0"));
+    CHECK(!PORT("tcp\0001\0001\0001\0")); /* words that are missing */
+    CHECK(!PORT("tcp\0001\0001\0"));
+    CHECK(!PORT("tcp\0"));
+}
+
+static void test_many_ports(void) {
+    static char text[1 << 12];
+    for (int ports = MAX_PORTS - 1; ports <= MAX_PORTS + 1; ports++) {
+        size_t size = 0;
+        size += 1 + (size_t)sprintf(text + size, "root");
+        size += 1 + (size_t)sprintf(text + size, "/r");
+        for (int index = 1; index <= ports; index++) {
+            size += 1 + (size_t)sprintf(text + size, "port");
+            size += 1 + (size_t)sprintf(text + size, "tcp");
+            size += 1 + (size_t)sprintf(text + size, "%d", index);
+            size += 1 + (size_t)sprintf(text + size, "%d", 9000 + index);
+            size += 1 + (size_t)sprintf(text + size, "1");
+            size += 1 + (size_t)sprintf(text + size, "%s", "");
+        }
+        CHECK(reads(text, size) == (ports <= MAX_PORTS));
+    }
+}
+
 static void test_a_read_only_root(void) {
     static const char text[] = "root-ro\0/r\0rw\0/v\0/w\0";
     static struct guest guest;
@@ -156,6 +205,8 @@ static void test_too_long(void) {
 
 int main(void) {
     test_descriptions();
+    test_ports();
+    test_many_ports();
     test_a_read_only_root();
     test_many();
     test_both_ways();

@@ -23,6 +23,7 @@ from udocker.model.features import (
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    MOVED_PORTS,
     NO_NETWORK,
     READ_ONLY_MOUNTS,
     READ_ONLY_ROOT,
@@ -31,7 +32,7 @@ from udocker.model.features import (
     USER,
 )
 from udocker.model.launch import WriteFile
-from udocker.model.request import Tmpfs
+from udocker.model.request import Published, Tmpfs
 from udocker.model.run import GuestFile, IdMap, Mount, Preload, Root, Tracer, User
 from udocker.model.value import replace
 
@@ -71,6 +72,10 @@ CASES: dict[str, tuple[RunSpec, frozenset[str]]] = {
     "hostname": (spec(hostname="box"), frozenset((HOSTNAME,))),
     "read-only-root": (spec(readonly=True), frozenset((READ_ONLY_ROOT,))),
     "no-network": (spec(network=False), frozenset((NO_NETWORK,))),
+    "ports": (
+        spec(ports=(Published(80, 8080), Published(53, 5300, 2, "udp", "::1"))),
+        frozenset((MOVED_PORTS,)),
+    ),
     "left-out": (spec(system=("/dev",)), frozenset((BARE,))),
     "tmpfs": (
         spec(tmpfs=(Tmpfs("/t", ("size=1", "mode=700")), Tmpfs("/u", (), True, False))),
@@ -293,6 +298,7 @@ def test_proot_cannot_bind_a_path_with_a_colon(mode: str, changes: dict[str, Any
         ({"root": UNION}, "a directory of its own"),
         ({"mounts": (Mount("/a", "/a", readonly=True),)}, "PRoot cannot make read-only volumes"),
         ({"emulators": ((183, "/q"),)}, "PRoot starts no programs of other machines"),
+        ({"ports": (Published(80, 8080),)}, "PRoot shows ports by the numbers that they have"),
     ],
 )
 def test_what_only_the_tracer_of_udocker_can(
@@ -335,6 +341,22 @@ def test_more_volumes_than_the_in_process_engine_has_room_for(mode: str) -> None
     assert table.find(mode).engine.launch(spec(mounts=mounts[:253]), HOST, mode).argv
     with pytest.raises(UnsupportedFeature, match="254 volumes: the F modes have room for 253"):
         table.find(mode).engine.launch(spec(mounts=mounts), HOST, mode)
+
+
+@pytest.mark.parametrize("mode", ["F3", "P1", "R2"])
+def test_more_ports_than_the_engine_has_room_for(mode: str) -> None:
+    ports = tuple(Published(number, 9000 + number) for number in range(1, 66))
+    assert table.find(mode).engine.launch(spec(ports=ports[:64]), HOST, mode).argv
+    with pytest.raises(UnsupportedFeature, match=r"65 ports are redirected: .* 64$") as told:
+        table.find(mode).engine.launch(spec(ports=ports), HOST, mode)
+    assert "ranges" in str(told.value.hint)
+
+
+@pytest.mark.parametrize("mode", ["R2", "R3"])
+def test_proot_inside_redirects_no_ports(mode: str) -> None:
+    changes = {"tracer": Tracer("proot"), "ports": (Published(80, 8080),)}
+    with pytest.raises(UnsupportedFeature, match="PRoot shows ports by the numbers"):
+        table.find(mode).engine.launch(spec(**changes), BY_PROOT, mode)
 
 
 def test_two_files_of_one_content_have_two_places() -> None:

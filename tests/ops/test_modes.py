@@ -15,7 +15,14 @@ from builders.sessions import session as make_session
 from builders.sessions import trust
 from udocker.engine import table
 from udocker.errors import EngineUnavailable, UnsupportedFeature, UsageError
-from udocker.model.features import FILE_MOUNTS, HOSTNAME, READ_ONLY_MOUNTS, USER
+from udocker.model.features import (
+    FILE_MOUNTS,
+    HOSTNAME,
+    MOVED_PORTS,
+    PORT_ADDRESSES,
+    READ_ONLY_MOUNTS,
+    USER,
+)
 from udocker.model.host import Support
 from udocker.ops import advice as advice_module
 from udocker.ops import doctor, embedded
@@ -49,6 +56,22 @@ def memory(session: TestSession, mode: str) -> Path:
 
 
 # Choosing
+
+
+def test_ports_of_other_numbers(session: TestSession) -> None:
+    """By what rewrites addresses; a program that chooses its address is no reason to change."""
+    both = frozenset((MOVED_PORTS, PORT_ADDRESSES))
+    assert choose(session, "auto", both).mode == "F3"
+    trust(session, "F3", reason="it failed")
+    assert choose(session, "auto", both).mode == "P1"
+    for mode in ("N1", "R1", "F1", "S1"):
+        with pytest.raises(UnsupportedFeature, match=f"mode {mode} lacks ports by other") as told:
+            choose(session, mode, both)
+        assert told.value.hint == "--execmode=F3 or F2 or F4 or P1 or P2 or R2 or R3"
+    assert session.report.warnings == []
+    assert choose(session, "auto", frozenset((PORT_ADDRESSES,))).mode == "N1"
+    [warning] = session.report.warnings
+    assert "mode N1 lacks one address for a port (the program chooses" in warning
 
 
 def test_auto_takes_the_first_that_works(session: TestSession) -> None:

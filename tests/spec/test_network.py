@@ -5,41 +5,6 @@ import pytest
 from udocker.errors import UsageError
 from udocker.model.request import NameOptions
 from udocker.spec import network
-from udocker.spec.network import Published
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("8080", Published(range(8080, 8081), range(8080, 8081))),
-        ("8080:8080/udp", Published(range(8080, 8081), range(8080, 8081))),
-        ("8080:80", Published(range(8080, 8081), range(80, 81))),
-        ("127.0.0.1:81:80", Published(range(81, 82), range(80, 81), "127.0.0.1")),
-        ("127.0.0.1::80", Published(range(80, 81), range(80, 81), "127.0.0.1")),
-        ("[::1]:81:80", Published(range(81, 82), range(80, 81), "::1")),
-        ("9000-9002:9000-9002", Published(range(9000, 9003), range(9000, 9003))),
-    ],
-)
-def test_published(text: str, found: Published) -> None:
-    assert network.parse_published(text) == found
-
-
-@pytest.mark.parametrize(
-    "text", ["", "x", "0", "65536", "80:", "80:x", "80/icmp", "9-7", "1-3:1-2", "8080:-1"]
-)
-def test_wrong_ports(text: str) -> None:
-    with pytest.raises(UsageError):
-        network.parse_published(text)
-
-
-def test_a_port_is_what_it_is() -> None:
-    network.check_published(network.parse_published("8080"), 1024, 1000)
-    network.check_published(network.parse_published("80"), 80, 1000)
-    network.check_published(network.parse_published("80"), 1024, 0)
-    with pytest.raises(UsageError, match="port 80 of the container cannot be port 8080"):
-        network.check_published(network.parse_published("8080:80"), 1024, 0)
-    with pytest.raises(UsageError, match="port 80 is root's: ports from 1024"):
-        network.check_published(network.parse_published("80:80"), 1024, 1000)
 
 
 def test_networks() -> None:

@@ -16,6 +16,8 @@ def _container(found: dict[str, Any]) -> dict[str, Any]:
     document = found["config"]
     names = found["names"]
     root = found["root"]
+    state = found.get("state") or {}
+    ports = found.get("ports") or {}
     return {
         "Id": found["id"],
         "Name": f"/{names[0]}" if names else "",
@@ -24,11 +26,15 @@ def _container(found: dict[str, Any]) -> dict[str, Any]:
         "Config": {**_config(document, found["image"]), "Labels": found["labels"]},
         "Platform": document.get("os", "linux"),
         "Driver": found["form"],
-        "State": _state(found.get("state") or {}),
+        "State": _state(state),
         "Mounts": found.get("mounts", []),
         "GraphDriver": {"Name": found["form"], "Data": {"LowerDir": found["tree"], "Root": root}},
-        "HostConfig": {"NetworkMode": "host"},
-        "NetworkSettings": {"IPAddress": "", "Ports": {}, "Networks": {"host": {}}},
+        "HostConfig": {"NetworkMode": "host", "PortBindings": ports},
+        "NetworkSettings": {
+            "IPAddress": "",
+            "Ports": ports if state.get("running") else {},
+            "Networks": {"host": {}},
+        },
     }
 
 

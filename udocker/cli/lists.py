@@ -6,6 +6,7 @@ import functools
 
 from udocker.cli.rows import filtered, has_label, print_rows, size
 from udocker.cli.table import age
+from udocker.model.life import PAUSED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.ops.images import ListedImage
     from udocker.ops.session import Session
+    from udocker.store.said import Said
 
 _CONTAINER_HEADERS = {
     "ID": "CONTAINER ID",
@@ -95,7 +97,7 @@ def _container(session: Session, container: Container, parsed: Parsed) -> Row:
         "Command": '"' + " ".join((*container.config.entrypoint, *container.config.cmd)) + '"',
         "CreatedAt": container.created,
         "RunningFor": age(container.created),
-        "Ports": "",
+        "Ports": Late(lambda: _ports(noted, state()[0])),
         "State": Late(lambda: state()[0]),
         "Status": Late(lambda: state()[1]),
         "Size": Late(lambda: size(written(container))),
@@ -109,6 +111,15 @@ def _container(session: Session, container: Container, parsed: Parsed) -> Row:
         "Mode": container.mode or "auto",
         "Protected": _is_protected(container),
     }
+
+
+def _ports(noted: Said, state: str) -> str:
+    """What was published, while it runs."""
+    if not noted.ports or state not in (RUNNING, PAUSED):
+        return ""
+    from udocker.spec.ports import told
+
+    return ", ".join(told(each) for each in noted.ports)
 
 
 class Late:

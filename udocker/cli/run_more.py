@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # What --nosysdirs leaves out.
 _HOSTS_OWN = (*SYSTEM, "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/lib/modules")
-_PRIVATE_PORTS = 1024  # ip(7), where the kernel does not tell
-_PORT_START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _NETWORKS = ("host", "none", "default")
 OPTIONS = (
     Option(("--mount",), LIST, "type=bind|tmpfs|volume,source=…,target=…[,readonly]", "MOUNT"),
@@ -25,8 +23,13 @@ OPTIONS = (
     Option(("--volumes-from",), LIST, "the volumes of that container's last run", "CONTAINER[:ro]"),
     Option(("--read-only",), FLAG, "the root may not be written; volumes may"),
     Option(("--network", "--net"), TEXT, "host (default), or none but the loopback", "NETWORK"),
-    Option(("--publish", "-p"), LIST, "checked: what is on a port is on that of the host", "PORT"),
-    Option(("--publish-all", "-P"), FLAG, "accepted: all ports are the host's"),
+    Option(
+        ("--publish", "-p"),
+        LIST,
+        "a port of the host for the container's; another number: F, P modes, R2, R3",
+        "[[ADDRESS:]HOST:]PORT[/udp]",
+    ),
+    Option(("--publish-all", "-P"), FLAG, "all ports that the image exposes; see udocker port"),
     Option(("--add-host",), LIST, "a line in /etc/hosts", "NAME:ADDRESS"),
     Option(("--dns",), LIST, "a name server, in place of the host's", "ADDRESS"),
     Option(("--dns-search",), LIST, "a domain to look for names in", "DOMAIN"),
@@ -117,12 +120,6 @@ def _on_network(session: Session, parsed: Parsed, request: RunRequest) -> RunReq
     has_network = name is None or network.is_network(name)
     if name is not None and name not in _NETWORKS and not name.startswith("container:"):
         session.report.warn(f"--network {name}: the container is on the host's network")
-    for text in parsed.list("publish"):
-        published = network.parse_published(text)
-        if has_network:
-            network.check_published(published, _first_free_port(), session.host.uid)
-        if published.address not in ("", "0.0.0.0", "::"):
-            session.report.warn(f"-p {text}: the program chooses the address that it listens on")
     names = NameOptions(
         tuple(network.check_server(text) for text in parsed.list("dns")),
         tuple(network.check_word(text, "--dns-search") for text in parsed.list("dns-search")),
@@ -130,15 +127,27 @@ def _on_network(session: Session, parsed: Parsed, request: RunRequest) -> RunReq
         tuple(network.parse_host(text) for text in parsed.list("add-host")),
         network.check_word(parsed.text("domainname") or "-", "--domainname").strip("-"),
     )
-    return replace(request, network=has_network, names=names)
+    request = replace(request, network=has_network, names=names)
+    return _with_ports(session, parsed, request) if has_network else request
 
 
-def _first_free_port() -> int:
-    try:
-        with open(_PORT_START, encoding="ascii") as stream:
-            return int(stream.read())
-    except (OSError, ValueError):
-        return _PRIVATE_PORTS
+def _with_ports(session: Session, parsed: Parsed, request: RunRequest) -> RunRequest:
+    if not parsed.has("publish") and not parsed.flag("publish-all"):
+        return request
+    from udocker.ops.published import first_free_port
+    from udocker.spec import ports
+
+    found = []
+    for text in parsed.list("publish"):
+        each = ports.parse(text)
+        if each.protocol == ports.SCTP and each.address:
+            session.report.warn(f"-p {text}: the program chooses the address that it listens on")
+            each = replace(each, address="")
+        found.append(each)
+    checked = ports.check(found, first_free_port(), session.host.uid)
+    if not parsed.flag("publish-all"):
+        return replace(request, ports=checked)
+    return replace(request, ports=checked, publish_all=True, exposed=parsed.list("expose"))
 
 
 def _limits(session: Session, parsed: Parsed) -> Limits:

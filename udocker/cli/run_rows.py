@@ -76,7 +76,7 @@ ROWS = (
     _row("--device-write-bps", LIST, _IO),
     _row("--device-write-iops", LIST, _IO),
     _row("--disable-content-trust", FLAG, "digests are always checked", quiet="*"),
-    _row("--expose", LIST, "what the program listens on is open on the host's network", quiet="*"),
+    _row("--expose", LIST, "for -P; what listens is open on the host's network anyhow", quiet="*"),
     _row("--health-cmd", TEXT, _HEALTH),
     _row("--health-interval", TEXT, _HEALTH, quiet="*"),
     _row("--health-retries", TEXT, _HEALTH, quiet="*"),

@@ -97,15 +97,15 @@ def _port(context: Context, parsed: Parsed) -> int:
 
 def _place(port: Port) -> str:
     address = f"[{port.address}]" if ":" in port.address else port.address
-    return f"{address}:{port.number}"
+    return f"{address}:{port.host}"
 
 
 _PORT = Syntax(
     usage="CONTAINER [PORT[/PROTOCOL]]",
-    summary="Show what a container that runs listens on.",
+    summary="Show what a container that runs listens on, and what was published of it.",
     at_least=1,
     at_most=2,
-    details="Its ports are those of the host, published or not.",
+    details="Its ports are those of the host, published or not, but for those that -p redirects.",
 )
 _TOP = Syntax(
     usage="CONTAINER",

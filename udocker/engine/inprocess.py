@@ -21,7 +21,9 @@ from udocker.model.features import (
     HOST_DEVICES,
     MOVED_DEVICES,
     MOVED_MOUNTS,
+    MOVED_PORTS,
     OTHER_MACHINES,
+    PORT_ADDRESSES,
     READ_ONLY_MOUNTS,
     READ_ONLY_ROOT,
     UNION_ROOT,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec
 
 MODES = ("F2", "F3", "F4")
+PORTS = (MOVED_PORTS, PORT_ADDRESSES)  # wherever the engine is in the processes
 FEATURES = frozenset(
     (
         READ_ONLY_MOUNTS,
@@ -51,10 +54,12 @@ FEATURES = frozenset(
         BY_EMULATOR,
         BARE,
         READ_ONLY_ROOT,
+        *PORTS,
     )
 )
 _MOST_GROUPS = 64  # of guest.h
 _MOST_MOUNTS = 256
+_MOST_PORTS = 64  # of ports.h
 _TRACED = {"P1": "some", "P2": "all"}  # which calls a tracer stops
 _EMULATOR = "/.udocker-qemu-"  # and the number of the machine: engines/inprocess/execute.c
 
@@ -156,11 +161,33 @@ def process_words(spec: RunSpec) -> list[str]:
     words = ["directory", spec.cwd, "uid", str(spec.user.uid), "gid", str(spec.user.gid)]
     for group in spec.user.groups[:_MOST_GROUPS]:
         words += ["group", str(group)]
+    words += _port_words(spec)
     places = {"owners": spec.owners, "image-owners": spec.image_owners, "copies": spec.copies}
     for name, place in places.items():
         if place:
             words += [name, place]
     return words
+
+
+def _port_words(spec: RunSpec) -> list[str]:
+    if len(spec.ports) > _MOST_PORTS:
+        raise UnsupportedFeature(
+            f"{len(spec.ports)} ports are redirected: the engine has room for {_MOST_PORTS}",
+            hint="publish ranges, such as -p 18000-18099:8000-8099, which count once each",
+        )
+    words = []
+    for each in spec.ports:
+        numbers = (str(each.container), str(each.host), str(each.count))
+        words += ["port", each.protocol, *numbers, _digits(each.address)]
+    return words
+
+
+def _digits(address: str) -> str:
+    if not address:
+        return ""
+    import ipaddress
+
+    return ipaddress.ip_address(address).packed.hex()
 
 
 def encoded(words: list[str]) -> bytes:

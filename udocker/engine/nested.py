@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from udocker.engine import inprocess, ptrace, runc
 from udocker.engine.base import need_filters
+from udocker.engine.proot import check_ports
 from udocker.errors import EngineUnavailable
 from udocker.model.features import BY_KERNEL, OTHER_MACHINES, USER
 from udocker.model.launch import MakeDirectory, WriteFile
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from udocker.model.run import RunSpec, Tracer
 
 MODES = ("R2", "R3")
-FEATURES = (runc.FEATURES | {USER}) - {OTHER_MACHINES, BY_KERNEL}  # what traces starts programs
+# What traces starts programs.
+FEATURES = (runc.FEATURES | {USER, *inprocess.PORTS}) - {OTHER_MACHINES, BY_KERNEL}
 # In the file system that the runtime makes for /dev: nothing of it comes to lie in the container.
 _PLACE = "/dev/.udocker"
 _TRACED = {"R2": "some", "R3": "all"}  # which calls the tracer stops
@@ -71,6 +73,7 @@ def _by_proot(spec: RunSpec, host: Host, mode: str) -> Launch:
         raise EngineUnavailable("there is no PRoot for the inside of the container")
     if spec.user.uid != 0:
         raise EngineUnavailable("PRoot inside of the container shows root only", hint=_WITHOUT)
+    check_ports(spec)
     env = (*spec.env, ("PROOT_TMP_DIR", _PLACE))
     if mode == "R3":
         env = (*env, ("PROOT_NO_SECCOMP", "1"))

@@ -68,6 +68,14 @@ def _check(spec: RunSpec) -> None:
         raise UnsupportedFeature("PRoot starts no programs of other machines here", hint=_WITHOUT)
     if any(mount.readonly for mount in spec.mounts):
         raise UnsupportedFeature("PRoot cannot make read-only volumes", hint=_WITHOUT)
+    check_ports(spec)
+
+
+def check_ports(spec: RunSpec) -> None:
+    """Those of the host are the container's here. Raises UnsupportedFeature."""
+    if any(each.is_moved for each in spec.ports):
+        text = "PRoot shows ports by the numbers that they have on the host"
+        raise UnsupportedFeature(text, hint=_WITHOUT)
 
 
 def _options(spec: RunSpec) -> list[str]:

@@ -14,6 +14,8 @@ MOVED_DEVICES = "moved-devices"
 READ_ONLY_ROOT = "read-only-root"
 TMPFS = "tmpfs"  # of the kernel; elsewhere a directory that goes with the run
 NO_NETWORK = "no-network"
+MOVED_PORTS = "moved-ports"
+PORT_ADDRESSES = "port-addresses"
 BARE = "bare"
 # Programs of other machines: where the kernel or an emulator may start them; only one of these.
 OTHER_MACHINES = "other-machines"
@@ -32,6 +34,8 @@ FEATURE_TEXT = {
     READ_ONLY_ROOT: "a read-only root",
     TMPFS: "a tmpfs of the kernel's",
     NO_NETWORK: "a network of its own",
+    MOVED_PORTS: "ports by other numbers than on the host",
+    PORT_ADDRESSES: "one address for a port (the program chooses where it listens)",
     BARE: "a root without the host's /dev, /proc or /sys",
     OTHER_MACHINES: "programs of other machines",
     BY_KERNEL: "a kernel that starts programs of other machines by itself (binfmt_misc)",

@@ -46,6 +46,23 @@ class Tmpfs:
 
 
 @value
+class Published:
+    """One ``-p``: ports of the container, as many of the host's, and an address of the host's."""
+
+    container: int  # the first one
+    host: int = 0  # the first one; 0: any that is free, for each of them
+    count: int = 1
+    protocol: str = "tcp"
+    address: str = ""  # "": every one
+    choices: int = 1  # so many of the host's, of which one that is free is taken
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the container knows a port by another number than the host."""
+        return self.host != self.container
+
+
+@value
 class NameOptions:
     """What the container is to believe of names of hosts: --dns, --add-host and the like."""
 
@@ -122,6 +139,9 @@ class RunRequest:
     left_out: tuple[str, ...] = ()  # of volumes, files and directories of the host: --novol
     readonly: bool = False
     network: bool = True
+    ports: tuple[Published, ...] = ()
+    publish_all: bool = False  # the ports that the image exposes, too
+    exposed: tuple[str, ...] = ()  # as if it did: "80", "53/udp", "8000-8009"
     names: NameOptions = NameOptions()
     limits: Limits = Limits()
     labels: tuple[tuple[str, str], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from udocker.model.request import Tmpfs
+from udocker.model.request import Published, Tmpfs
 from udocker.model.value import value
 
 TYPE_CHECKING = False
@@ -128,4 +128,5 @@ class RunSpec:
     tmpfs: tuple[Tmpfs, ...] = ()
     readonly: bool = False
     network: bool = True
+    ports: tuple[Published, ...] = ()  # that are others of the host's, or on one address
     system: tuple[str, ...] = SYSTEM

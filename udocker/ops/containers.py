@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.container import Container
     from udocker.model.oci import ImageConfig
-    from udocker.model.request import Volume
+    from udocker.model.request import Published, Volume
     from udocker.ops.session import Session
 
 # As for run: an image may have such a name.
@@ -66,6 +66,7 @@ def describe(session: Session, text: str) -> dict[str, object]:
             "devices": vars(container.devices),
             "labels": {**dict(container.config.labels), **dict(noted.labels)},
             "mounts": [_mount(session, volume) for volume in noted.volumes],
+            "ports": _bindings(noted.ports),
             "config": _config(container.config),
         }
     try:
@@ -97,6 +98,17 @@ def _mount(session: Session, volume: Volume) -> dict[str, object]:
         "Destination": volume.target,
         "RW": not volume.readonly,
     }
+
+
+def _bindings(ports: tuple[Published, ...]) -> dict[str, list[dict[str, str]]]:
+    """The ports of the last run, with Docker's names."""
+    found: dict[str, list[dict[str, str]]] = {}
+    if ports:
+        from udocker.spec.ports import binding, singles
+
+        for inner, address, host in map(binding, singles(ports)):
+            found.setdefault(inner, []).append({"HostIp": address, "HostPort": host})
+    return found
 
 
 def remove(session: Session, text: str, force: bool = False) -> None:

@@ -6,7 +6,9 @@ the same files, with the mounts, the environment and the user of the run.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 
 from udocker import makers
 from udocker.engine import table
@@ -19,6 +21,7 @@ from udocker.model.value import replace, value
 from udocker.ops.control import life, roots, running
 from udocker.ops.living import remembered
 from udocker.ops.specify import env_files, make_spec
+from udocker.store import said
 from udocker.store.users import BESIDE, KEPT
 
 TYPE_CHECKING = False
@@ -104,6 +107,8 @@ def _request(session: Session, asked: ExecRequest, container: Container, found: 
             base = decode(RunRequest, json.loads(found.begun.request))
         except ValueError as error:
             raise StoreError(f"the record of the run of {asked.container} is damaged") from error
+    else:
+        base = replace(base, ports=said.read(container.path).ports, publish_all=False)
     more = env_files(RunRequest(container.id, env_files=asked.env_files))
     return replace(
         base,
@@ -136,18 +141,18 @@ def _joins(mode: str) -> bool:
 
 
 def _mode(session: Session, container: Container, found: Life) -> str:
-    """Of a run in the foreground, of which nothing is noted."""
+    """Of a run in the foreground, of which nothing is noted.
+
+    What the engine starts has another command line, but is the engine's program to the kernel.
+    """
     from udocker.engine.processes import tracer, tree
 
     pids = tree(roots(container, found))
+    engine = session.host.inprocess and os.path.realpath(session.host.inprocess)
     for pid in pids:
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as stream:
-                program = stream.read().partition(b"\0")[0].decode("utf-8", "replace")
-        except OSError:
-            continue
-        if session.host.inprocess and program == session.host.inprocess:
-            return "P1" if any(map(tracer, pids)) else "F3"
+        with contextlib.suppress(OSError):
+            if engine and os.readlink(f"/proc/{pid}/exe") == engine:
+                return "P1" if any(map(tracer, pids)) else "F3"
     raise NotRunning(
         f"it cannot be told how container {container.short_id} runs",
         hint="run it with -d, or in mode N1 or F3",

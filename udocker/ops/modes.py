@@ -18,7 +18,7 @@ from udocker.errors import (
     UsageError,
 )
 from udocker.model.container import PLAIN, UNION, Container
-from udocker.model.features import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, UNION_ROOT
+from udocker.model.features import FEATURE_TEXT, FOREIGN_TREE, HOSTNAME, PORT_ADDRESSES, UNION_ROOT
 from udocker.model.host import Support
 from udocker.model.request import RunRequest
 from udocker.model.value import replace, value
@@ -36,7 +36,7 @@ _NOT_IN_TIME = 124  # of ``capture``
 _LONGEST_OF_MANY = 80  # characters
 _REFUSAL_AGE = 3600.0  # seconds: what did not work may be repaired
 # What a run can do without, with a warning; a read-only volume that is not is another matter.
-_DISPENSABLE = frozenset((HOSTNAME,))
+_DISPENSABLE = frozenset((HOSTNAME, PORT_ADDRESSES))
 
 
 @value

@@ -1,4 +1,4 @@
-"""What a container listens on. Its network is the host's, so its ports are the host's, too."""
+"""What a container listens on, and what was published of it. Its network is the host's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import socket
 from udocker.engine.processes import tree
 from udocker.model.value import value
 from udocker.ops.control import roots, running
+from udocker.spec.ports import singles
+from udocker.store import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,21 +20,24 @@ if TYPE_CHECKING:
 
 # State of a socket that waits for others: TCP_LISTEN, and for UDP TCP_CLOSE of tcp_states.h.
 _TABLES = (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07"))
+_EVERY = "0.0.0.0"
+_MAPPED = "::ffff:"  # before an address of IPv4, ipv6(7)
 
 
 @value
 class Port:
-    """``protocol`` is tcp or udp; ``address`` as it is bound."""
+    """``number`` is the container's, ``host`` the host's; ``protocol`` tcp or udp."""
 
     number: int
     protocol: str
-    address: str
+    address: str  # of the host's, as it is bound
+    host: int
 
 
 def ports(session: Session, text: str) -> list[Port]:
     """What the processes of a container that runs here listen on, in the order of numbers.
 
-    Raises ContainerNotFound, NotRunning.
+    What was published is there from the beginning. Raises ContainerNotFound, NotRunning.
     """
     container, found = running(session, text)
     listening: set[tuple[int, str, str]] = set()
@@ -40,7 +45,19 @@ def ports(session: Session, text: str) -> list[Port]:
         inodes = set(_sockets(pid))
         if inodes:
             listening.update(each for inode, each in _table(pid) if inode in inodes)
-    return [Port(*each) for each in sorted(listening)]
+    published = list(singles(said.read(container.path).ports))
+    inner = {(each.host, each.protocol): each.container for each in published}
+    shown = {
+        (inner.get((host, protocol), host), protocol, address, host)
+        for host, protocol, address in listening
+    }
+    bound = {(host, protocol) for host, protocol, _ in listening}
+    shown |= {
+        (each.container, each.protocol, each.address or _EVERY, each.host)
+        for each in published
+        if (each.host, each.protocol) not in bound
+    }
+    return [Port(*each) for each in sorted(shown)]
 
 
 def _sockets(pid: int) -> Iterator[str]:
@@ -64,7 +81,8 @@ def _table(pid: int) -> Iterator[tuple[str, tuple[int, str, str]]]:
 
 
 def _address(text: str) -> str:
-    """Words of 32 bits in the order of this machine."""
+    """Words of 32 bits in the order of this machine; one of IPv4 is shown as such."""
     words = [bytes.fromhex(text[n : n + 8])[::-1] for n in range(0, len(text), 8)]
     family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-    return socket.inet_ntop(family, b"".join(words))
+    found = socket.inet_ntop(family, b"".join(words))
+    return found.removeprefix(_MAPPED) if "." in found else found

@@ -51,6 +51,10 @@ def plan(session: Session, request: RunRequest) -> list[str]:
     session, request = target.in_job(session, replace(request, pull="never"))
     container, is_new = target.find_or_make(session, request, trial=True)
     try:
+        if request.ports or request.publish_all:
+            from udocker.ops.published import with_ports
+
+            request = with_ports(session, request, container)
         launch = _prepare(session, request, container, dry=True).launch
     finally:
         if is_new:

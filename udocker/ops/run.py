@@ -61,10 +61,7 @@ def run_container(
         session.store.containers.enter(container, SUPERVISES if request.detach else RUNS)
         if request.remove:
             session.store.containers.hold(container)
-        if request.volumes or request.volumes_from or request.labels:
-            from udocker.ops.volumes import noted
-
-            request = noted(session, request, container, is_new)
+        request = _noted(session, request, container, is_new)
     while True:
         planned = prepare(session, request, container, is_new, failed)
         session.report.close()
@@ -82,6 +79,24 @@ def run_container(
             session.report.warn(text)
             failed[planned.mode] = error.message
         container = session.store.containers.get(container.id)
+
+
+def _noted(session: Session, request: RunRequest, container: Container, is_new: bool) -> RunRequest:
+    """``request`` with its ports and volumes settled, and written down. Raises UdockerError."""
+    if request.ports or request.publish_all:
+        from udocker.ops.published import with_ports
+
+        request = with_ports(session, request, container)
+    says = any((request.volumes, request.volumes_from, request.labels, request.ports))
+    if not (says or is_new):
+        from udocker.store.said import is_there
+
+        says = is_there(container.path)  # the ports of another run
+    if not says:
+        return request
+    from udocker.ops.volumes import noted
+
+    return noted(session, request, container, is_new)
 
 
 def _carry_out(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 def noted(session: Session, request: RunRequest, container: Container, is_new: bool) -> RunRequest:
-    """``request`` with the volumes of --volumes-from; what is said is written down.
+    """``request`` with the volumes of --volumes-from; what is said is written down, and so are the
+    ports of this run.
 
     Raises ContainerNotFound.
     """
@@ -34,7 +35,7 @@ def noted(session: Session, request: RunRequest, container: Container, is_new: b
     labels = dict(before.labels)
     if is_new:
         labels.update(request.labels)
-    now = said.Said(tuple(labels.items()), request.volumes or before.volumes)
+    now = said.Said(tuple(labels.items()), request.volumes or before.volumes, request.ports)
     if now != before:
         with contextlib.suppress(OSError):  # on a full disk it can be run all the same
             said.write(container.path, now)

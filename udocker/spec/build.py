@@ -10,12 +10,14 @@ from udocker.model.features import (
     FILE_MOUNTS,
     HOSTNAME,
     MOVED_MOUNTS,
+    MOVED_PORTS,
     NO_NETWORK,
+    PORT_ADDRESSES,
     READ_ONLY_MOUNTS,
     READ_ONLY_ROOT,
     USER,
 )
-from udocker.model.request import KEEP_ID, NameOptions, RunRequest
+from udocker.model.request import KEEP_ID, NameOptions, Published, RunRequest
 from udocker.model.run import SYSTEM, GuestFile, Mount, Root, RunSpec, User
 from udocker.model.value import replace, value
 from udocker.spec import command, env, mounts, user
@@ -78,6 +80,7 @@ def build(
         tmpfs=request.tmpfs,
         readonly=request.readonly,
         network=request.network,
+        ports=_ports(request),
         system=tuple(path for path in SYSTEM if path not in request.left_out),
     )
 
@@ -186,6 +189,11 @@ def _files(
     )
 
 
+def _ports(request: RunRequest) -> tuple[Published, ...]:
+    """Those that are not simply the host's."""
+    return tuple(each for each in request.ports if each.is_moved or each.address)
+
+
 def _features(request: RunRequest, who: User, found: tuple[Mount, ...]) -> frozenset[str]:
     needed = {
         HOSTNAME: request.hostname is not None,
@@ -196,6 +204,8 @@ def _features(request: RunRequest, who: User, found: tuple[Mount, ...]) -> froze
         or any(os.path.realpath(m.target) != m.source for m in found),
         READ_ONLY_ROOT: request.readonly,
         NO_NETWORK: not request.network,
+        MOVED_PORTS: any(each.is_moved for each in request.ports),
+        PORT_ADDRESSES: any(each.address for each in request.ports),
         BARE: not set(SYSTEM).isdisjoint(request.left_out),
     }
     return frozenset(feature for feature, is_needed in needed.items() if is_needed)

@@ -1,25 +1,12 @@
-"""``--network``, ``--publish``, ``--dns``, ``--add-host``: on the host's network, or on none."""
+"""``--network``, ``--dns``, ``--add-host``: on the host's network, or on none."""
 
 from __future__ import annotations
 
 from udocker.errors import UsageError
-from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from udocker.model.request import NameOptions
-
-_PORT_HINT = "-p 8080:8080: a container is on the host's network, and a port is what it is"
-_MOST = 65535
-
-
-@value
-class Published:
-    """One -p: ports of the host and of the container, as many, and the host's address."""
-
-    host: range
-    container: range
-    address: str = ""
 
 
 def is_network(text: str) -> bool:
@@ -27,41 +14,6 @@ def is_network(text: str) -> bool:
     if not text or "\0" in text:
         raise UsageError("--network names nothing", hint="--network=host or --network=none")
     return text != "none"
-
-
-def parse_published(text: str) -> Published:
-    """Read the value of -p: ``[ADDRESS:][PORT:]PORT[/udp]``. Raises UsageError."""
-    ports, _, protocol = text.partition("/")
-    if protocol not in ("", "tcp", "udp", "sctp"):
-        raise UsageError(f"-p {text!r}: unknown protocol {protocol!r}", hint=_PORT_HINT)
-    rest, _, inner = ports.rpartition(":")
-    address, colon, outer = rest.rpartition(":")
-    if not colon:
-        address, outer = "", rest
-    container = _range(inner, text)
-    host = _range(outer, text) if outer else container
-    if len(host) != len(container):
-        raise UsageError(f"-p {text!r}: the ranges differ in length", hint=_PORT_HINT)
-    return Published(host, container, address.strip("[]"))
-
-
-def check_published(published: Published, first_free: int, uid: int) -> None:
-    """Raise UsageError where the port cannot be had as it is asked for.
-
-    ``first_free``: the first port that needs no privileges, ip_unprivileged_port_start of ip(7).
-    """
-    here, there = published.host, published.container
-    if here.start != there.start:
-        raise UsageError(
-            f"port {there.start} of the container cannot be port {here.start} of the host: the "
-            "container is on the host's network",
-            hint=f"have the program listen on {here.start}, and say -p {here.start}:{here.start}",
-        )
-    if uid != 0 and here.start < first_free:
-        raise UsageError(
-            f"port {here.start} is root's: ports from {first_free} on are for all",
-            hint="have the program listen on such a one",
-        )
 
 
 def parse_host(text: str) -> tuple[str, str]:
@@ -133,13 +85,3 @@ def hosts(host: bytes | None, names: NameOptions) -> bytes | None:
     if not content.endswith(b"\n"):
         content += b"\n"
     return content + "".join(f"{address}\t{name}\n" for name, address in names.hosts).encode()
-
-
-def _range(text: str, whole: str) -> range:
-    first, dash, last = text.partition("-")
-    ends = (first, last if dash else first)
-    if not all(end.isascii() and end.isdigit() and 0 < int(end[:6]) <= _MOST for end in ends):
-        raise UsageError(f"-p {whole!r}: not a port: {text!r}", hint=_PORT_HINT)
-    if int(ends[0]) > int(ends[1]):
-        raise UsageError(f"-p {whole!r}: {text} is upside down", hint=_PORT_HINT)
-    return range(int(ends[0]), int(ends[1]) + 1)

@@ -4,6 +4,12 @@
 static void check_order(const struct guest *guest) {
     size_t count = guest->mount_count;
     DEMAND(count >= 1 && count <= MAX_MOUNTS);
+    DEMAND(guest->ports.count <= MAX_PORTS);
+    for (const struct port *port = guest->ports.all; port < guest->ports.all + guest->ports.count;
+         port++) {
+        DEMAND(port->container > 0 && port->host > 0 && port->count > 0);
+        DEMAND(port->container + port->count <= 65536 && port->host + port->count <= 65536);
+    }
     DEMAND(guest->copies == NULL || guest->copies[0] == '/');
     DEMAND(guest->mounts[count - 1].target_size == 0);
     for (size_t index = 0; index + 1 < count; index++) {

@@ -24,6 +24,16 @@ static void check_there(const struct unix_address *address, long size, bool bind
     }
 }
 
+/* No byte that is not there is read; and no socket is one of a protocol with ports. */
+static void check_ports(char *memory, long size) {
+    struct internet result;
+    const struct ports *ports = &process.guest.ports;
+    DEMAND(!ports_there(ports, -1, memory, size, true, &result));
+    DEMAND(!ports_there(ports, -1, memory, size, false, &result));
+    ports_back(ports, -1, memory, size, true);
+    ports_back(ports, -1, memory, size, false);
+}
+
 static void check_back(char *memory, long room, int said, bool is_peer) {
     int size = said;
     translate_back(&process, memory, room, &size, -1, is_peer);
@@ -39,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         make_directory("root/ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd");
         make_directory("one");
         make_link("root/l", "ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd");
-        DEMAND(GUEST(&process.guest, "root", "@root", "rw", "/o", "@one", "ro", "/h", "@one"));
+        DEMAND(GUEST(&process.guest, "root", "@root", "rw", "/o", "@one", "ro", "/h", "@one",
+                     "port", "tcp", "1", "1", "65535", ""));
         enter("root");
     }
     long said = (long)take(&input) - 2;
@@ -51,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (input.size > 0) {
         memcpy(memory, input.data, input.size < whole ? input.size : whole);
     }
+    check_ports(memory, (long)whole);
     if (whole >= FAMILY_SIZE && !(way & 8)) {
         ((struct unix_address *)memory)->family = AF_UNIX;
     }
