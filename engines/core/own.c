@@ -11,10 +11,8 @@ enum {
     SECCOMP_MODE_FILTER = 2,
     SECCOMP_SET_MODE_STRICT = 0,
     SECCOMP_SET_MODE_FILTER = 1,
-    SECCOMP_FLAGS = 0x17, /* those that need no one to listen */
-    FILTER_SIZE = 16,     /* of struct sock_fprog */
-    W_OK = 2,
-    AT_EACCESS = 0x200,
+    SECCOMP_FLAGS = 0x17,         /* those that need no one to listen */
+    FILTER_SIZE = 16,             /* of struct sock_fprog */
     FS_IOC_SETFLAGS = 0x40086602, /* <linux/fs.h>, <linux/fsverity.h> */
     FS_IOC_FSSETXATTR = 0x401c5820,
     FS_IOC_SETVERSION = 0x40087602,
@@ -117,21 +115,6 @@ static long call_prctl(struct process *process, const struct call *call) {
     }
 }
 
-/* Root may do what the mode does not let a file's owner do, except to execute what nobody may. */
-static bool root_may(struct process *process, const struct workspace *space, long mode,
-                     long flags) {
-    enum { EXECUTE = 1, EXECUTE_BITS = 0111 };
-    struct status status;
-    if (!persona_can(persona_of(process), CAP_DAC_OVERRIDE) ||
-        kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
-               flags & AT_SYMLINK_NOFOLLOW, 0, 0) < 0) {
-        return false;
-    }
-    bool is_directory = (status.mode & S_IFMT) == S_IFDIR;
-    return status.uid == process->guest.host_uid && space->mount->target_size == 0 &&
-           (!(mode & EXECUTE) || is_directory || status.mode & EXECUTE_BITS);
-}
-
 /* Requests that change the file itself, though it is open to be read only. */
 static long call_ioctl(struct process *process, const struct call *call, struct workspace *space) {
     struct call changed = *call;
@@ -155,30 +138,7 @@ static long call_ioctl(struct process *process, const struct call *call, struct 
     return result;
 }
 
-static long access_at(struct process *process, long dirfd, const char *path, long mode, long flags,
-                      struct workspace *space) {
-    if (flags & AT_EMPTY_PATH && path_is_empty(path)) {
-        return kernel(NR_faccessat2, dirfd, (long)path, mode, flags, 0, 0);
-    }
-    enum last last = flags & AT_SYMLINK_NOFOLLOW ? KEEP : FOLLOW;
-    long result = path_resolve(&process->guest, dirfd, path, last, space);
-    if (result < 0) {
-        return result;
-    }
-    result = flags == 0 ? kernel(NR_faccessat, AT_FDCWD, (long)space->host, mode, 0, 0, 0)
-                        : kernel(NR_faccessat2, AT_FDCWD, (long)space->host, mode, flags, 0, 0);
-    if (result == -EACCES && root_may(process, space, mode, flags)) {
-        result = 0;
-    }
-    bool is_for_root = !(flags & AT_EACCESS) && persona_of(process)->user.real == 0;
-    if (result == 0 && !is_for_root) {
-        result = permission_to_use(process, space, (unsigned)mode);
-    }
-    return result == 0 && mode & W_OK && space->mount->readonly ? -EROFS : result;
-}
-
 static long with_space(struct process *process, const struct call *call, struct workspace *space) {
-    const long *a = call->argument;
     switch (call->number) {
 #ifdef ARCH_HAS_LEGACY
     case NR_open:
@@ -196,12 +156,10 @@ static long with_space(struct process *process, const struct call *call, struct 
         return own_link_call(process, call, space);
 #ifdef ARCH_HAS_LEGACY
     case NR_access:
-        return access_at(process, AT_FDCWD, (const char *)a[0], a[1], 0, space);
 #endif
     case NR_faccessat:
-        return access_at(process, a[0], (const char *)a[1], a[2], 0, space);
     case NR_faccessat2:
-        return access_at(process, a[0], (const char *)a[1], a[2], a[3], space);
+        return own_access_call(process, call, space);
     case NR_getcwd:
         return call_getcwd(process, call, space);
     case NR_ioctl:

@@ -72,7 +72,8 @@ bool copy_path(const struct guest *guest, const struct status *status, char *pat
 long own_open_call(struct process *process, const struct call *call, struct workspace *space);
 long own_link_call(struct process *process, const struct call *call, struct workspace *space);
 
-/* From own_mappings.c, own_signals.c, own_identity.c and own_owner.c. */
+/* From own_access.c, own_mappings.c, own_signals.c, own_identity.c and own_owner.c. */
+long own_access_call(struct process *process, const struct call *call, struct workspace *space);
 long own_map_call(struct process *process, const struct call *call);
 long own_capability_call(struct process *process, const struct call *call);
 long own_capability_prctl(struct process *process, const struct call *call); /* or -ENOSYS */
