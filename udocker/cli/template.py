@@ -18,7 +18,7 @@ from udocker.model.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Union
 
     Node = Union["Text", "Output", "Branch", "Loop"]
@@ -106,9 +106,57 @@ class Template:
         self._text = text
         self.nodes = _Parser(text).nodes()
 
+    def check(self, fields: Collection[str], maps: Collection[str] = ()) -> None:
+        """Raise UsageError where what is to be filled has only these fields, and others are asked.
+
+        In all branches, so that what is in the data decides nothing. ``maps``: the fields that
+        have fields of their own; all others are texts.
+        """
+        known = {field.lower(): field for field in fields}
+        for path in _of_dot(self.nodes, True):
+            name, *more = path.fields or ("",)
+            if name and name.lower() not in known:
+                _fail(self._text, _no_field(name, fields))
+            if more and known[name.lower()] not in maps:
+                _fail(self._text, f"{name} has no field {more[0]}")
+
     def fill(self, data: object) -> str:
         """The text for ``data``: dicts, lists, texts, numbers. Raises UsageError."""
         return _Filler(self._text, data).all(self.nodes)
+
+
+def _fail(text: str, why: str) -> NoReturn:
+    raise UsageError(f"--format {text!r}: {why}", hint="--format '{{json .}}' shows all")
+
+
+def _no_field(name: str, fields: Collection[str]) -> str:
+    return f"there is no {name} here; fields: {', '.join(sorted(fields)[:40]) or 'none'}"
+
+
+def _of_dot(nodes: Sequence[Node], is_outermost: bool) -> Iterator[Path]:
+    """What is asked of the outermost dot, which inside ``range`` and ``with`` is only ``$``."""
+    for node in nodes:
+        if isinstance(node, Text):
+            continue
+        for word in _words(node.call):
+            if isinstance(word, Path) and (
+                word.variable == "$" or (is_outermost and not word.variable)
+            ):
+                yield word
+        if not isinstance(node, Output):
+            is_same = isinstance(node, Branch) and not node.is_with
+            yield from _of_dot(node.body, is_outermost and is_same)
+            yield from _of_dot(node.other, is_outermost)
+
+
+def _words(call: Call) -> Iterator[Word]:
+    """Of those in parentheses, too."""
+    for command in call.commands:
+        for word in command:
+            if isinstance(word, Call):
+                yield from _words(word)
+            else:
+                yield word
 
 
 class _Parser:
@@ -125,7 +173,7 @@ class _Parser:
         return found
 
     def _fail(self, why: str) -> NoReturn:
-        raise UsageError(f"--format {self._text!r}: {why}", hint="--format '{{json .}}' shows all")
+        _fail(self._text, why)
 
     def _until(self, ends: tuple[str, ...]) -> tuple[tuple[Node, ...], str]:
         """The nodes up to an action that is one of ``ends``, and that action."""
@@ -238,7 +286,7 @@ class _Words:
             first, *fields = text.split(".")
             return Path(first, tuple(field for field in fields if field))
         if kind == "name":
-            return _CONSTANTS.get(text) or Name(text)
+            return _CONSTANTS.get(text) or self._function(text)
         if text != "(":
             self._fail(f"{text!r} is not expected")
         call = self.pipeline()
@@ -246,6 +294,11 @@ class _Words:
             self._fail("a ) is missing")
         self._tokens.pop(0)
         return call
+
+    def _function(self, name: str) -> Name:
+        if name not in _FUNCTIONS:
+            self._fail(f"there is no function {name}; functions: {', '.join(sorted(_FUNCTIONS))}")
+        return Name(name)
 
 
 class _Filler:
@@ -297,7 +350,7 @@ class _Filler:
             self._dot = before
 
     def _fail(self, why: str) -> NoReturn:
-        raise UsageError(f"--format {self._text!r}: {why}", hint="--format '{{json .}}' shows all")
+        _fail(self._text, why)
 
     def _call(self, call: Call) -> object:
         given: list[object] = []
@@ -309,13 +362,21 @@ class _Filler:
             else:
                 found = self._word(first)
                 if callable(found):
-                    found = found(*(shown(argument) for argument in arguments))
+                    found = self._asked(found, arguments)
                 elif arguments:
                     self._fail(f"{shown(found)!r} is no function and takes no arguments")
                 given = [found]
         for name in call.variables:
             self._variables[name] = given[0]
         return given[0]
+
+    def _asked(self, found: Callable[..., object], arguments: Sequence[object]) -> object:
+        """Of a field that is asked with one argument, as Docker's Label."""
+        if len(arguments) != 1:
+            self._fail(
+                'a field that takes one argument, as in {{.Label "key"}}, has another number'
+            )
+        return found(shown(arguments[0]))
 
     def _word(self, word: Word) -> object:
         if isinstance(word, Literal):
@@ -341,18 +402,14 @@ class _Filler:
             by_lower = {key.lower(): key for key in found}
             if name.lower() in by_lower:
                 return found[by_lower[name.lower()]]
-            known = ", ".join(sorted(found)[:40]) or "none"
-            self._fail(f"there is no {name} here; fields: {known}")
+            self._fail(_no_field(name, found))
         if found is None:
             return None
         return self._fail(f"{shown(found)[:40]!r} has no field {name}")
 
     def _function(self, name: str, arguments: list[Any]) -> object:
-        function = _FUNCTIONS.get(name)
-        if function is None:
-            self._fail(f"there is no function {name}; functions: {', '.join(sorted(_FUNCTIONS))}")
         try:
-            return function(*arguments)
+            return _FUNCTIONS[name](*arguments)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             self._fail(
                 f"{name} cannot take {', '.join(map(shown, arguments)) or 'nothing'}: {error}"
