@@ -63,6 +63,7 @@ MAY_START_PROCESSES = (
     "engine/detached.py",
     "engine/execute.py",
     "engine/later.py",
+    "engine/porter.py",
     "engine/supervisor.py",
     "host.py",
     "idmaps.py",

@@ -19,7 +19,7 @@ from udocker.model.value import replace, value
 from udocker.ops.control import life, roots, running
 from udocker.ops.living import remembered
 from udocker.ops.specify import env_files, make_spec
-from udocker.store.users import BESIDE, KEPT
+from udocker.store.users import BESIDE, KEPT, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _launch(
         return _joined(session, request, container, process), False
     from udocker.ops.preparing import prepare
 
-    mode = (found.begun.mode if found.begun else "") or _mode(session, container, found)
+    mode = (found.begun.mode if found.begun else "") or _mode(container)
     planned = prepare(session, replace(request, mode=mode), container, is_new=False)
     host = session.host
     programs = (host.inprocess, *(path for _, path in host.programs))
@@ -135,20 +135,11 @@ def _joins(mode: str) -> bool:
     return table.find(mode).joins
 
 
-def _mode(session: Session, container: Container, found: Life) -> str:
-    """Of a run in the foreground, of which nothing is noted."""
-    from udocker.engine.processes import tracer, tree
-
-    pids = tree(roots(container, found))
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as stream:
-                program = stream.read().partition(b"\0")[0].decode("utf-8", "replace")
-        except OSError:
-            continue
-        if session.host.inprocess and program == session.host.inprocess:
-            return "P1" if any(map(tracer, pids)) else "F3"
-    raise NotRunning(
-        f"it cannot be told how container {container.short_id} runs",
-        hint="run it with -d, or in mode N1 or F3",
-    )
+def _mode(container: Container) -> str:
+    """Of a run in the foreground."""
+    found = run(container.path)
+    if found is None or not found.mode:
+        raise NotRunning(
+            f"it cannot be told how container {container.short_id} runs", hint="run it with -d"
+        )
+    return found.mode
