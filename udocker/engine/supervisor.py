@@ -74,7 +74,7 @@ def supervise(
         if keeper == 0:
             kept = functools.partial(keep, in_job=in_job)
             leave(kept, front, unblocked, clean, go_betweens, pid_file)
-        return _follow(keeper, lambda: keeper, in_job=in_job)
+        return _follow(keeper, lambda: keeper, is_apart=in_job and bool(pid_file), in_job=in_job)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
@@ -107,13 +107,15 @@ def keep(
 
     lib.udocker_become_subreaper()
     lib.udocker_set_parent_death_signal(signal.SIGTERM)
+    if in_job and pid_file:
+        os.setsid()  # as the command has: what is for all comes to both of us, or to neither
     try:
         child = os.fork()
         if child == 0:
             lib.udocker_set_parent_death_signal(signal.SIGKILL)
             leave(begin)
         if pid_file:
-            code = _follow_started(child, pid_file, front, go_betweens, started)
+            code = _follow_started(child, pid_file, front, go_betweens, started, in_job=in_job)
         else:
             if started is not None:
                 started(child)
@@ -137,10 +139,13 @@ def _follow_started(
     front: int,
     go_betweens: int,
     started: Callable[[int], None] | None,
+    *,
+    in_job: bool,
 ) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
     ended: dict[int, int] = {}
     asked: list[int] = []
+    to_all: dict[int, float] = {}
     while True:
         ended.update(each for each in _changed() if not os.WIFSTOPPED(each[1]))
         if os.getppid() != front:
@@ -148,9 +153,13 @@ def _follow_started(
             return _SIGNALED + signal.SIGKILL
         if starter in ended:
             break
-        number = signal.sigwait(WATCHED)
-        if number != signal.SIGCHLD:
-            asked.append(number)
+        info = signal.sigwaitinfo(WATCHED)
+        if info.si_signo == signal.SIGCHLD:
+            continue
+        # There may have been no command that has it, too; but it comes here twice.
+        is_again = in_job and _is_for_all(info, front, to_all) and info.si_pid == front
+        if not is_again:
+            asked.append(info.si_signo)
     if ended[starter] != 0:
         return EngineError.exit_code
     with open(pid_file, encoding="ascii") as stream:
@@ -170,6 +179,8 @@ def _follow_started(
         bool(go_betweens),
         is_apart=True,
         is_alone=started is not None,
+        in_job=in_job,
+        to_all=to_all,
         sent=sent,
     )
 
@@ -183,15 +194,17 @@ def _follow(
     is_apart: bool = False,
     is_alone: bool = False,
     in_job: bool = False,
+    to_all: dict[int, float] | None = None,
     sent: int = 0,
 ) -> int:
     """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone.
 
     ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
-    ``is_alone``: nobody waits for us at a terminal. ``in_job``: see ``supervise``. ``sent``: the
-    signal that was passed on last.
+    ``is_alone``: nobody waits for us at a terminal. ``in_job``: see ``supervise``; ``to_all``: the
+    signals that have come here from a batch system, and when. ``sent``: the signal that was passed
+    on last.
     """
-    to_all: dict[int, float] = {}  # signals that came here from a batch system, and when
+    to_all = {} if to_all is None else to_all
     while True:
         for pid, status in _changed():
             if pid == child and not os.WIFSTOPPED(status):
