@@ -60,6 +60,7 @@ MAY_START_PROCESSES = (
     "client.py",
     "engine/apart.py",
     "engine/beside.py",
+    "engine/capture.py",
     "engine/detached.py",
     "engine/execute.py",
     "engine/later.py",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
-from udocker.engine.execute import capture, execute
+from udocker.engine.capture import capture
+from udocker.engine.execute import execute
 from udocker.errors import UdockerError
 from udocker.model import launch as steps
 from udocker.model import run

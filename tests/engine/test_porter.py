@@ -14,7 +14,7 @@ import pytest
 
 import udocker
 from udocker.engine.porter import Description, Porter, launch, read
-from udocker.engine.supervisor import children
+from udocker.engine.processes import children
 from udocker.errors import NotRunning, UdockerError
 from udocker.model.launch import Launch, ShareUnion, WriteFile
 

@@ -21,8 +21,7 @@ from builders.processes import (
     state,
     wait_for,
 )
-from udocker.engine import supervisor
-from udocker.engine.supervisor import _children_by_search, children
+from udocker.engine.processes import children
 from udocker.model.launch import Launch, RemoveTree, WriteFile
 
 if TYPE_CHECKING:
@@ -513,55 +512,3 @@ def test_keys_reach_a_command_in_another_session_in_a_batch_job(
 def parent(pid: int) -> int:
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
         return int(stream.read().rpartition(")")[2].split()[1])
-
-
-# Looking for children
-
-
-def test_children_are_found_either_way() -> None:
-    processes = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
-    try:
-        pids = [process.pid for process in processes]
-        assert set(pids) <= set(children(os.getpid()))
-        assert _children_by_search(os.getpid()) == sorted(children(os.getpid()))
-        assert children(pids[0]) == []
-        assert _children_by_search(pids[0]) == []
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def test_children_of_every_thread_are_found() -> None:
-    """Programs in Go start processes from whichever thread they are in."""
-    code = (
-        "import subprocess, threading, time\n"
-        "def start():\n"
-        "    child = subprocess.Popen(['sleep', '1000'])\n"
-        "    print(child.pid, flush=True); child.wait()\n"
-        "threading.Thread(target=start).start()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        child = int(process.stdout.readline())
-        try:
-            assert children(process.pid) == _children_by_search(process.pid) == [child]
-        finally:
-            os.kill(child, signal.SIGKILL)
-
-
-def test_a_process_that_is_gone_has_no_children() -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    assert children(process.pid) == []
-
-
-def test_a_child_that_proc_misses_is_looked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is seen while threads of its parent end."""
-    monkeypatch.setattr(supervisor, "children", lambda parent: [])
-    with subprocess.Popen(["sleep", "1000"]) as child:
-        try:
-            assert supervisor.target(os.getpid(), 1) in _children_by_search(os.getpid())
-            assert supervisor.target(child.pid, 1) == child.pid
-        finally:
-            child.kill()
