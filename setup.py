@@ -62,6 +62,8 @@ class BuildCompiled(build_ext):
         engine = runpy.run_path(os.path.join("engines", "inprocess", "build_engine.py"))
         if engine["is_supported"]():
             engine["build"](os.path.join(data, "engine", "inprocess"), os.environ["CC"])
+            porter = runpy.run_path(os.path.join("engines", "porter", "build_porter.py"))
+            porter["build"](os.path.join(data, "engine", "porter"), os.environ["CC"])
         if not self.inplace:
             self.distribution.data_files = [("share/man/man1", manual_pages(self.build_temp))]
 

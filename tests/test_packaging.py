@@ -104,10 +104,11 @@ def test_wheel_holds_the_engine_as_a_program(wheel: Path, tmp_path: Path) -> Non
         ],
         check=True,
     )
-    program = tmp_path / "installed" / "udocker" / "data" / "engine" / "inprocess"
-    assert os.access(program, os.X_OK)
-    assert program.read_bytes()[:4] == b"\x7fELF"
-    assert 3 not in _program_headers(program.read_bytes())  # PT_INTERP: it needs no library
+    folder = tmp_path / "installed" / "udocker" / "data" / "engine"
+    for program in (folder / "porter", folder / "inprocess"):
+        assert os.access(program, os.X_OK)
+        assert program.read_bytes()[:4] == b"\x7fELF"
+        assert 3 not in _program_headers(program.read_bytes())  # PT_INTERP: it needs no library
     assert program.with_name("inprocess.numbers").exists()
 
 

@@ -97,6 +97,42 @@ def test_images(udocker: Udocker) -> None:
     assert shown == "[docker.io/library/test:latest] linux [/x y]\n"
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{.Foo}}",
+        "table {{.Foo}}",
+        "{{if false}}{{.Foo}}{{end}}",
+        "{{range .Labels}}{{$.Foo}}{{else}}{{.Names}}{{end}}",
+        "{{.Size.x}}",
+        "{{foo .ID}}",
+        "{{.ID",
+    ],
+)
+def test_a_template_is_checked_where_nothing_is_listed(tmp_path: Path, template: str) -> None:
+    udocker = Udocker(tmp_path)
+    for words in (
+        *(("ps",), ("ps", "-q"), ("ps", "--json"), ("ps", "-f", "name=x")),
+        *(("images",), ("images", "-q"), ("volume", "ls"), ("volume", "ls", "-q")),
+    ):
+        ended = udocker(*words, f"--format={template}")
+        assert (ended.code, ended.out) == (2, ""), words
+        assert template.removeprefix("table ") in ended.err
+
+
+def test_a_template_is_read_before_what_it_is_for(udocker: Udocker) -> None:
+    for words in (("inspect", "nobody"), ("volume", "inspect", "nobody")):
+        ended = udocker(*words, "--format={{.ID")
+        assert ended.code == 2
+        assert "{{ without }}" in ended.err
+    make(udocker, "one", "test")
+    assert udocker("ps", "--format={{.Label.of}}").out == "image\n"
+    for template in ("{{.Label}}", '{{.Label "a" "b"}}', "{{with .Label}}{{.of}}{{end}}"):
+        ended = udocker("ps", f"--format={template}")
+        assert (ended.code, ended.out) == (2, "")
+        assert "takes one argument" in ended.err
+
+
 def test_what_is_protected_stays(udocker: Udocker) -> None:
     make(udocker, "one", "test")
     for name in ("one", "test"):

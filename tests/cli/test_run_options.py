@@ -12,7 +12,7 @@ from builders.commands import Ended, Udocker, needs_busybox
 from builders.processes import needs_namespaces
 from builders.sessions import session
 from builders.trees import File
-from udocker.cli import commands, run
+from udocker.cli import commands, run, run_request
 from udocker.cli.context import Context
 from udocker.cli.parser import parse
 from udocker.cli.run_more import extended
@@ -130,7 +130,7 @@ def told(top: Path, words: list[str]) -> list[str]:
     made = session(top)
     parsed = parse(commands.find("run").syntax, [*words, "test", "/p"], "run")
     warnings = notices(parsed, run._OPTIONS)
-    asked = run._request(Context(lambda: made, sys.stdout), parsed)
+    asked = run_request.asked(Context(lambda: made, sys.stdout), parsed)
     assert extended(made, parsed, asked).target == "test"
     return [*warnings, *made.report.warnings]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from e2e.jobs import BUSYBOX, MODES, Slurm, at_once, until
 
 pytestmark = pytest.mark.e2e
-pytest_plugins = ["e2e.jobs"]
+pytest_plugins = ["e2e.engines", "e2e.jobs"]
 
 
 def run(mode: str, *words: str) -> tuple[str, ...]:
@@ -105,15 +106,23 @@ sleep 1
 """
 
 
-def test_a_signal_comes_once(slurm: Slurm) -> None:
+def where_apptainer_is() -> dict[str, str]:
+    """For a host of the cluster, whose PATH has no place of the tests."""
+    place = shutil.which("apptainer")
+    return {"UDOCKER_USE_SINGULARITY_EXECUTABLE": place} if place else {}
+
+
+def test_a_signal_comes_once(slurm: Slurm, refusals: dict[str, str]) -> None:
     """Of those for all processes of a step, and for a job's script alone, helpers pass on these."""
+    others = [mode for mode in ("R1", "R2", "R3", "S1") if not refusals[mode]]
 
     def told(case: tuple[str, str, str]) -> str:
         mode, option, how = case
         name = f"counts-{mode}{option}-{how}"
         up = slurm.place / f"{name}-up"
         options = [option] if option else []
-        line = slurm.line(*run(mode, *options, BUSYBOX, "sh", "-c", COUNTS, name))
+        words = run(mode, *options, BUSYBOX, "sh", "-c", COUNTS, name)
+        line = slurm.line(*words, env=where_apptainer_is())
         job = slurm.submit(f"{'exec' if how == 'script' else 'srun -Q'} {line}")
         until(lambda: up.exists() and up.read_text())
         slurm("scancel", *{"script": ("-b", "-s", "USR1"), "step": ("-s", "TERM")}[how], job)
@@ -122,7 +131,7 @@ def test_a_signal_comes_once(slurm: Slurm) -> None:
 
     cases = [
         (mode, option, how)
-        for mode in MODES
+        for mode in (*MODES, *others)
         for option in ("", "--rm")
         for how in ("script", "step")
     ]

@@ -22,7 +22,8 @@ import pytest
 
 from e2e import checks
 from e2e.engines import BUSYBOX, Shared, need
-from e2e.living import goes_on
+from e2e.living import LONG, goes_on
+from udocker.engine.processes import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,8 @@ _PAUSES = (0.05, 2.0)  # between two that are killed, as a part of what a run ta
 _SETTLES = 60.0  # seconds in which all ends of itself
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _NEVER = ("internal error", "Traceback", "damaged", "gone from the store")
-_SERVER = "echo $1 >/mine; echo up; while :; do sleep 0.05; done"
+# It leaves something that ends by nobody but who ends the container.
+_SERVER = f"sleep {LONG} & echo $1 >/mine; echo up; while :; do sleep 0.05; done"
 _STATES = {"created", "running", "paused", "exited"}
 
 
@@ -56,6 +58,7 @@ class Crowd:
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.killed: Counter[str] = Counter()
+        self.bereaved: Counter[int] = Counter()  # how many above a process have been killed
         self.looks = 0
         self.over = threading.Event()
         began = time.monotonic()
@@ -127,9 +130,15 @@ class Crowd:
             found = list(self.processes())
             if found:
                 pid, what = dice.choice(found)
+                below = tree([pid])[1:]
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.killed[what] += 1
+                    self.bereaved.update(below)
+
+    def orphans(self) -> list[int]:
+        """What is left where nobody was left who could end it: more than one was killed."""
+        return [pid for pid, _ in self.processes() if self.bereaved[pid] > 1]
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """All that was started here, and what it is: not those that only look."""
@@ -190,8 +199,12 @@ def _check_what_is_left(crowd: Crowd) -> None:
     for row in shared.containers():
         assert row["state"] in _STATES
         if row["state"] in ("running", "paused"):
-            [found] = json.loads(shared("inspect", row["id"]).out)
-            assert goes_on(found["state"]["pid"]) or not _still_runs(shared, row["id"]), found
+            shown = shared("inspect", row["id"], check=False)  # of --rm: it may have gone
+            pid = json.loads(shown.out)[0]["state"]["pid"] if shown.code == 0 else 0
+            assert (pid and goes_on(pid)) or not _still_runs(shared, row["id"]), shown
+    for pid in crowd.orphans():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     found = [each["kind"] for each in _problems(shared)]
     assert [kind for kind in found if kind not in ("name", "left")] == [], _problems(shared)
     listed = [row["id"] for row in shared.containers()]

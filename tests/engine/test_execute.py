@@ -352,7 +352,8 @@ def test_nothing_is_left_of_a_parent(run: Runner) -> None:
     """No zombie, no descriptor: a thousand runs in one process would work."""
     code = """
 import os
-from udocker.engine.execute import capture, execute
+from udocker.engine.capture import capture
+from udocker.engine.execute import execute
 from udocker.model.launch import Launch
 launch = Launch(("true",), (("PATH", os.environ["PATH"]),), "/")
 before = len(os.listdir("/proc/self/fd"))

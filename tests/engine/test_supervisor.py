@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +21,7 @@ from builders.processes import (
     state,
     wait_for,
 )
-from udocker.engine import supervisor
-from udocker.engine.supervisor import _children_by_search, children
+from udocker.engine.processes import children
 from udocker.model.launch import Launch, RemoveTree, WriteFile
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Start:
         way: str = "clean",
         times: tuple[str, str] = ("0", "0"),
         go_betweens: int = 1,
+        how: str = "clean",
         **options: Any,
     ) -> Running:
         tracer = way == "tracer"
@@ -135,7 +136,7 @@ class Start:
             go_betweens=go_betweens if tracer else 0,
             pid_file=pid_file,
         )
-        started = Running(launch, f"clean={self.cleaned}", **options)
+        started = Running(launch, f"{how}={self.cleaned}", **options)
         self.running.append(started)
         return started
 
@@ -171,6 +172,49 @@ def test_signals_to_the_front_reach_the_command_once(start: Start, way: str, nam
     running.send(signal.SIGUSR1)
     assert running.end() == (33, "")
     assert start.is_clean()
+
+
+@pytest.mark.parametrize("whom", ["all", "all, late", "the group", "the front"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_signal_of_a_batch_system_comes_once(start: Start, way: str, whom: str) -> None:
+    """Whether it is for every process, for those of the first one's group, or for the first."""
+    running = start(sys.executable, "-c", LISTENER, way=way, how="job", start_new_session=True)
+    command = running.pid()
+    front = running.process.pid
+    for _ in range(2):
+        if whom == "the group":
+            os.killpg(front, signal.SIGTERM)
+        elif whom == "the front":
+            os.kill(front, signal.SIGTERM)
+        else:
+            [keeper] = children(front)
+            others = [pid for pid in children(keeper) if pid != command]  # perhaps a tracer
+            everybody = [front, keeper, *others, command]
+            for pid in everybody if whom == "all" else everybody[::-1]:
+                os.kill(pid, signal.SIGTERM)
+        assert running.line() == "SIGTERM"
+        time.sleep(0.3)  # until then any that is passed on has come
+    os.kill(command, signal.SIGUSR1)
+    assert running.end() == (33, "")
+    assert start.is_clean()
+
+
+@pytest.mark.parametrize("whom", ["all", "the front"])
+def test_a_signal_of_a_batch_system_while_the_command_is_started(start: Start, whom: str) -> None:
+    """It waits for the command; what comes to the front late is the same one."""
+    words = (sys.executable, "-c", LISTENER)
+    options: dict[str, Any] = {"how": "job", "start_new_session": True}
+    running = start(*words, way="detached", times=("0", "1"), **options)
+    command = running.pid()
+    front = running.process.pid
+    [keeper] = children(front)
+    os.kill(keeper if whom == "all" else front, signal.SIGTERM)
+    assert running.line() == "SIGTERM"
+    if whom == "all":
+        os.kill(front, signal.SIGTERM)
+        time.sleep(0.3)  # until then it has come, if it is passed on
+    os.kill(command, signal.SIGUSR1)
+    assert running.end() == (33, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -365,10 +409,14 @@ print("status", os.WTERMSIG(status) + 128 if os.WIFSIGNALED(status) else status 
 class Terminal:
     """A terminal with that shell in it."""
 
-    def __init__(self, *argv: str, tmp_path: Path) -> None:
+    def __init__(self, *argv: str, tmp_path: Path, in_job: bool = False) -> None:
         self.master, self._slave = pty.openpty()
-        launch = Launch(argv=argv, env=(("PATH", PATH),), cwd="/")
-        front = [sys.executable, "-m", "builders.launcher", f"clean={tmp_path}/cleaned"]
+        pid_file = f"{tmp_path}/pid" if in_job else ""
+        if in_job:
+            argv = (sys.executable, "-c", STARTER, pid_file, "0", "0", *argv)
+        launch = Launch(argv=argv, env=(("PATH", PATH),), cwd="/", pid_file=pid_file)
+        how = "job" if in_job else "clean"
+        front = [sys.executable, "-m", "builders.launcher", f"{how}={tmp_path}/cleaned"]
         self.shell = subprocess.Popen(
             [sys.executable, "-c", SHELL, *front, repr(launch)],
             env=environment(),
@@ -390,12 +438,13 @@ class Terminal:
 
 
 @pytest.fixture
-def open_terminal(tmp_path: Path) -> Iterator[Callable[[str], Terminal]]:
+def open_terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Opens a terminal with a program in it."""
     opened: list[Terminal] = []
 
-    def start(program: str) -> Terminal:
-        opened.append(Terminal(sys.executable, "-c", program, tmp_path=tmp_path))
+    def start(program: str, in_job: bool = False) -> Terminal:
+        argv = (sys.executable, "-c", program)
+        opened.append(Terminal(*argv, tmp_path=tmp_path, in_job=in_job))
         return opened[-1]
 
     yield start
@@ -447,58 +496,19 @@ def test_a_job_can_be_stopped_and_continued(terminal: Terminal) -> None:
     terminal.until(b"status 33")
 
 
+def test_keys_reach_a_command_in_another_session_in_a_batch_job(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    terminal = open_terminal(LISTENER, in_job=True)
+    pid = listener(terminal)
+    terminal.press(b"\x03")
+    terminal.until(b"SIGINT")
+    terminal.press(b"\x1c")
+    terminal.until(b"SIGQUIT")
+    os.kill(pid, signal.SIGUSR1)
+    terminal.until(b"status 33")
+
+
 def parent(pid: int) -> int:
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
         return int(stream.read().rpartition(")")[2].split()[1])
-
-
-# Looking for children
-
-
-def test_children_are_found_either_way() -> None:
-    processes = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
-    try:
-        pids = [process.pid for process in processes]
-        assert set(pids) <= set(children(os.getpid()))
-        assert _children_by_search(os.getpid()) == sorted(children(os.getpid()))
-        assert children(pids[0]) == []
-        assert _children_by_search(pids[0]) == []
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def test_children_of_every_thread_are_found() -> None:
-    """Programs in Go start processes from whichever thread they are in."""
-    code = (
-        "import subprocess, threading, time\n"
-        "def start():\n"
-        "    child = subprocess.Popen(['sleep', '1000'])\n"
-        "    print(child.pid, flush=True); child.wait()\n"
-        "threading.Thread(target=start).start()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        child = int(process.stdout.readline())
-        try:
-            assert children(process.pid) == _children_by_search(process.pid) == [child]
-        finally:
-            os.kill(child, signal.SIGKILL)
-
-
-def test_a_process_that_is_gone_has_no_children() -> None:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    assert children(process.pid) == []
-
-
-def test_a_child_that_proc_misses_is_looked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is seen while threads of its parent end."""
-    monkeypatch.setattr(supervisor, "children", lambda parent: [])
-    with subprocess.Popen(["sleep", "1000"]) as child:
-        try:
-            assert supervisor.target(os.getpid(), 1) in _children_by_search(os.getpid())
-            assert supervisor.target(child.pid, 1) == child.pid
-        finally:
-            child.kill()

@@ -22,7 +22,7 @@ from bencher.measure import Contender, Run
 MODES = "N1,F3,P1"
 IMAGE = "digits:1"
 ANSWER = "First answer of a module for DEEPaaS: its start, its model loaded"
-TRAINING = "Training of it, 60 epochs"
+TRAINING = "Training of it, 600 epochs"
 FIGURES = "Beside the same program outside"
 _OUTSIDE = "outside"
 _PULLED = "with an empty store"
@@ -32,7 +32,7 @@ _TRAINING = {"F3": 1.05}  # times of the time outside
 _PATIENCE = 120.0  # seconds that a server may take
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SERVE = ("deepaas-run", "--listen-port={}")
-_TRAIN = ("digits-train", "--epochs=60")
+_TRAIN = ("digits-train", "--epochs=600")
 
 
 def contenders(ground: Ground, modes: Sequence[str]) -> tuple[list[Contender], list[Contender]]:

@@ -30,6 +30,11 @@ def _ps(context: Context, parsed: Parsed) -> int:
 
 def _list(context: Context, parsed: Parsed) -> int:
     session = context.session
+    form = None
+    if parsed.text("format"):
+        from udocker.cli import lists
+
+        form = lists.container_form(parsed)
     containers = session.store.containers.sound(session.warn_of, glance=True)
     if session.task is not None:
         from udocker.ops import job_containers
@@ -39,8 +44,8 @@ def _list(context: Context, parsed: Parsed) -> int:
         from udocker.cli import lists
 
         containers = lists.containers(context, parsed, containers)
-        if parsed.text("format"):
-            lists.print_containers(context, parsed, containers)
+        if form is not None:
+            lists.print_containers(context, parsed, containers, form)
             return 0
     if parsed.flag("json"):
         from udocker.ops.containers import listed
@@ -127,11 +132,13 @@ def _inspect(context: Context, parsed: Parsed) -> int:
     from udocker.cli.inspected import docker_names
     from udocker.ops.containers import describe, private_root
 
-    if parsed.text("format") is not None:
-        from udocker.cli.rows import print_rows
+    text = parsed.text("format")
+    if text is not None:
+        from udocker.cli.rows import Form
 
+        form = Form(text)
         found = [describe(context.session, text) for text in parsed.words]
-        print_rows(context, [docker_names(each) for each in found], parsed.text("format") or "", {})
+        form.print(context, [docker_names(each) for each in found])
         return 0
     if parsed.flag("p"):
         for text in parsed.words:

@@ -31,8 +31,8 @@ _CP = Syntax(
     details=(
         "A directory that is there gets the source into it (PATH/. : only what is in that); else\n"
         "the source gets the new name. - is an archive of tar: on standard output, or of standard\n"
-        "input into a directory. Volumes are not looked into. While a container runs in an F or P\n"
-        "mode nothing can be copied into it. What is copied in belongs to root."
+        "input into a directory. Volumes are looked into while the container runs. What is copied\n"
+        "in belongs to root."
     ),
 )
 COMMANDS = (Command("cp", _CP, _cp),)

@@ -64,13 +64,18 @@ def _pull(context: Context, parsed: Parsed) -> int:
 def _images(context: Context, parsed: Parsed) -> int:
     from udocker.ops.images import list_images
 
+    form = None
+    if parsed.text("format"):
+        from udocker.cli import lists
+
+        form = lists.image_form(parsed)
     listed = list_images(context.session)
-    if parsed.words or parsed.has("filter") or parsed.text("format"):
+    if parsed.words or parsed.has("filter") or form is not None:
         from udocker.cli import lists
 
         listed = lists.images(context, parsed, listed)
-        if parsed.text("format"):
-            lists.print_images(context, parsed, listed)
+        if form is not None:
+            lists.print_images(context, parsed, listed, form)
             return 0
     if parsed.flag("json"):
         context.print_json([image.as_json() for image in listed])

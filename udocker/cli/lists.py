@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from udocker.cli.rows import filtered, has_label, print_rows, size
+from udocker.cli.rows import Form, filtered, has_label, size
 from udocker.cli.table import age
 from udocker.model.life import PAUSED, RUNNING
 
@@ -57,6 +57,18 @@ _IMAGE_HEADERS = {
 _NONE = "<none>"
 
 
+def container_form(parsed: Parsed) -> Form | None:
+    """What --format says, if it is there. Raises UsageError."""
+    text = parsed.text("format")
+    return Form(text, _CONTAINER_HEADERS) if text else None
+
+
+def image_form(parsed: Parsed) -> Form | None:
+    """As ``container_form``."""
+    text = parsed.text("format")
+    return Form(text, _IMAGE_HEADERS) if text else None
+
+
 def containers(context: Context, parsed: Parsed, found: Sequence[Container]) -> list[Container]:
     """Those that --filter, --latest and --last leave. Raises UsageError."""
     given = parsed.list("filter")
@@ -74,10 +86,11 @@ def containers(context: Context, parsed: Parsed, found: Sequence[Container]) -> 
     return list(found[:1] if parsed.flag("latest") else found)
 
 
-def print_containers(context: Context, parsed: Parsed, found: Sequence[Container]) -> None:
-    """By the template of --format."""
-    rows = [_container(context.session, each, parsed) for each in found]
-    print_rows(context, rows, parsed.text("format") or "", _CONTAINER_HEADERS)
+def print_containers(
+    context: Context, parsed: Parsed, found: Sequence[Container], form: Form
+) -> None:
+    """By --format."""
+    form.print(context, [_container(context.session, each, parsed) for each in found])
 
 
 def _with_id(row: Row, container: Container) -> Row:
@@ -242,10 +255,11 @@ def images(context: Context, parsed: Parsed, found: Sequence[ListedImage]) -> li
     return [by_name[str(row["_id"])] for row in kept]
 
 
-def print_images(context: Context, parsed: Parsed, found: Sequence[ListedImage]) -> None:
-    """By the template of --format."""
-    rows = [_image(each, parsed.flag("no-trunc")) for each in found]
-    print_rows(context, rows, parsed.text("format") or "", _IMAGE_HEADERS)
+def print_images(
+    context: Context, parsed: Parsed, found: Sequence[ListedImage], form: Form
+) -> None:
+    """By --format."""
+    form.print(context, [_image(each, parsed.flag("no-trunc")) for each in found])
 
 
 def _image(image: ListedImage, whole: bool) -> Row:

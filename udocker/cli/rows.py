@@ -17,30 +17,40 @@ if TYPE_CHECKING:
 _TABLE = "table"
 
 
-def print_rows(
-    context: Context, rows: Sequence[Row], form: str, headers: Mapping[str, str]
-) -> None:
-    """Print ``rows`` by the template ``form``; ``table`` before it gives heads and columns.
+class Form:
+    """What --format says, read before there are rows: what is wrong with it is wrong of none, too.
 
-    ``headers``: what stands above a field's column. Raises UsageError.
+    ``table`` before the template gives heads and columns.
     """
-    from udocker.cli.template import Template
 
-    form = form.replace("\\t", "\t").replace("\\n", "\n")
-    if form == "json":
-        form = "{{json .}}"
-    if not form.startswith(_TABLE):
-        template = Template(form)
-        for row in rows:
-            context.print(template.fill(row))
-        return
-    template = Template(form[len(_TABLE) :].strip(" "))
-    names = rows[0] if rows else headers
-    head: Row = {name: headers.get(name) or name.upper() for name in names}
-    if "Label" in head:
-        head["Label"] = str  # of a key, the key itself
-    lines = [template.fill(row) for row in ({**head}, *rows)]
-    context.print(columns([line.split("\t") for line in lines]))
+    def __init__(self, text: str, headers: Mapping[str, str] | None = None) -> None:
+        """``headers``: the fields of a row, and what stands above their columns; None: any field.
+
+        Raises UsageError.
+        """
+        from udocker.cli.template import Template
+
+        text = text.replace("\\t", "\t").replace("\\n", "\n")
+        self._is_table = text.startswith(_TABLE)
+        self._headers = headers or {}
+        if text == "json":
+            text = "{{json .}}"
+        self._template = Template(text[len(_TABLE) :].strip(" ") if self._is_table else text)
+        if headers is not None:
+            self._template.check(headers, ("Label",))
+
+    def print(self, context: Context, rows: Sequence[Row]) -> None:
+        """Raises UsageError."""
+        if not self._is_table:
+            for row in rows:
+                context.print(self._template.fill(row))
+            return
+        names = rows[0] if rows else self._headers
+        head: Row = {name: self._headers.get(name) or name.upper() for name in names}
+        if "Label" in head:
+            head["Label"] = str  # of a key, the key itself
+        lines = [self._template.fill(row) for row in ({**head}, *rows)]
+        context.print(columns([line.split("\t") for line in lines]))
 
 
 def filtered(rows: Iterable[Row], given: Sequence[str], tests: Mapping[str, Test]) -> list[Row]:

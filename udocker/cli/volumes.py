@@ -49,8 +49,10 @@ def _create(context: Context, parsed: Parsed) -> int:
 
 
 def _ls(context: Context, parsed: Parsed) -> int:
-    from udocker.cli.rows import filtered, print_rows
+    from udocker.cli.rows import Form, filtered
 
+    text = parsed.text("format")
+    form = Form(text, _HEADERS) if text else None
     listed = [_row(volume) for volume in context.session.store.volumes.all()]
     tests = {
         "name": lambda row, word: word in str(row["Name"]),
@@ -62,8 +64,8 @@ def _ls(context: Context, parsed: Parsed) -> int:
     if parsed.flag("quiet"):
         for row in rows:
             context.print(str(row["Name"]))
-    elif parsed.text("format"):
-        print_rows(context, rows, parsed.text("format") or "", _HEADERS)
+    elif form is not None:
+        form.print(context, rows)
     else:
         cells = [(str(row["Driver"]), str(row["Name"])) for row in rows]
         context.print(columns([("DRIVER", "VOLUME NAME"), *cells]))
@@ -100,8 +102,10 @@ def _is_dangling(context: Context, row: Row) -> bool:
 
 
 def _inspect(context: Context, parsed: Parsed) -> int:
-    from udocker.cli.rows import print_rows
+    from udocker.cli.rows import Form
 
+    text = parsed.text("format")
+    form = Form(text) if text else None
     found: list[Row] = []
     for name in parsed.words:
         volume = context.session.store.volumes.get(name)
@@ -116,8 +120,8 @@ def _inspect(context: Context, parsed: Parsed) -> int:
                 "Scope": "local",
             }
         )
-    if parsed.text("format"):
-        print_rows(context, found, parsed.text("format") or "", {})
+    if form is not None:
+        form.print(context, found)
     else:
         context.print_json(found)
     return 0

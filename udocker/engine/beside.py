@@ -117,7 +117,8 @@ def _wait_for_one(*pids: int) -> None:
 
 def _stay(launch: Launch, begin: Callable[[], None], sender: int) -> None:
     """Be the front of the command, as in ``supervisor``. Never returns."""
-    from udocker.engine.supervisor import WATCHED, keep, leave
+    from udocker.engine.passing import WATCHED
+    from udocker.engine.supervisor import keep, leave
 
     old = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     front = os.getpid()

@@ -15,7 +15,9 @@ import signal
 import socket
 
 from udocker.engine.execute import begin_in_child, failure_from, told, undo
-from udocker.engine.supervisor import WATCHED, end_all, exit_code, keep, leave
+from udocker.engine.passing import WATCHED
+from udocker.engine.processes import end_all
+from udocker.engine.supervisor import exit_code, keep, leave
 from udocker.engine.switchboard import Switchboard
 from udocker.errors import EngineError
 from udocker.model.value import value

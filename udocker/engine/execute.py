@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 
 from udocker.engine.steps import Steps
@@ -175,52 +174,6 @@ def _supervise(
             clean()
         raise failure
     return code
-
-
-def capture(launch: Launch, seconds: float) -> tuple[int, str]:
-    """Run ``launch`` with no input; its exit code and what it printed, at most 64 KiB.
-
-    Used to try an engine: after ``seconds`` it is killed and the code is 124, as timeout(1).
-    Raises as ``execute``.
-    """
-    from udocker.engine.supervisor import exit_code, read_until, supervise
-
-    output, output_in = os.pipe()
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setpgid(0, 0)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(output_in, 1)
-            os.dup2(output_in, 2)
-        except OSError:
-            os._exit(EngineError.exit_code)
-        if launch.pid_file:
-            begin = functools.partial(begin_in_child, launch, sender)
-            os._exit(supervise(begin, lambda: None, 0, launch.pid_file))
-        begin_in_child(launch, sender)
-    with contextlib.suppress(OSError):
-        os.setpgid(child, child)  # both sides: whoever is first
-    os.close(output_in)
-    os.close(sender)
-    in_time = False
-    try:
-        try:
-            text, in_time = read_until(output, seconds)
-        finally:
-            if not in_time and launch.pid_file:
-                os.kill(child, 9)  # the keeper ends the rest, which is in another session
-            elif not in_time:
-                os.killpg(child, 9)
-        failure = failure_of(receiver)
-        code = exit_code(os.waitpid(child, 0)[1])
-    finally:
-        os.close(output)
-        undo(launch, seconds)
-    if failure is not None:
-        raise failure
-    return (code if in_time else 124), text
 
 
 def begin_in_child(

@@ -8,6 +8,7 @@ like comes from patched copies (``patch``), which do not stop.
 
 from __future__ import annotations
 
+import os
 import zlib
 
 from udocker.engine.base import guest_file, mount_points, need_filters, working_directory
@@ -104,6 +105,12 @@ def launch(spec: RunSpec, host: Host, mode: str) -> Launch:
 def description_file(spec: RunSpec, description: bytes) -> str:
     """Where on the host it is put: as ``guest_file`` does it."""
     return f"{spec.directory}/files/guest-{zlib.crc32(description):08x}-{len(description)}"
+
+
+def described_by(launch: Launch, host: Host) -> str:
+    """The name of the description among the container's ``files``; "": it is another engine's."""
+    is_ours = bool(host.inprocess) and launch.argv[:2] == (host.inprocess, "start")
+    return os.path.basename(launch.argv[2]) if is_ours else ""
 
 
 def _in_union(

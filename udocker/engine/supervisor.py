@@ -11,37 +11,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import select
 import signal
-import time
 
+from udocker.engine.passing import FROM_KERNEL, HARMLESS, WATCHED, Heard, next_signal
+from udocker.engine.processes import children, end_all, send, target
 from udocker.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-# All that ask a program for something; the rest are faults of the process itself, or for it.
-_PASSED_ON = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-    signal.SIGWINCH,
-    signal.SIGCONT,
-    signal.SIGTSTP,
-)
-_HARMLESS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP)  # end nobody
-WATCHED = {*_PASSED_ON, signal.SIGCHLD}
-_FROM_KERNEL = 0x80  # SI_KERNEL, sigaction(2): the terminal sent it to the whole group
-_OUTPUT_LIMIT = 1 << 16
 _SIGNALED = 128
 _LOOK_AGAIN = 0.2  # seconds; nothing tells when a tracer's child has ended
-_LATE = 0.1  # seconds; until then all have what was sent to all
-_STALE = 2.0  # seconds
 _TRACER_SAYS_SIGNALED = 255  # PRoot's status for a command that a signal ended
 
 
@@ -74,7 +55,8 @@ def supervise(
         if keeper == 0:
             kept = functools.partial(keep, in_job=in_job)
             leave(kept, front, unblocked, clean, go_betweens, pid_file)
-        return _follow(keeper, lambda: keeper, in_job=in_job)
+        heard = Heard(0) if in_job else None
+        return _follow(keeper, lambda: keeper, is_apart=in_job and bool(pid_file), heard=heard)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
@@ -107,13 +89,18 @@ def keep(
 
     lib.udocker_become_subreaper()
     lib.udocker_set_parent_death_signal(signal.SIGTERM)
+    if in_job and pid_file:
+        os.setsid()  # as the command has: what is for all comes to both of us, or to neither
+    heard = Heard(front) if in_job else None
     try:
         child = os.fork()
         if child == 0:
             lib.udocker_set_parent_death_signal(signal.SIGKILL)
             leave(begin)
         if pid_file:
-            code = _follow_started(child, pid_file, front, go_betweens, started)
+            code = _follow_started(
+                child, pid_file, front, go_betweens, started=started, heard=heard
+            )
         else:
             if started is not None:
                 started(child)
@@ -123,7 +110,7 @@ def keep(
                 front,
                 bool(go_betweens),
                 is_alone=started is not None,
-                in_job=in_job,
+                heard=heard,
             )
         end_all()
         return code
@@ -136,7 +123,9 @@ def _follow_started(
     pid_file: str,
     front: int,
     go_betweens: int,
+    *,
     started: Callable[[int], None] | None,
+    heard: Heard | None,
 ) -> int:
     """Wait for what ``starter`` starts. Signals that come before there is a command wait for it."""
     ended: dict[int, int] = {}
@@ -148,9 +137,12 @@ def _follow_started(
             return _SIGNALED + signal.SIGKILL
         if starter in ended:
             break
-        number = signal.sigwait(WATCHED)
-        if number != signal.SIGCHLD:
-            asked.append(number)
+        info = signal.sigwaitinfo(WATCHED)
+        if info.si_signo == signal.SIGCHLD:
+            continue
+        # There may have been no command that has it, too; but it comes here twice.
+        if not (heard and heard.is_for_all(info) and heard.is_passed_on(info)):
+            asked.append(info.si_signo)
     if ended[starter] != 0:
         return EngineError.exit_code
     with open(pid_file, encoding="ascii") as stream:
@@ -161,8 +153,8 @@ def _follow_started(
         return exit_code(ended[command])
     sent = 0
     for number in asked:
-        sent = number if number not in _HARMLESS else sent
-        _send(target(command, go_betweens), number)
+        sent = number if number not in HARMLESS else sent
+        send([target(command, go_betweens)], number)
     return _follow(
         command,
         lambda: target(command, go_betweens),
@@ -170,6 +162,7 @@ def _follow_started(
         bool(go_betweens),
         is_apart=True,
         is_alone=started is not None,
+        heard=heard,
         sent=sent,
     )
 
@@ -182,16 +175,15 @@ def _follow(
     *,
     is_apart: bool = False,
     is_alone: bool = False,
-    in_job: bool = False,
+    heard: Heard | None = None,
     sent: int = 0,
 ) -> int:
     """Wait for ``child``, passing signals to ``target``; end it when ``front`` is gone.
 
     ``is_apart``: it is in another session, and has nothing of what the terminal sends to ours.
-    ``is_alone``: nobody waits for us at a terminal. ``in_job``: see ``supervise``. ``sent``: the
-    signal that was passed on last.
+    ``is_alone``: nobody waits for us at a terminal. ``heard``: what a batch system sends, where
+    there is one. ``sent``: the signal that was passed on last.
     """
-    to_all: dict[int, float] = {}  # signals that came here from a batch system, and when
     while True:
         for pid, status in _changed():
             if pid == child and not os.WIFSTOPPED(status):
@@ -206,45 +198,17 @@ def _follow(
             return _SIGNALED + signal.SIGKILL
         if is_tracer:
             _end_left_behind(child)
-        info = _next_signal(_LOOK_AGAIN if is_tracer else None)
+        info = next_signal(_LOOK_AGAIN if is_tracer else None)
         if not info or info.si_signo == signal.SIGCHLD:
             continue
         if front and os.getppid() != front:
             continue  # the signal is that of its death
-        if in_job and _is_for_all(info, front, to_all):
+        if heard and heard.is_for_all(info):
             continue  # the command has it, too
-        if is_apart or info.si_code != _FROM_KERNEL:
-            if info.si_signo not in _HARMLESS:
+        if is_apart or info.si_code != FROM_KERNEL:
+            if info.si_signo not in HARMLESS:
                 sent = info.si_signo
-            _send(target(), info.si_signo)
-
-
-def _is_for_all(info: signal.struct_siginfo, front: int, to_all: dict[int, float]) -> bool:
-    """Whether a signal that came to the keeper was sent to every process, so also to the command.
-
-    Slurm sends to each process of a step, and to a job's script alone: then only the front has it.
-    It passes on what is not this user's own a moment later, when the keeper has what is for all.
-    """
-    if front and info.si_pid == front:
-        return time.monotonic() - to_all.pop(info.si_signo, -_STALE) < _STALE
-    if info.si_uid == os.getuid() or info.si_code == _FROM_KERNEL:
-        return False
-    if front:
-        to_all[info.si_signo] = time.monotonic()
-        return True
-    time.sleep(_LATE)
-    return False
-
-
-def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:
-    if seconds is None:
-        return signal.sigwaitinfo(WATCHED)
-    return signal.sigtimedwait(WATCHED, seconds)
+            send([target()], info.si_signo)
 
 
 def _changed() -> Iterator[tuple[int, int]]:
@@ -264,34 +228,7 @@ def _end_left_behind(tracer: int) -> None:
     """
     left = [pid for pid in children(os.getpid()) if pid != tracer]
     if left and not children(tracer):
-        _kill(left)
-
-
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def target(child: int, go_betweens: int) -> int:
-    """The process that signals are for, below so many that heed none."""
-    for _ in range(go_betweens):
-        # While threads of a go-between come and go, what /proc says of each may miss a child,
-        # and a signal for the command would end the go-between.
-        found = children(child) or _children_by_search(child)
-        child = found[0] if found else child
-    return child
-
-
-def end_all() -> None:
-    """Kill every descendant: those of a killed child become ours, until none is left."""
-    while True:
-        left = children(os.getpid())
-        if not left:
-            return
-        _kill(left)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-1, 0)
+        send(left, signal.SIGKILL)
 
 
 def exit_code(status: int) -> int:
@@ -299,43 +236,3 @@ def exit_code(status: int) -> int:
     if os.WIFSIGNALED(status):
         return _SIGNALED + os.WTERMSIG(status)
     return os.WEXITSTATUS(status)
-
-
-def children(parent: int) -> list[int]:
-    """The process ids of the children of ``parent``, the oldest of each thread first."""
-    found = []
-    try:
-        for thread in os.listdir(f"/proc/{parent}/task"):
-            with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as stream:
-                found += [int(word) for word in stream.read().split()]
-    except OSError:
-        return _children_by_search(parent)
-    return found
-
-
-def _children_by_search(parent: int) -> list[int]:
-    """For kernels without CONFIG_PROC_CHILDREN."""
-    found = []
-    for name in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
-            with open(f"/proc/{int(name)}/stat", encoding="ascii", errors="replace") as stream:
-                # proc(5): the parent is the second field after the name in parentheses.
-                fields = stream.read().rpartition(")")[2].split()
-            if int(fields[1]) == parent:
-                found.append(int(name))
-    return sorted(found)
-
-
-def read_until(descriptor: int, seconds: float) -> tuple[str, bool]:
-    """What is written to a pipe until it closes; False when ``seconds`` were over first."""
-    deadline = time.monotonic() + seconds
-    received = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            return received.decode("utf-8", "replace"), False
-        data = os.read(descriptor, 4096)
-        if not data:
-            return received.decode("utf-8", "replace"), True
-        if len(received) < _OUTPUT_LIMIT:
-            received += data

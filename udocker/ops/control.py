@@ -50,7 +50,7 @@ def running(session: Session, text: str) -> tuple[Container, Life]:
 
 def roots(container: Container, found: Life) -> list[int]:
     """The processes that all others of a running container descend from."""
-    from udocker.engine.supervisor import children
+    from udocker.engine.processes import children
 
     beside = [makers.pid(user.mark) for user in users.beside(container.path)]
     begun = _begun(found)
@@ -61,7 +61,7 @@ def roots(container: Container, found: Life) -> list[int]:
 
 def command(container: Container, found: Life) -> int:
     """The process that signals to a running container are for. Raises NotRunning."""
-    from udocker.engine.supervisor import target
+    from udocker.engine.processes import target
 
     begun = _begun(found)
     if found.is_in_front:

@@ -6,9 +6,7 @@ the same files, with the mounts, the environment and the user of the run.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 
 from udocker import makers
 from udocker.engine import table
@@ -22,7 +20,7 @@ from udocker.ops.control import life, roots, running
 from udocker.ops.living import remembered
 from udocker.ops.specify import env_files, make_spec
 from udocker.store import said
-from udocker.store.users import BESIDE, KEPT
+from udocker.store.users import BESIDE, KEPT, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def _launch(
         return _joined(session, request, container, process), False
     from udocker.ops.preparing import prepare
 
-    mode = (found.begun.mode if found.begun else "") or _mode(session, container, found)
+    mode = (found.begun.mode if found.begun else "") or _mode(container)
     planned = prepare(session, replace(request, mode=mode), container, is_new=False)
     host = session.host
     programs = (host.inprocess, *(path for _, path in host.programs))
@@ -140,20 +138,11 @@ def _joins(mode: str) -> bool:
     return table.find(mode).joins
 
 
-def _mode(session: Session, container: Container, found: Life) -> str:
-    """Of a run in the foreground, of which nothing is noted.
-
-    What the engine starts has another command line, but is the engine's program to the kernel.
-    """
-    from udocker.engine.processes import tracer, tree
-
-    pids = tree(roots(container, found))
-    engine = session.host.inprocess and os.path.realpath(session.host.inprocess)
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            if engine and os.readlink(f"/proc/{pid}/exe") == engine:
-                return "P1" if any(map(tracer, pids)) else "F3"
-    raise NotRunning(
-        f"it cannot be told how container {container.short_id} runs",
-        hint="run it with -d, or in mode N1 or F3",
-    )
+def _mode(container: Container) -> str:
+    """Of a run in the foreground."""
+    found = run(container.path)
+    if found is None or not found.mode:
+        raise NotRunning(
+            f"it cannot be told how container {container.short_id} runs", hint="run it with -d"
+        )
+    return found.mode

@@ -9,6 +9,7 @@ import time
 
 from udocker import files, leases, makers
 from udocker.engine.detached import Streams, detach
+from udocker.engine.inprocess import described_by
 from udocker.errors import EngineFailed, UdockerError
 from udocker.files import store_errors
 from udocker.model.codec import decode, encode
@@ -37,8 +38,16 @@ _MOMENT = 0.01
 class _Job:
     """See ``engine.detached``. Nothing here may end the supervisor: what cannot be noted is not."""
 
-    def __init__(self, session: Session, container: Container, begun: Begun, remove: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        container: Container,
+        begun: Begun,
+        described: str,
+        remove: bool,
+    ) -> None:
         self._session = session
+        self._described = described
         self._container = container
         self._begun = begun
         self._remove = remove
@@ -53,7 +62,9 @@ class _Job:
     def begin(self) -> None:
         self._begun = replace(self._begun, mark=makers.mark(), started=now())
         with store_errors("starting the container"):
-            self._session.store.containers.enter(self._container, users.SUPERVISES)
+            self._session.store.containers.enter(
+                self._container, users.SUPERVISES, self._begun.mode, self._described
+            )
             if self._remove:
                 self._session.store.containers.hold(self._container)
             self._runs.begin(self._begun)
@@ -113,7 +124,8 @@ def launch(
         stdin=request.interactive,
         request=json.dumps(encode(request)),
     )
-    job = _Job(session, container, begun, request.remove)
+    described = described_by(planned.launch, session.host)
+    job = _Job(session, container, begun, described, request.remove)
     streams = Streams(request.tty, request.interactive, waits=listening is not None)
     try:
         detach(planned.launch, job, streams, is_engine, listening or (lambda: None))

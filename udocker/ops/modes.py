@@ -212,7 +212,7 @@ def _failure(code: int, output: str) -> str:
 
 def run_embedded(session: Session, mode: Mode, form: str) -> tuple[int, str]:
     """Run the embedded image in ``mode``: exit code and output. Raises UdockerError."""
-    from udocker.engine.execute import capture
+    from udocker.engine.capture import capture
     from udocker.ops.embedded import NAME, unpack
     from udocker.ops.specify import make_spec
     from udocker.store.copy import copy_container

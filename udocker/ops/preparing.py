@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from udocker.model.launch import Launch, RemoveTree
     from udocker.model.request import RunRequest
     from udocker.model.run import Preload, RunSpec
+    from udocker.ops.foreign import Emulation
+    from udocker.ops.modes import Verdict
     from udocker.ops.session import Session
 
 
@@ -91,53 +93,24 @@ def _prepare(
     failed: Mapping[str, str] = MappingProxyType({}),
     dry: bool = False,
 ) -> Planned:
-    from udocker.ops.modes import choose
-
-    container = target.with_tree(session, container)
-    if container.form == UNION and not os.path.isdir(container.tree):
-        raise StoreError(
-            f"the files of {container.image} are gone from the store: {container.tree}",
-            hint=f"udocker pull {container.image}",
-        )
+    container = _with_files(session, container)
     request = _with_volumes(session, request, container, dry)
     if not dry:
         if request.userns != AUTO_RANGES:
             _settle(container)
         session.store.containers.make_ready(container)
     wanted = request.mode or container.mode or session.config.execution_mode
-    spec = make_spec(session, request, container, wanted)
-    emulation = fitting.emulation(session, spec, container)
-    features = spec.features | (emulation.features if emulation else frozenset())
-    devices = _devices(session, request, container)
-    if devices is not None:
-        from udocker.ops.inject import features_of
-
-        features |= features_of(session, devices)
-    verdict = choose(session, wanted, features, is_foreign(container), failed)
-    if verdict.union and container.form == UNION and not dry and os.listdir(container.root):
-        from udocker.ops.create import settled
-
-        container = settled(session, container)
-    if not verdict.union and not dry:
-        _settle(container)
-        from udocker.ops.create import private_copy
-
-        _fit_early(session, request, container, verdict.mode)
-        container = private_copy(session, container, verdict.mode)
+    emulation, devices, verdict = _chosen(session, request, container, wanted, failed)
+    if not dry:
+        container = _in_form(session, request, container, verdict)
     mode = table.find(verdict.mode)
-    spec = make_spec(session, request, container, verdict.mode)
+    spec = make_spec(session, request, container, mode.name)
     if devices is not None:
         from udocker.ops.inject import with_devices
 
         view = View(layers(container))
         spec = with_devices(session, spec, container, mode, options=devices, view=view, dry=dry)
-    fitting.check_mounts(spec, container)
-    program = fitting.check_command(
-        session, spec, container, emulation.machine if emulation else ""
-    )
-    spec = _settled(spec, container, program)
-    if emulation is not None:
-        spec = replace(spec, emulators=emulation.emulators)
+    spec = _checked(session, spec, container, emulation)
     if not verdict.union:
         spec = replace(spec, root=Root(os.path.realpath(container.root)))
     if request.userns == AUTO_RANGES:
@@ -151,6 +124,67 @@ def _prepare(
     spec = _with_needs(session, spec, container, mode, dry)
     launch = _launch(session, request, spec, mode, dry)
     return Planned(mode.name, wanted == table.AUTO, launch)
+
+
+def _with_files(session: Session, container: Container) -> Container:
+    """Raises StoreError where its image's are gone."""
+    container = target.with_tree(session, container)
+    if container.form == UNION and not os.path.isdir(container.tree):
+        raise StoreError(
+            f"the files of {container.image} are gone from the store: {container.tree}",
+            hint=f"udocker pull {container.image}",
+        )
+    return container
+
+
+def _chosen(
+    session: Session,
+    request: RunRequest,
+    container: Container,
+    wanted: str,
+    failed: Mapping[str, str],
+) -> tuple[Emulation | None, DeviceOptions | None, Verdict]:
+    """The mode that has what the run needs; an emulation and devices are among that."""
+    from udocker.ops.modes import choose
+
+    spec = make_spec(session, request, container, wanted)
+    emulation = fitting.emulation(session, spec, container)
+    features = spec.features | (emulation.features if emulation else frozenset())
+    devices = _devices(session, request, container)
+    if devices is not None:
+        from udocker.ops.inject import features_of
+
+        features |= features_of(session, devices)
+    verdict = choose(session, wanted, features, is_foreign(container), failed)
+    return emulation, devices, verdict
+
+
+def _in_form(
+    session: Session, request: RunRequest, container: Container, verdict: Verdict
+) -> Container:
+    """The container as the mode takes it: a union, or a directory of its own."""
+    if verdict.union and container.form == UNION and os.listdir(container.root):
+        from udocker.ops.create import settled
+
+        container = settled(session, container)
+    if not verdict.union:
+        _settle(container)
+        from udocker.ops.create import private_copy
+
+        _fit_early(session, request, container, verdict.mode)
+        container = private_copy(session, container, verdict.mode)
+    return container
+
+
+def _checked(
+    session: Session, spec: RunSpec, container: Container, emulation: Emulation | None
+) -> RunSpec:
+    """Mounts fit, and the program is found. Raises UdockerError."""
+    fitting.check_mounts(spec, container)
+    machine = emulation.machine if emulation else ""
+    program = fitting.check_command(session, spec, container, machine)
+    spec = _settled(spec, container, program)
+    return spec if emulation is None else replace(spec, emulators=emulation.emulators)
 
 
 def _with_volumes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from udocker.engine import table
+from udocker.engine.inprocess import described_by
 from udocker.errors import (
     EngineError,
     EngineFailed,
@@ -64,6 +65,9 @@ def run_container(
         request = _noted(session, request, container, is_new)
     while True:
         planned = prepare(session, request, container, is_new, failed)
+        if not (request.detach or table.find(planned.mode).joins):
+            described = described_by(planned.launch, session.host)
+            session.store.containers.enter(container, RUNS, planned.mode, described)
         session.report.close()
         try:
             return _carry_out(session, request, container, planned, listening)

@@ -125,13 +125,19 @@ class Containers:
                 mark = makers.mark().encode()
                 files.write_atomic(f"{container.path}/{users.REMOVE}", mark, parents=False)
 
-    def enter(self, container: Container, kind: str = users.RUNS) -> None:
+    def enter(
+        self,
+        container: Container,
+        kind: str = users.RUNS,
+        mode: str = "",
+        description: str = "",
+    ) -> None:
         """Let others see that this process, or the program it becomes, uses the container.
 
-        ``kind``: see ``users``.
+        How: see ``users``.
         Raises ContainerNotFound where another process has removed it meanwhile.
         """
-        users.enter(container.path, kind)
+        users.enter(container.path, kind, mode, description)
         if not os.path.isdir(container.path):
             raise _removed(container)
 

@@ -1,6 +1,7 @@
 """Which processes use a container, by marks in its directory: liveness is the kernel's to tell.
 
-A mark is a file in ``in-use``, named by a process (``makers``) and holding its host's name.
+A mark is a file in ``in-use``, named by a process (``makers``) and holding its host's name; then,
+where it is known, what the process does there, in which mode, and what its engine was told.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ RUNS = ""
 BESIDE = "beside"
 KEPT = "beside, kept"
 SUPERVISES = "supervises"
+_WORDS = 4
 _TRIES = 100
 _MANY = 64  # marks of runs that ended are looked through when there are more
 _IN_USE = "udocker stop ends it; udocker rm -f ends and removes it"
@@ -36,6 +38,8 @@ class User:
     mark: str
     node: str  # the name of its host
     kind: str = RUNS
+    mode: str = ""  # of a run; "": it is not noted
+    description: str = ""  # of its engine: the name of a file in the container's ``files``
 
     @property
     def is_known(self) -> bool:
@@ -51,8 +55,11 @@ class User:
         return node != here or node.startswith("localhost") or makers.is_of_this_boot(self.mark)
 
 
-def enter(path: str, kind: str = RUNS) -> None:
-    """Let others see that this process, or the program it becomes, uses the container there."""
+def enter(path: str, kind: str = RUNS, mode: str = "", description: str = "") -> None:
+    """Let others see that this process, or the program it becomes, uses the container there.
+
+    As of ``User``; once more when more is known.
+    """
     folder = f"{path}/{USERS}"
     # On a full disk, or in a store that is only read, what is there can be run all the same.
     with contextlib.suppress(OSError):
@@ -63,7 +70,8 @@ def enter(path: str, kind: str = RUNS) -> None:
                 if len(os.listdir(folder)) > _MANY:
                     list(users(path))
                 with open(f"{folder}/{makers.mark()}", "w", encoding="utf-8") as stream:
-                    stream.write(f"{os.uname().nodename}\n{kind}".rstrip())
+                    words = (os.uname().nodename, kind, mode, description)
+                    stream.write("\n".join(words).rstrip())
                 break
 
 
@@ -119,10 +127,16 @@ def users(path: str) -> Iterator[User]:
                 os.unlink(place)
                 continue
             with open(place, encoding="utf-8", errors="replace") as stream:
-                node, _, kind = stream.read().strip().partition("\n")
-            yield User(mark, node, kind)
+                words = stream.read().strip().split("\n")[:_WORDS]
+            yield User(mark, *words)
 
 
 def beside(path: str) -> list[User]:
     """What exec has started in the container at ``path`` and can be seen from here."""
     return [user for user in users(path) if user.kind in (BESIDE, KEPT) and user.is_known]
+
+
+def run(path: str) -> User | None:
+    """The run that goes on in the container at ``path`` and can be seen from here."""
+    kinds = (RUNS, SUPERVISES)
+    return next((user for user in users(path) if user.kind in kinds and user.is_known), None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes that are copied at once
 _OPAQUE = "user.overlay.opaque"
 
 
@@ -45,22 +45,19 @@ class Plain:
             return
         if self.place(path) is not None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        place = self.ready(path)
-        os.mkdir(place)
-        os.chmod(place, mode)
+        self._make(self.ready(path), mode)
 
     def file(self, path: str, source: int, status: os.stat_result) -> None:
         """Put what can be read from descriptor ``source`` there, whole or not at all."""
         place = self.ready(path)
-        aside = f"{os.path.dirname(place)}/.{files.unique_name()}"
+        aside = beside(place)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         target = os.open(aside, flags, 0o600)
         try:
-            while chunk := os.read(source, _CHUNK):
+            while chunk := os.read(source, CHUNK):
                 while chunk:
                     chunk = chunk[os.write(target, chunk) :]
-            # No setuid bits: they would be those of another user.
-            os.fchmod(target, stat.S_IMODE(status.st_mode) & 0o777)
+            os.fchmod(target, mode_of_file(status))
             os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
             os.rename(aside, place)
         except BaseException:
@@ -73,13 +70,17 @@ class Plain:
     def link(self, path: str, target: str) -> None:
         """A symbolic link, in place of what is there."""
         place = self.ready(path)
-        aside = f"{os.path.dirname(place)}/.{files.unique_name()}"
+        aside = beside(place)
         os.symlink(target, aside)
         os.rename(aside, place)
 
     def change_mode(self, path: str, mode: int) -> None:
         """Of a directory that was made."""
-        os.chmod(self._root + path, mode & 0o1777)
+        os.chmod(self._root + path, mode_of_directory(mode))
+
+    def _make(self, place: str, mode: int) -> None:
+        os.mkdir(place)
+        os.chmod(place, mode)
 
     def ready(self, path: str) -> str:
         """Where on the host to make it; its directory is there."""
@@ -138,6 +139,21 @@ class Union(Plain):
         uid, gid, mode = self._owner(path)
         if (uid, gid) != (0, 0):
             remember(self._root + path, uid, gid, mode)
+
+
+def beside(path: str) -> str:
+    """Where what is to be at ``path`` is made first."""
+    return f"{os.path.dirname(path)}/.{files.unique_name()}"
+
+
+def mode_of_file(status: os.stat_result) -> int:
+    """No setuid bits: they would be those of another user."""
+    return stat.S_IMODE(status.st_mode) & 0o777
+
+
+def mode_of_directory(mode: int) -> int:
+    """As ``mode_of_file``."""
+    return mode & 0o1777
 
 
 def _is_whiteout(place: str) -> bool:
