@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import uuid
+from pathlib import Path
 
 from bencher.cases import Ground, must
 from bencher.measure import Contender
@@ -39,8 +40,17 @@ class Bench:
             self._contender(f"ps, {CONTAINERS} that never ran", "made", ["ps"]),
             self._contender(f"ps, {CONTAINERS} that ran with -d", "ended", ["ps"]),
             self._contender(f"ps, {CONTAINERS} that ran in front", "front", ["ps"]),
+            Contender("  and none of them listed before", self._ps, self._forgotten),
             self._contender(f"images, {IMAGES}", _CROWD, ["images"]),
         ]
+
+    def _ps(self, number: int) -> list[list[str]]:
+        return [[self._ground.udocker, "ps"]]
+
+    def _forgotten(self, number: int) -> dict[str, str]:
+        environment = self._env("front")
+        Path(environment["UDOCKER_DIR"], "cache", "containers.json").unlink(missing_ok=True)
+        return environment
 
     def entered(self) -> list[Contender]:
         """``true`` in a container that is there: by run, and by exec where it runs."""

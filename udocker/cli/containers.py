@@ -5,6 +5,7 @@ from __future__ import annotations
 from udocker.cli.commands import Command
 from udocker.cli.parser import FLAG, LIST, TEXT, Option, Syntax
 from udocker.cli.table import age, columns, line
+from udocker.model.container import SHORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from udocker.cli.context import Context
     from udocker.cli.parser import Parsed
     from udocker.model.container import Container
+    from udocker.ops.glance import Row
+    from udocker.ops.session import Session
+
+# Options of ps for which the containers are read whole.
+_OF_CONTAINERS = ("filter", "latest", "last", "json", "quiet", "size", "platform")
 
 
 def _ps(context: Context, parsed: Parsed) -> int:
@@ -35,11 +41,16 @@ def _list(context: Context, parsed: Parsed) -> int:
         from udocker.cli import lists
 
         form = lists.container_form(parsed)
-    containers = session.store.containers.sound(session.warn_of, glance=True)
-    if session.task is not None:
-        from udocker.ops import job_containers
+    elif not any(parsed.has(key) for key in _OF_CONTAINERS):
+        from udocker.ops import glance
 
-        containers += job_containers.containers(session)
+        found = glance.rows(session)
+        if session.task is not None:
+            found += map(glance.row_of, _of_job(session))
+        return _print_rows(context, parsed, found)
+    containers = session.store.containers.sound(session.warn_of)
+    if session.task is not None:
+        containers += _of_job(session)
     if any(parsed.has(key) for key in ("filter", "latest", "last", "format")):
         from udocker.cli import lists
 
@@ -56,32 +67,43 @@ def _list(context: Context, parsed: Parsed) -> int:
         for container in containers:
             context.print(container.id if parsed.flag("no-trunc") else container.short_id)
         return 0
-    _print_containers(context, parsed, containers)
-    return 0
+    from udocker.ops.glance import row_of
+
+    more = [(head, [find(container) for container in containers]) for head, find in _more(parsed)]
+    return _print_rows(context, parsed, [row_of(each) for each in containers], more)
 
 
-def _print_containers(context: Context, parsed: Parsed, containers: Sequence[Container]) -> None:
+def _of_job(session: Session) -> list[Container]:
+    from udocker.ops import job_containers
+
+    return job_containers.containers(session)
+
+
+def _print_rows(
+    context: Context,
+    parsed: Parsed,
+    found: Sequence[Row],
+    more: Sequence[tuple[str, Sequence[str]]] = (),
+) -> int:
+    """``more``: columns that were asked for, their heads and what is in them."""
     from udocker.cli.old import old_containers, tell
-    from udocker.ops.protect import is_protected
-    from udocker.ops.status import outline, told
+    from udocker.ops.status import told
 
-    more = _more(parsed)
     heads = (head for head, _ in more)
-    rows = [("CONTAINER ID", "MODE", "CREATED", "STATUS", *heads, "NAMES", "IMAGE")]
-    for container in containers:
-        shown = container.id if parsed.flag("no-trunc") else container.short_id
-        mode = container.mode or "auto"
-        if is_protected(container):
-            mode += " (protected)"
-        names = ",".join(container.names) or "-"
-        cells = (told(outline(container)), *(find(container) for _, find in more))
-        rows.append((shown, mode, age(container.created), *cells, names, container.image))
+    lines = [("CONTAINER ID", "MODE", "CREATED", "STATUS", *heads, "NAMES", "IMAGE")]
+    digits = None if parsed.flag("no-trunc") else SHORT
+    for number, row in enumerate(found):
+        mode = (row.mode or "auto") + (" (protected)" if row.is_protected else "")
+        cells = (told(row.life), *(cell[number] for _, cell in more))
+        names = ",".join(row.names) or "-"
+        lines.append((row.id[:digits], mode, age(row.created), *cells, names, row.image))
     left = old_containers(context)
     nothing = ("-",) * (len(more) + 1)
-    rows += [(identity, "1.3", "-", *nothing, names, image) for identity, names, image in left]
-    context.print(columns(rows))
+    lines += [(identity, "1.3", "-", *nothing, names, image) for identity, names, image in left]
+    context.print(columns(lines))
     if left:
         tell(context)
+    return 0
 
 
 def _more(parsed: Parsed) -> list[tuple[str, Callable[[Container], str]]]:

@@ -20,6 +20,7 @@ PLAIN = "plain"  # a directory of its own, ROOT
 # The attribute of what a run made to mount on, in the upper or ROOT; its value is where: the guest
 # path. Programs may move, fill or change it: then it is theirs. overlayfs and F modes hide it.
 POINT = "user.overlay.point"
+SHORT = 12  # digits of an id, where it is not shown whole
 
 _NO_DEVICES = DeviceOptions()
 
@@ -43,7 +44,7 @@ class Container:
 
     @property
     def short_id(self) -> str:
-        return self.id[:12]
+        return self.id[:SHORT]
 
     @property
     def upper(self) -> str:

@@ -162,7 +162,7 @@ class Containers:
     def all(self) -> list[Container]:
         """Every container, the newest first."""
         ids = self._ids()
-        names = self._names_by_id(frozenset(ids))
+        names = self.names(ids)
         known = record.Known()
         found = []
         for identity in ids:
@@ -171,29 +171,31 @@ class Containers:
                 found.append(container)
         return sorted(found, key=lambda container: container.created, reverse=True)
 
-    def sound(
-        self,
-        damaged: Callable[[StoreError], None] = lambda error: None,
-        glance: bool = False,
-    ) -> list[Container]:
-        """As ``all``, without those whose record is damaged, of which ``damaged`` is told.
-
-        ``glance``: see ``record.Known``; for lists of many.
-        """
+    def sound(self, damaged: Callable[[StoreError], None] = lambda error: None) -> list[Container]:
+        """As ``all``, without those whose record is damaged, of which ``damaged`` is told."""
         ids = self._ids()
-        names = self._names_by_id(frozenset(ids))
-        known = record.Known(glance)
-        found = []
-        for identity in ids:
-            try:
-                container = self._read(identity, names.get(identity, ()), known)
-                if container is not None:
-                    found.append(container)
-                elif os.path.isdir(self.path(identity)):
-                    raise record.damage(self.path(identity), identity)
-            except StoreError as error:
-                damaged(error)
+        names = self.names(ids)
+        known = record.Known()
+        read = (self.read(identity, names.get(identity, ()), known, damaged) for identity in ids)
+        found = [container for container in read if container is not None]
         return sorted(found, key=lambda container: container.created, reverse=True)
+
+    def read(
+        self,
+        identity: str,
+        names: tuple[str, ...],
+        known: record.Known,
+        damaged: Callable[[StoreError], None],
+    ) -> Container | None:
+        """One of ``ids`` by its record; None where it is gone, or ``damaged`` is told why."""
+        try:
+            container = self._read(identity, names, known)
+            if container is None and os.path.isdir(self.path(identity)):
+                raise record.damage(self.path(identity), identity)
+        except StoreError as error:
+            damaged(error)
+            return None
+        return container
 
     def called(self) -> list[tuple[str, str]]:
         """Every container, damaged or not: its id, and a name or the beginning of the id."""
@@ -203,6 +205,10 @@ class Containers:
     def ids(self) -> list[str]:
         """All ids, also of containers that are damaged."""
         return self._ids()
+
+    def names(self, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The names that each of ``ids``, all there are, has."""
+        return self._names_by_id(frozenset(ids))
 
     def damaged(self) -> list[str]:
         """The ids of containers whose record cannot be read: nobody knows what they need."""

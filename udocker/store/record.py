@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 from udocker import files
 from udocker.errors import BadReference, BadReplyError, StoreError
@@ -16,30 +15,11 @@ _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, BadReference, BadRep
 
 
 class Known:
-    """What was read before, since many containers have the same.
+    """What was read before, since many containers have the same."""
 
-    ``glance``: of containers of one image only the first one's configuration is read, of the
-    others its size is looked at.
-    """
-
-    def __init__(self, glance: bool = False) -> None:
-        self._glance = glance
-        self._configs: dict[bytes, ImageConfig] = {}
-        self._of_images: dict[tuple[str, int], ImageConfig] = {}
+    def __init__(self) -> None:
+        self.configs: dict[bytes, ImageConfig] = {}
         self.digests: dict[str, Digest] = {}
-
-    def config(self, path: str, manifest: str, origin: str) -> ImageConfig:
-        """What is in file ``path``. Raises OSError, BadReplyError."""
-        key = (manifest, os.stat(path).st_size if self._glance else 0)
-        found = self._of_images.get(key)
-        if found is None:
-            raw = files.content(path)
-            found = self._configs.get(raw)
-            if found is None:
-                found = self._configs[raw] = ImageConfig.parse(raw, origin)
-            if self._glance:
-                self._of_images[key] = found
-        return found
 
 
 def read(
@@ -52,8 +32,10 @@ def read(
     known = known or Known()
     try:
         data = json.loads(files.content(f"{path}/container.json").decode())  # else it guesses
-        origin = f"container {identity[:12]}"
-        config = known.config(f"{path}/config.json", data["manifest"], origin)
+        raw = files.content(f"{path}/config.json")
+        config = known.configs.get(raw)
+        if config is None:
+            config = known.configs[raw] = ImageConfig.parse(raw, f"container {identity[:12]}")
         manifest = known.digests.get(data["manifest"])
         if manifest is None:
             manifest = known.digests[data["manifest"]] = Digest.parse(data["manifest"])
