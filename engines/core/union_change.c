@@ -540,27 +540,33 @@ static long rename_sides(struct renaming *renaming) {
     return result;
 }
 
+/* Whether what is known of directories may be true no more afterwards. */
+static bool moves_folders(const struct renaming *renaming) {
+    const struct side *from = &renaming->from;
+    const struct side *to = &renaming->to;
+    return is_folder(&from->status) || (to->layer != NOWHERE && is_folder(&to->status)) ||
+           union_is_in_root(from->path, from->size) || union_is_in_root(to->path, to->size);
+}
+
 static long try_to_rename(struct renaming *renaming) {
     struct union_lock lock;
     long result = check(renaming);
     if (result != 0) {
         return result == ONCE_MORE ? 0 : result;
     }
-    const struct side *from = &renaming->from;
-    const struct side *to = &renaming->to;
-    bool moves_folders =
-        is_folder(&from->status) || (to->layer != NOWHERE && is_folder(&to->status)) ||
-        union_is_in_root(from->path, from->size) || union_is_in_root(to->path, to->size);
+    bool said_so = moves_folders(renaming);
     result = copy_sides(renaming);
     if (result < 0) {
         return result;
     }
-    result = union_lock(renaming->guest, &lock, moves_folders);
+    result = union_lock(renaming->guest, &lock, said_so);
     if (result < 0) {
         return result;
     }
     result = check(renaming);
-    if (result == 0) {
+    if (result == 0 && moves_folders(renaming) && !said_so) {
+        result = ONCE_MORE; /* there was a file */
+    } else if (result == 0) {
         result = rename_sides(renaming);
     } else if (result == ONCE_MORE) {
         result = 0;
