@@ -148,7 +148,7 @@ static size_t count_in(const char *host) {
 /* Start a process; false in that one. */
 static bool is_parent(long *pid) {
     enum { SIGCHLD = 17 };
-    fflush(stdout); /* or the child would say it again */
+    fflush(stdout);                                  /* or the child would say it again */
     *pid = kernel(NR_clone, SIGCHLD, 0, 0, 0, 0, 0); /* as fork(2) */
     return *pid != 0;
 }
