@@ -88,11 +88,14 @@ static bool is_path_only(long descriptor) {
     return kernel(NR_fcntl, descriptor, F_GETFL, 0, 0, 0, 0) & O_PATH;
 }
 
-/* Whether another process has put something since in place of a file: what is there is held. */
-static bool is_another(const char *host) {
+/*
+ * Whether another process has put something since in place of a file that is no link: what is there
+ * is held. Only in the upper directory is such a device a whiteout.
+ */
+static bool is_another(const char *host, bool is_upper) {
     struct status status;
     return kernel(NR_newfstatat, AT_FDCWD, (long)host, (long)&status, 0, 0, 0) == 0 &&
-           (union_is_whiteout(&status) || (status.mode & S_IFMT) == S_IFLNK);
+           ((is_upper && union_is_whiteout(&status)) || (status.mode & S_IFMT) == S_IFLNK);
 }
 
 /* The kernel's own row for what a descriptor is open on, by its path: that of a copy. */
@@ -120,7 +123,7 @@ static long by_path(struct process *process, const struct call *call, char *host
         return held;
     }
     long result = carry_out_on_host(process, &changed, NULL);
-    if (result == -EPERM && is_another(host)) {
+    if (result < 0 && is_another(host, true)) {
         result = -ENOENT;
     }
     pin_end(held);
@@ -265,7 +268,7 @@ static long on_host(struct process *process, const struct call *call, enum last 
         return held;
     }
     long result = carry_out_on_host(process, call, space->mount);
-    if (result == -EPERM && space->is_entry && last == FOLLOW && is_another(space->host)) {
+    if (result < 0 && last == FOLLOW && is_another(space->host, space->layer == UPPER)) {
         result = LOOK_AGAIN;
     }
     pin_end(held);
@@ -351,6 +354,7 @@ struct first {
     bool is_magic;
     bool is_entry;
     bool is_deep;
+    bool is_upper; /* of a union */
     bool has_end;
     long allowed; /* whether the caller may take it from there: 0 or -errno */
 };
@@ -387,6 +391,7 @@ static long resolve_first(struct process *process, const struct row *row, struct
     first->is_magic = space->is_magic;
     first->is_entry = space->is_entry;
     first->is_deep = space->is_deep;
+    first->is_upper = space->layer == UPPER && !space->is_entry;
     first->has_end = space->has_end;
     const char *kept = space->is_entry ? space->guest : space->host;
     copy_bytes(space->kept, kept, length_of(kept) + 1);
@@ -398,6 +403,36 @@ static long resolve_first(struct process *process, const struct row *row, struct
 static long may_put(struct process *process, const struct workspace *space, bool moves) {
     long result = permission_to_make(process, space);
     return result == 0 && moves ? permission_to_remove(process, space) : result;
+}
+
+/*
+ * link(2) of what was found in the upper directory. That is held itself, and not its name: if
+ * another process removes it now, there is a whiteout, and a link to that would be no file.
+ */
+static long link_in_union(struct process *process, const struct row *row, const struct call *call,
+                          struct workspace *space) {
+    struct call changed = *call;
+    int position = row->path2;
+    long held = pin(space->kept, THE_FILE);
+    if (held < -1) {
+        return held;
+    }
+    if (held >= 0) {
+        long flags = row->flags == NONE ? 0 : call->argument[row->flags];
+        changed = (struct call){
+            NR_linkat,
+            {AT_FDCWD, (long)space->kept, AT_FDCWD, (long)space->host, flags | AT_SYMLINK_FOLLOW}};
+        position = 3;
+    }
+    long result = -ENOENT;
+    struct status status;
+    if (held < 0 ||
+        (kernel(NR_fstat, held, (long)&status, 0, 0, 0, 0) == 0 && !union_is_whiteout(&status))) {
+        result = space->is_entry ? union_create(&process->guest, &changed, position, space)
+                                 : pass_held(&changed, space->host);
+    }
+    pin_end(held);
+    return result;
 }
 
 /* rename(2) and link(2), and what they became: both on one mount. */
@@ -441,6 +476,9 @@ static long two_paths(struct process *process, const struct row *row, const stru
     }
     bool follows = !moves && last_by(row, argument) == FOLLOW;
     bool has_first = first.mount != NULL && !first.is_magic;
+    if (!moves && has_first && first.is_upper) {
+        return link_in_union(process, row, &changed, space);
+    }
     long held = has_first ? pin(space->kept, follows ? THE_FILE : THE_NAME) : -1;
     if (held < -1) {
         return held;

@@ -138,7 +138,9 @@ static long quick_open_at(struct process *process, long dirfd, const char *path,
     bool is_plain = shape.is_single && !(flags & (O_PATH | O_DIRECTORY));
     long result = is_plain ? kernel(NR_openat, dirfd, (long)path, flags | O_NOFOLLOW, mode, 0, 0)
                            : quick_open(&process->guest, dirfd, path, &shape, flags, mode, host);
-    bool may_be_whiteout = (result == -ENXIO || result == -EACCES) && process->guest.has_union;
+    /* It may be a whiteout by now, or lie below one. */
+    bool may_be_whiteout =
+        (result == -ENXIO || result == -EACCES || result == -ENOTDIR) && process->guest.has_union;
     return result == -ELOOP || may_be_whiteout ? -ENOSYS : result;
 }
 

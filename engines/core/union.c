@@ -5,6 +5,8 @@
 #include "union_forbidden.h"
 #include "union_shared.h"
 
+enum { TRIES = 8 }; /* that others may have been faster */
+
 long union_path(const struct mount *mount, enum layer layer, const char *path, size_t size,
                 char *host) {
     const char *head = layer == LOWER ? mount->lower : mount->source;
@@ -118,7 +120,10 @@ static bool is_hidden(const struct guest *guest, const struct mount *mount, cons
     return false;
 }
 
-/* What no directory above is one of: a file, or what is hidden with a whiteout. */
+/*
+ * A directory above is none: a file, or hidden with a whiteout. -EAGAIN: another process has made
+ * one there since.
+ */
 static long behind_a_file(const struct mount *mount, const char *path, size_t size, char *host) {
     struct status status;
     for (size_t at = 1; at < size; at++) {
@@ -134,7 +139,7 @@ static long behind_a_file(const struct mount *mount, const char *path, size_t si
             return union_is_whiteout(&status) ? NOWHERE : -ENOTDIR;
         }
     }
-    return -ENOTDIR;
+    return -EAGAIN;
 }
 
 bool union_has_lower(const struct guest *guest, const struct mount *mount, const char *path,
@@ -143,8 +148,8 @@ bool union_has_lower(const struct guest *guest, const struct mount *mount, const
            union_path(mount, LOWER, path, size, host) >= 0 && host_status(host, status) == 0;
 }
 
-long union_locate(const struct guest *guest, const struct mount *mount, const char *path,
-                  size_t size, char *host, struct status *status) {
+static long try_to_locate(const struct guest *guest, const struct mount *mount, const char *path,
+                          size_t size, char *host, struct status *status) {
     long result = union_path(mount, UPPER, path, size, host);
     result = result < 0 ? result : host_status(host, status);
     if (result == 0) {
@@ -165,6 +170,15 @@ long union_locate(const struct guest *guest, const struct mount *mount, const ch
     }
     long left = union_path(mount, UPPER, path, size, host);
     return left < 0 ? left : result == -ENOENT || result >= 0 ? NOWHERE : result;
+}
+
+long union_locate(const struct guest *guest, const struct mount *mount, const char *path,
+                  size_t size, char *host, struct status *status) {
+    long result = -EAGAIN;
+    for (int count = 0; count < TRIES && result == -EAGAIN; count++) {
+        result = try_to_locate(guest, mount, path, size, host, status);
+    }
+    return result == -EAGAIN ? -ENOTDIR : result;
 }
 
 enum folder union_folder(const struct guest *guest, const struct mount *mount, const char *path,

@@ -111,8 +111,7 @@ static long create_over(const struct guest *guest, const struct call *call, int 
     return result;
 }
 
-/* Nothing is to be there, and its directory in the upper one. 0, ONCE_MORE: a whiteout is there. */
-static long prepare(const struct guest *guest, struct workspace *space) {
+static long try_to_prepare(const struct guest *guest, struct workspace *space) {
     struct status status;
     size_t size = length_of(space->guest);
     long result = union_locate(guest, space->mount, space->guest, size, space->host, &status);
@@ -128,6 +127,18 @@ static long prepare(const struct guest *guest, struct workspace *space) {
         return union_is_whiteout(&status) ? ONCE_MORE : -EEXIST;
     }
     return result == -ENOENT ? 0 : result;
+}
+
+/*
+ * Nothing is to be there, and its directory in the upper one. 0, ONCE_MORE: a whiteout is there.
+ * Where the directory was removed meanwhile there is a whiteout, too, which is none: once more.
+ */
+static long prepare(const struct guest *guest, struct workspace *space) {
+    long result = -ENOTDIR;
+    for (int count = 0; count < TRIES && result == -ENOTDIR; count++) {
+        result = try_to_prepare(guest, space);
+    }
+    return result;
 }
 
 /* As a call, but it follows no link, and takes one descriptor only: there may be no other left. */
@@ -174,8 +185,12 @@ long union_create(const struct guest *guest, const struct call *call, int positi
         } else {
             result = create_in_place(&changed, position, space);
         }
-        /* Somebody was faster: it is there now, or is a whiteout, which nobody may open. */
-        if (result != -EEXIST && result != -EAGAIN && result != -ENXIO && result != -EACCES) {
+        /*
+         * Somebody was faster: it is there now, or is a whiteout, which nobody may open, or is to
+         * lie below one.
+         */
+        if (result != -EEXIST && result != -EAGAIN && result != -ENXIO && result != -EACCES &&
+            result != -ENOTDIR) {
             break;
         }
     }
@@ -203,7 +218,8 @@ long union_clear(const struct guest *guest, struct workspace *space) {
 }
 
 /* A directory of the upper one, which is shown empty, goes; a whiteout remains. */
-static long remove_folder(const struct status *status, struct workspace *space) {
+static long remove_folder(const struct guest *guest, const struct status *status,
+                          struct workspace *space) {
     long result = make_whiteout(space->link);
     if (result < 0) {
         return result;
@@ -227,7 +243,13 @@ static long remove_folder(const struct status *status, struct workspace *space) 
         return result;
     }
     union_clean(space->link, false, space);
-    remove_host(space->link, true);
+    result = kernel(NR_unlinkat, AT_FDCWD, (long)space->link, AT_REMOVEDIR, 0, 0, 0);
+    if (result == -ENOTEMPTY) {
+        /* Something was put there only now. Whiteouts have gone: the attribute hides instead. */
+        result = union_make_opaque(guest, space->link, space->guest, length_of(space->guest));
+        over_whiteout(space->link, space->host);
+        return result < 0 ? result : -ENOTEMPTY;
+    }
     return 0;
 }
 
@@ -243,7 +265,7 @@ static long remove_upper(const struct guest *guest, const struct status *status,
     }
     long result = union_temporary(guest, space->link);
     if (result < 0 || is_directory) {
-        return result < 0 ? result : remove_folder(status, space);
+        return result < 0 ? result : remove_folder(guest, status, space);
     }
     result = make_whiteout(space->link);
     if (result == 0) {
@@ -288,8 +310,8 @@ static long try_to_remove(const struct guest *guest, struct workspace *space, bo
     union_path(space->mount, UPPER, space->guest, size, space->host);
     if (layer == UPPER) {
         long held = pin(space->host, THE_NAME);
-        if (held < -1) {
-            return held;
+        if (held < -1) { /* the directory above may have been removed just now */
+            return held == -ENOTDIR ? ONCE_MORE : held;
         }
         bool needs_lock = has_lower || is_directory;
         result =
@@ -540,27 +562,33 @@ static long rename_sides(struct renaming *renaming) {
     return result;
 }
 
+/* Whether what is known of directories may be true no more afterwards. */
+static bool moves_folders(const struct renaming *renaming) {
+    const struct side *from = &renaming->from;
+    const struct side *to = &renaming->to;
+    return is_folder(&from->status) || (to->layer != NOWHERE && is_folder(&to->status)) ||
+           union_is_in_root(from->path, from->size) || union_is_in_root(to->path, to->size);
+}
+
 static long try_to_rename(struct renaming *renaming) {
     struct union_lock lock;
     long result = check(renaming);
     if (result != 0) {
         return result == ONCE_MORE ? 0 : result;
     }
-    const struct side *from = &renaming->from;
-    const struct side *to = &renaming->to;
-    bool moves_folders =
-        is_folder(&from->status) || (to->layer != NOWHERE && is_folder(&to->status)) ||
-        union_is_in_root(from->path, from->size) || union_is_in_root(to->path, to->size);
+    bool said_so = moves_folders(renaming);
     result = copy_sides(renaming);
     if (result < 0) {
         return result;
     }
-    result = union_lock(renaming->guest, &lock, moves_folders);
+    result = union_lock(renaming->guest, &lock, said_so);
     if (result < 0) {
         return result;
     }
     result = check(renaming);
-    if (result == 0) {
+    if (result == 0 && moves_folders(renaming) && !said_so) {
+        result = ONCE_MORE; /* there was a file */
+    } else if (result == 0) {
         result = rename_sides(renaming);
     } else if (result == ONCE_MORE) {
         result = 0;

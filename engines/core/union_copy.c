@@ -395,6 +395,9 @@ static long copy_above(struct copying *copying, size_t size) {
     result = result < 0 ? result
                         : kernel(NR_newfstatat, AT_FDCWD, (long)space->host, (long)&status,
                                  AT_SYMLINK_NOFOLLOW, 0, 0);
+    if (result == 0 && !is_folder(&status)) {
+        return union_is_whiteout(&status) ? -ENOENT : -ENOTDIR;
+    }
     if (result != -ENOENT) {
         return result;
     }

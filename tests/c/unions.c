@@ -8,10 +8,13 @@ enum { NO_REPLACE = 1, EXCHANGE = 2, TMPFILE = O_TMPFILE_BIT | O_DIRECTORY };
 
 struct process one;
 struct process other;
+long failed_call;
 
 long on(struct process *process, long number, long a, long b, long c, long d, long e) {
     struct call call = {number, {a, b, c, d, e, 0}};
-    return calls_carry_out(process, &call, NULL);
+    long result = calls_carry_out(process, &call, NULL);
+    failed_call = result < 0 ? number : failed_call;
+    return result;
 }
 
 bool with_times;
@@ -33,6 +36,34 @@ static int by_name(const void *one_name, const void *other_name) {
     return strcmp(*(char *const *)one_name, *(char *const *)other_name);
 }
 
+/* What a listing says of a name is what its status and an open file say; or which of it is not. */
+static void check_entry(struct process *process, long folder, const char *path, const char *entry) {
+    struct status status = {0};
+    const char *name = entry + 19;
+    long result =
+        on(process, NR_newfstatat, folder, (long)name, (long)&status, AT_SYMLINK_NOFOLLOW, 0);
+    /* That of a parent which was copied up before anything was shared is not known. */
+    bool is_known = path[1] != '\0' && (process == &other || parents_are_known);
+    bool has_inode = (strcmp(name, "..") == 0 && !is_known) ||
+                     status.inode == *(const uint64_t *)(const void *)entry;
+    bool has_type = (status.mode & S_IFMT) >> 12 == (unsigned char)entry[18];
+    struct status opened = status;
+    long file = on(process, NR_openat, folder, (long)name, O_RDONLY | O_NOFOLLOW, 0, 0);
+    on(process, NR_fstat, file, (long)&opened, 0, 0, 0);
+    bool is_opened =
+        opened.inode == status.inode && (file >= 0) == ((status.mode & S_IFMT) != S_IFLNK);
+    if (result != 0 || !has_inode || !has_type || !is_opened) {
+        printf("%s in %s: stat %ld, open %ld, mode %o, inodes %lu, %lu, %lu\n", name, path, result,
+               file, status.mode, (unsigned long)*(const uint64_t *)(const void *)entry,
+               (unsigned long)status.inode, (unsigned long)opened.inode);
+    }
+    CHECK_NUMBER(result, 0);
+    CHECK(has_inode);
+    CHECK(has_type);
+    CHECK(is_opened);
+    on(process, NR_close, file, 0, 0, 0, 0);
+}
+
 /* The names of a directory, sorted; read with so much room at a time. */
 size_t names_of(struct process *process, const char *path, char **names, size_t most, size_t room) {
     char buffer[PATH_SIZE];
@@ -42,28 +73,13 @@ size_t names_of(struct process *process, const char *path, char **names, size_t 
     while (size > 0) {
         size = on(process, NR_getdents64, folder, (long)buffer, (long)room, 0, 0);
         for (long at = 0; at < size; at += *(uint16_t *)(void *)(buffer + at + 16)) {
-            struct status status;
             char *name = buffer + at + 19;
             CHECK(count < most);
             if (count < most) {
                 names[count] = malloc(strlen(name) + 1);
                 strcpy(names[count++], name);
             }
-            CHECK_NUMBER(on(process, NR_newfstatat, folder, (long)name, (long)&status,
-                            AT_SYMLINK_NOFOLLOW, 0),
-                         0);
-            /* That of a parent which was copied up before anything was shared is not known. */
-            bool is_known = path[1] != '\0' && (process == &other || parents_are_known);
-            if (strcmp(name, "..") != 0 || is_known) {
-                CHECK(status.inode == *(uint64_t *)(void *)(buffer + at));
-            }
-            CHECK_NUMBER((status.mode & S_IFMT) >> 12, (unsigned char)buffer[at + 18]);
-            struct status opened = status;
-            long file = on(process, NR_openat, folder, (long)name, O_RDONLY | O_NOFOLLOW, 0, 0);
-            on(process, NR_fstat, file, (long)&opened, 0, 0, 0);
-            CHECK(opened.inode == status.inode &&
-                  (file >= 0) == ((status.mode & S_IFMT) != S_IFLNK));
-            on(process, NR_close, file, 0, 0, 0, 0);
+            check_entry(process, folder, path, buffer + at);
         }
     }
     CHECK_NUMBER(size, 0);
@@ -246,6 +262,31 @@ long operate(struct process *process, unsigned what, const char *path, const cha
     default:
         return write_file(process, path, opens[number % 8], number);
     }
+}
+
+const char *operation_name(unsigned what) {
+    static const char *const names[] = {
+        "mkdir",
+        "mkdir",
+        "rmdir",
+        "rmdir",
+        "unlink",
+        "unlink",
+        "rename",
+        "rename",
+        "rename new",
+        "exchange",
+        "link",
+        "symlink",
+        "chmod",
+        "utimens",
+        "setxattr",
+        "truncate",
+        "name a temporary",
+        "change what is open",
+        "mknod",
+    };
+    return what < sizeof names / sizeof names[0] ? names[what] : "open and write";
 }
 
 bool is_lookup_error(long result) {

@@ -6,12 +6,14 @@
 
 #include "calls.h"
 
-enum { LISTING = 1 << 16, AT_FD = AT_FDCWD, OPERATIONS = 24, LINK_OPERATION = 10 };
+enum { LISTING = 1 << 16, AT_FD = AT_FDCWD, OPERATIONS = 24 };
+enum { LINK_OPERATION = 10, OPEN_OPERATION = 17 };
 
 extern struct process one;   /* the union */
 extern struct process other; /* the model */
 
-/* A call of the guest's. */
+/* A call of the guest's; and the number of the last one that failed. */
+extern long failed_call;
 long on(struct process *process, long number, long a, long b, long c, long d, long e);
 
 /* All that can be seen of a directory and what is below, as one text. */
@@ -39,6 +41,9 @@ long write_file(struct process *process, const char *path, long flags, unsigned 
 /* One of the operations, chosen by a number below OPERATIONS. */
 long operate(struct process *process, unsigned what, const char *path, const char *to,
              unsigned number);
+
+/* What an operation is called. */
+const char *operation_name(unsigned what);
 
 bool is_lookup_error(long result);
 

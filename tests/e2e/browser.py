@@ -11,6 +11,7 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 
 _DRIVER = "chromedriver"
 _PATIENCE = 60.0  # seconds that a page may take to load, or an answer of the driver
+_PAUSE = 0.05  # seconds between two looks
+# Two documents of a window have not begun at one moment.
+_DOCUMENT = "return [performance.timeOrigin, document.readyState]"
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key that the standard gives it
 # No sandbox: it sees nothing but the tests' own pages, and not every host lets a user have one.
 _ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1000,700")
 
 
 class Browser:
-    """One window. Elements are named by CSS selectors, links by their text."""
+    """One window. Elements are named by CSS selectors, links by their text.
+
+    What leads to another page returns when that has been loaded.
+    """
 
     def __init__(self, driver: str, profile: Path) -> None:
         self._session = driver
@@ -46,11 +53,18 @@ class Browser:
         self._ask("POST", "/url", url=url)
 
     def click(self, selector: str) -> None:
-        self._ask("POST", f"/element/{self._find('css selector', selector)}/click")
+        """Click what leads to no other page."""
+        self._click("css selector", selector)
+
+    def go(self, selector: str) -> None:
+        """Click a link, or the button of a form, that leads to another page."""
+        with self._leaving():
+            self._click("css selector", selector)
 
     def follow(self, text: str) -> None:
         """Click the first link with this in its text."""
-        self._ask("POST", f"/element/{self._find('partial link text', text)}/click")
+        with self._leaving():
+            self._click("partial link text", text)
 
     def type(self, selector: str, text: str) -> None:
         self._ask("POST", f"/element/{self._find('css selector', selector)}/value", text=text)
@@ -65,6 +79,32 @@ class Browser:
 
     def close(self) -> None:
         self._ask("DELETE", "")
+
+    @contextlib.contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """What is done meanwhile leads to another document: wait for it.
+
+        A click returns before a server that is slow has answered: the old document is there still.
+        """
+        before, _ = self._document()
+        yield
+        end = time.monotonic() + _PATIENCE
+        now, state = self._document()
+        while now == before or state != "complete":
+            assert time.monotonic() < end, f"no other page after {_PATIENCE:.0f} s"
+            time.sleep(_PAUSE)
+            now, state = self._document()
+
+    def _document(self) -> tuple[float, str]:
+        """When the document that is shown began, in ms since 1970, and how far it has been loaded.
+
+        The times are of w3.org/TR/hr-time.
+        """
+        began, state = self._ask("POST", "/execute/sync", script=_DOCUMENT, args=[])
+        return float(began), str(state)
+
+    def _click(self, using: str, value: str) -> None:
+        self._ask("POST", f"/element/{self._find(using, value)}/click")
 
     def _find(self, using: str, value: str) -> str:
         """The element, waited for: the driver's own name of it."""

@@ -55,11 +55,11 @@ def test_the_page(shared: Shared, browser: Browser, mode: str, tmp_path: Path) -
     assert "Servlets examples" in served.out
     browser.open(f"{url}/examples/")
     browser.follow("Servlets examples")
-    browser.click(f"a[href='{_SESSIONS.partition('servlets/')[2]}']")
+    browser.go(f"a[href='{_SESSIONS.partition('servlets/')[2]}']")
     form = "form[method=POST]"
     browser.type(f"{form} input[name=dataname]", "model")
     browser.type(f"{form} input[name=datavalue]", mode)
-    browser.click(f"{form} input[type=submit]")
+    browser.go(f"{form} input[type=submit]")
     assert f"model = {mode}" in browser.text()
     browser.screenshot(tmp_path / "sessions.png")
 
