@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import udocker
 from e2e.checks import is_told
 from e2e.engines import BUSYBOX, need
 from e2e.living import LONG, Living, living, started, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from e2e.conftest import Result
     from e2e.engines import Shared
 
@@ -124,6 +126,27 @@ def test_what_runs_sees_it(
         shared("cp", str(tmp_path / "link"), f"{box.name}:/usr/bin")
         wait_until(lambda: box("exec", "cat", "/seen").out.endswith("new\nnew\n"))
         assert "A /etc/file\n" in box("diff").out
+
+
+@pytest.mark.parametrize("mode", ["F3", "P1"])
+def test_udocker_may_lie_behind_a_link(
+    shared: Shared, refusals: dict[str, str], tmp_path: Path, mode: str
+) -> None:
+    """As where /home is one; no part of what the engine is given may be a link."""
+    need(refusals, mode)
+    package = Path(udocker.__file__).resolve().parent
+    (tmp_path / "link").symlink_to(package.parent)
+    (tmp_path / "file").write_text("new\n")
+    words = ("-m", "udocker", "cp", str(tmp_path / "file"))
+    with living(shared, f"cp-link-{mode.lower()}") as box:
+        box.run("sleep", LONG, options=(f"--execmode={mode}",))
+        subprocess.run(
+            [sys.executable, *words, f"{box.name}:/etc/"],
+            env={**shared.environment(), "PYTHONPATH": str(tmp_path / "link")},
+            cwd=tmp_path,
+            check=True,
+        )
+        assert box("exec", "cat", "/etc/file").out == "new\n"
 
 
 @pytest.mark.parametrize("mode", RUNNING)

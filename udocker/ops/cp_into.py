@@ -105,7 +105,7 @@ def _carry(
     """By a program that the engine of the run executes."""
     from udocker.engine.porter import Porter, launch
 
-    engine = session.host.inprocess
+    engine = os.path.realpath(session.host.inprocess)  # no part of a mount's source is a link
     program = os.path.join(os.path.dirname(engine), "porter")
     view = View(layers(container), described.mounts)
     with Porter(launch(described, engine, program), session.report.warn) as porter:
