@@ -57,7 +57,7 @@ _MODULES = (
     ("events", "logs"),
     ("pause", "living"),
     ("unpause", "living"),
-    ("ps", "containers"),
+    ("ps", "ps"),
     ("rm", "containers"),
     ("name", "containers"),
     ("rename", "containers"),
