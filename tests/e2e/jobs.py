@@ -53,6 +53,15 @@ class Slurm:
         """As ``words``, for a shell."""
         return shlex.join(self.words(*words, env=env))
 
+    def programs(self) -> Path:
+        """A directory for PATH: its udocker needs nothing of the environment."""
+        place = self.place / "programs"
+        place.mkdir(exist_ok=True)
+        udocker = place / "udocker"
+        udocker.write_text(f'#!/bin/sh\nexec {self.line()} "$@"\n')
+        udocker.chmod(0o755)
+        return place
+
     def start(
         self, *words: object, host: str = "login1", stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[str]:

@@ -25,11 +25,7 @@ def sent(slurm: Slurm) -> dict[str, list[str]]:
     """What each script prints, by the name of its job."""
     image = slurm.images.parent / "mpi" / "oci"
     slurm(*slurm.words("pull", "-q", f"oci:{image}:mpi:12"))
-    programs = slurm.place / "own"
-    programs.mkdir()
-    udocker = programs / "udocker"
-    udocker.write_text(f'#!/bin/sh\nexec {slurm.line()} "$@"\n')
-    udocker.chmod(0o755)
+    programs = slurm.programs()
     return dict(at_once(lambda text: _send(slurm, programs, text), _scripts()))
 
 
