@@ -284,6 +284,7 @@ def test_a_container_is_described(session: TestSession) -> None:
         "devices": vars(DeviceOptions()),
         "labels": {},
         "mounts": [],
+        "ports": {},
         "config": found["config"],
     }
     config = found["config"]
