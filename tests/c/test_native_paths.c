@@ -35,6 +35,12 @@ static long size_of(const char *path) {
     return result < 0 ? result : (long)status.size;
 }
 
+enum { F_OK, X_OK = 1, R_OK = 4 };
+
+static long access_to(const char *path, long mode) {
+    return on(NR_faccessat, AT_FD, (long)path, mode, 0, 0);
+}
+
 static bool is_known(const char *path, size_t size) {
     struct native native;
     return native_begin(&one.guest, path, size, path[0] == '/', &native);
@@ -88,6 +94,7 @@ static void learn(void) {
 static void check_hidden(void) {
     CHECK_NUMBER(size_of("d/f"), -ENOENT);
     CHECK_NUMBER(size_of("/n/d/f"), -ENOENT);
+    CHECK_NUMBER(access_to("/n/d/f", F_OK), -ENOENT);
 }
 
 /* What another process of the container does; status 0. */
@@ -175,6 +182,24 @@ static void begin_removal(void) {
     kernel(NR_tkill, kernel(NR_gettid, 0, 0, 0, 0, 0, 0), SIGSTOP, 0, 0, 0, 0);
 }
 
+/* Where stat(2) has learned of a directory access(2) asks the kernel for the last name only. */
+static void test_access(void) {
+    learn();
+    CHECK_NUMBER(access_to("/n/d/f", R_OK), 0);
+    CHECK_NUMBER(access_to("/n/d/f", X_OK), -EACCES);
+    CHECK_NUMBER(access_to("/n/d", X_OK), 0);
+    CHECK_NUMBER(access_to("/n/d/none", F_OK), -ENOENT);
+    CHECK_NUMBER(access_to("/n/d/f/none", F_OK), -ENOTDIR);
+    char target[PATH_SIZE + 2];
+    snprintf(target, sizeof target, "%s/f", host_directory);
+    CHECK_NUMBER(on(NR_symlinkat, (long)target, AT_FD, (long)"d/out", 0, 0), 0);
+    CHECK_NUMBER(on(NR_symlinkat, (long)"/n/d/f", AT_FD, (long)"d/in", 0, 0), 0);
+    CHECK_NUMBER(access_to("/n/d/out", F_OK), -ENOENT);
+    CHECK_NUMBER(access_to("/n/d/in", R_OK), 0);
+    CHECK_NUMBER(on(NR_unlinkat, AT_FD, (long)"d/out", 0, 0, 0), 0);
+    CHECK_NUMBER(on(NR_unlinkat, AT_FD, (long)"d/in", 0, 0, 0), 0);
+}
+
 /* While somebody removes nothing is learned; when it was killed in the middle, it is. */
 static void test_killed(void) {
     int status = 0;
@@ -247,6 +272,7 @@ int main(void) {
     test_moved();
     test_exchanged();
     test_other_directory();
+    test_access();
     test_killed();
     test_borrowed();
     test_race();
