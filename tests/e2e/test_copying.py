@@ -128,6 +128,20 @@ def test_what_runs_sees_it(
         assert "A /etc/file\n" in box("diff").out
 
 
+@pytest.mark.parametrize("mode", RUNNING)
+def test_what_cannot_be_made_is_told_by_its_own_name(
+    shared: Shared, refusals: dict[str, str], tmp_path: Path, mode: str
+) -> None:
+    """And not by that under which it is made first."""
+    need(refusals, mode)
+    (tmp_path / "file").write_text("new\n")
+    with living(shared, f"cp-name-{mode.lower()}") as box:
+        box.run("sleep", LONG, options=(f"--execmode={mode}",))
+        refused = shared("cp", str(tmp_path / "file"), f"{box.name}:/proc/it", check=False)
+        is_told(refused, 125, "cannot copy")
+        assert refused.err.splitlines()[0].endswith("/proc/it")
+
+
 @pytest.mark.parametrize("mode", ["F3", "P1"])
 def test_udocker_may_lie_behind_a_link(
     shared: Shared, refusals: dict[str, str], tmp_path: Path, mode: str

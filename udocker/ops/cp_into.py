@@ -126,19 +126,17 @@ class _Carried(Plain):
         return path if self._kind(path) else None
 
     def file(self, path: str, source: int, status: os.stat_result) -> None:
-        place = self.ready(path)
-        aside = beside(place)
-        self._porter.make_file(aside)
-        while chunk := os.read(source, CHUNK):
-            self._porter.write(chunk)
-        self._porter.seal(mode_of_file(status), status.st_atime_ns, status.st_mtime_ns)
-        self._porter.rename(aside, place)
+        with beside(self.ready(path)) as aside:
+            self._porter.make_file(aside)
+            while chunk := os.read(source, CHUNK):
+                self._porter.write(chunk)
+            self._porter.seal(mode_of_file(status), status.st_atime_ns, status.st_mtime_ns)
+            self._porter.rename(aside, path)
 
     def link(self, path: str, target: str) -> None:
-        place = self.ready(path)
-        aside = beside(place)
-        self._porter.make_link(aside, target)
-        self._porter.rename(aside, place)
+        with beside(self.ready(path)) as aside:
+            self._porter.make_link(aside, target)
+            self._porter.rename(aside, path)
 
     def change_mode(self, path: str, mode: int) -> None:
         self._porter.change_mode(path, mode_of_directory(mode))

@@ -16,7 +16,7 @@ from udocker.store.owners import remember
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 CHUNK = 1 << 20  # bytes that are copied at once
@@ -50,29 +50,32 @@ class Plain:
     def file(self, path: str, source: int, status: os.stat_result) -> None:
         """Put what can be read from descriptor ``source`` there, whole or not at all."""
         place = self.ready(path)
-        aside = beside(place)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        target = os.open(aside, flags, 0o600)
-        try:
-            while chunk := os.read(source, CHUNK):
-                while chunk:
-                    chunk = chunk[os.write(target, chunk) :]
-            os.fchmod(target, mode_of_file(status))
-            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.rename(aside, place)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
-            raise
-        finally:
-            os.close(target)
+        with beside(place) as aside:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            target = os.open(aside, flags, 0o600)
+            try:
+                while chunk := os.read(source, CHUNK):
+                    while chunk:
+                        chunk = chunk[os.write(target, chunk) :]
+                os.fchmod(target, mode_of_file(status))
+                os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+                os.rename(aside, place)
+            except BaseException:
+                _remove(aside)
+                raise
+            finally:
+                os.close(target)
 
     def link(self, path: str, target: str) -> None:
         """A symbolic link, in place of what is there."""
         place = self.ready(path)
-        aside = beside(place)
-        os.symlink(target, aside)
-        os.rename(aside, place)
+        with beside(place) as aside:
+            os.symlink(target, aside)
+            try:
+                os.rename(aside, place)
+            except BaseException:
+                _remove(aside)
+                raise
 
     def change_mode(self, path: str, mode: int) -> None:
         """Of a directory that was made."""
@@ -141,9 +144,21 @@ class Union(Plain):
             remember(self._root + path, uid, gid, mode)
 
 
-def beside(path: str) -> str:
-    """Where what is to be at ``path`` is made first."""
-    return f"{os.path.dirname(path)}/.{files.unique_name()}"
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def beside(path: str) -> Iterator[str]:
+    """Where what is to be at ``path`` is made first. An OSError of the block tells of ``path``."""
+    aside = f"{os.path.dirname(path)}/.{files.unique_name()}"
+    try:
+        yield aside
+    except OSError as error:
+        if error.filename == aside:
+            error.filename = path
+        raise
 
 
 def mode_of_file(status: os.stat_result) -> int:
